@@ -1,0 +1,52 @@
+"""The differentiable inner loop.  It knows nothing of the outer one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from tf_mamlpp.inner_rates import InnerRates, descend
+
+State = Any
+SupportLoss = Callable[[Sequence[tf.Tensor], State, int], tuple[tf.Tensor, State]]
+
+
+def adapt(
+    support_loss: SupportLoss,
+    weights: Sequence[tf.Tensor],
+    state: State,
+    rates: InnerRates,
+    steps: int,
+    second_order: bool = True,
+) -> Iterator[tuple[int, list[tf.Tensor], State]]:
+    """Gradient steps on the support set, each differentiable with respect to `weights` and `rates`.
+
+    Formula:
+        θ_{k+1} = θ_k - α_k ∇_{θ_k} L_support(θ_k), k = 0..steps-1
+
+    Args:
+        support_loss: `(fast weights, state, step) -> (scalar loss, new state)`.
+        weights: θ_0, the tensors to adapt.
+        state: what the model carries along (moving statistics, seeds).
+        rates: α, a table `[tensors, inner_steps]`.
+        steps: how many; may be more or fewer than the table has.
+        second_order: False puts the inner gradients behind stop_gradient (first-order MAML).
+
+    Yields:
+        `(k, θ_{k+1}, state)` after every step.
+
+    References:
+        Finn, Abbeel, Levine, "Model-Agnostic Meta-Learning", arXiv 1703.03400, algorithm 1.
+    """
+    fast = list(weights)
+    for k in range(steps):
+        with tf.GradientTape() as tape:
+            tape.watch(fast)
+            loss, state = support_loss(fast, state, k)
+        gradients = tape.gradient(loss, fast, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        if not second_order:
+            gradients = [tf.stop_gradient(g) for g in gradients]
+        fast = descend(fast, rates.at(k), gradients)
+        yield k, fast, state

@@ -1,0 +1,52 @@
+"""The paper's backbone as a plain Keras model.
+
+Stock layers only: `MetaLearner` turns the batch norms into per-step ones, as it does for any user's model.
+"""
+
+from __future__ import annotations
+
+import keras
+
+
+def conv4(
+    image_shape: tuple[int, int, int], way: int, filters: int = 64, blocks: int = 4, dtype: str | None = None
+) -> keras.Model:
+    """Blocks of 3x3 convolution, batch norm, max-pool and leaky ReLU, then a dense layer.
+
+    The paper's network ("How to train your MAML", section 5).  It puts the activation before the pool;
+    a rising function commutes with a maximum, and after the pool it has a quarter of the work.
+
+    Args:
+        image_shape: `(height, width, channels)`.
+        way: classes of a task, the width of the output.
+        filters: of every block (paper: 64 for Omniglot, 48 for mini-ImageNet).
+        blocks: how many; each halves height and width.
+        dtype: a Keras dtype policy; None for the global one.
+
+    Returns:
+        A model from images `[B, height, width, channels]` to logits `[B, way]`.
+    """
+    if min(image_shape[:2]) < 2**blocks:
+        raise ValueError(f"{blocks} blocks halve {image_shape[:2]} images to nothing; use fewer blocks")
+    layers: list[keras.layers.Layer] = [keras.Input(image_shape, name="image")]
+    for i in range(blocks):
+        layers += [
+            keras.layers.Conv2D(filters, 3, padding="same", name=f"conv{i}", dtype=dtype),
+            keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"norm{i}", dtype=dtype),
+            keras.layers.MaxPooling2D(2, name=f"pool{i}", dtype=dtype),
+            keras.layers.LeakyReLU(0.01, name=f"activation{i}", dtype=dtype),
+        ]
+    layers += [keras.layers.Flatten(name="flatten", dtype=dtype), keras.layers.Dense(way, name="dense", dtype=dtype)]
+    return keras.Sequential(layers, name="conv4")
+
+
+def mlp(inputs: int, outputs: int, units: tuple[int, ...] = (40, 40), dtype: str | None = None) -> keras.Model:
+    """The fully connected network of the MAML paper's sinusoid regression (arXiv 1703.03400, section 5.1).
+
+    Returns:
+        A model from `[B, inputs]` to `[B, outputs]`.
+    """
+    hidden = [keras.layers.Dense(n, "relu", name=f"dense{i}", dtype=dtype) for i, n in enumerate(units)]
+    return keras.Sequential(
+        [keras.Input((inputs,)), *hidden, keras.layers.Dense(outputs, name="dense", dtype=dtype)], name="mlp"
+    )

@@ -1,0 +1,40 @@
+"""What changes from epoch to epoch, as pure functions of the epoch (0-based)."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+
+def loss_weights(epoch: int, inner_steps: int, multi_step_loss_epochs: int) -> np.ndarray:
+    """Weights of the query losses after each inner step: the paper's multi-step loss (MSL), section 4.
+
+    Formula:
+        w_k = max(1/N - epoch/(N E), 0.03/N) for k < N-1,  w_{N-1} = min(1/N + epoch (N-1)/(N E), 1 - (N-1) 0.03/N)
+        while epoch < E; from epoch E on only the last step counts.
+
+    Args:
+        epoch: 0-based.
+        inner_steps: N.
+        multi_step_loss_epochs: E; 0 turns the multi-step loss off.
+
+    Returns:
+        float64 `[inner_steps]`, summing to 1.
+    """
+    n = inner_steps
+    if epoch >= multi_step_loss_epochs:
+        return np.eye(n)[-1]
+    floor, fallen = 0.03 / n, epoch / (n * multi_step_loss_epochs)
+    weights = np.full(n, max(1 / n - fallen, floor))
+    weights[-1] = min(1 / n + (n - 1) * fallen, 1 - (n - 1) * floor)
+    return weights
+
+
+def cosine_rate(epoch: int, epochs: int, rate: float, minimum: float) -> float:
+    """The outer learning rate, annealed once an epoch (CA, section 4; Loshchilov & Hutter, arXiv 1608.03983).
+
+    Formula:
+        minimum + (rate - minimum) (1 + cos(pi epoch / epochs)) / 2
+    """
+    return minimum + (rate - minimum) * (1 + math.cos(math.pi * epoch / epochs)) / 2
