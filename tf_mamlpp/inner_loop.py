@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -10,7 +10,8 @@ import tensorflow as tf
 from tf_mamlpp.inner_rates import InnerRates, descend
 
 State = Any
-SupportLoss = Callable[[Sequence[tf.Tensor], State, int], tuple[tf.Tensor, State]]
+SupportLoss = Callable[[list[tf.Tensor], State, int], tuple[tf.Tensor, State]]
+AfterStep = Callable[[list[tf.Tensor], State, int], State]
 
 
 def adapt(
@@ -20,22 +21,24 @@ def adapt(
     rates: InnerRates,
     steps: int,
     second_order: bool = True,
-) -> Iterator[tuple[int, list[tf.Tensor], State]]:
+    after_step: AfterStep | None = None,
+) -> tuple[list[tf.Tensor], State]:
     """Gradient steps on the support set, each differentiable with respect to `weights` and `rates`.
 
     Formula:
         θ_{k+1} = θ_k - α_k ∇_{θ_k} L_support(θ_k), k = 0..steps-1
 
     Args:
-        support_loss: `(fast weights, state, step) -> (scalar loss, new state)`.
+        support_loss: `(θ_k, state, k) -> (scalar loss, new state)`.
         weights: θ_0, the tensors to adapt.
-        state: what the model carries along (moving statistics, seeds).
+        state: what the model carries along from pass to pass (moving statistics, seeds).
         rates: α, a table `[tensors, inner_steps]`.
         steps: how many; may be more or fewer than the table has.
         second_order: False puts the inner gradients behind stop_gradient (first-order MAML).
+        after_step: `(θ_{k+1}, state, k) -> new state`, called after every step (the query passes).
 
-    Yields:
-        `(k, θ_{k+1}, state)` after every step.
+    Returns:
+        θ_steps and the last state.
 
     References:
         Finn, Abbeel, Levine, "Model-Agnostic Meta-Learning", arXiv 1703.03400, algorithm 1.
@@ -49,4 +52,6 @@ def adapt(
         if not second_order:
             gradients = [tf.stop_gradient(g) for g in gradients]
         fast = descend(fast, rates.at(k), gradients)
-        yield k, fast, state
+        if after_step:
+            state = after_step(fast, state, k)
+    return fast, state

@@ -114,7 +114,8 @@ class PerStepBatchNormalization(keras.layers.Layer):
         if channels is None:
             raise ValueError(f"{self.name}: the size of axis {self.axis} must be known, got {tuple(input_shape)}")
         self._reduced = [i for i in range(len(input_shape)) if i != axis]
-        self._broadcast = [1 if i in self._reduced else channels for i in range(len(input_shape))]
+        last = axis == len(input_shape) - 1  # then `[C]` broadcasts as it is
+        self._spread = None if last else [1 if i in self._reduced else channels for i in range(len(input_shape))]
         rows = (self.inner_steps,)
         weights = (*(rows if self.per_step_weights else ()), channels)
         statistics = (*(rows if self.per_step_statistics else ()), channels)
@@ -128,6 +129,8 @@ class PerStepBatchNormalization(keras.layers.Layer):
         now = _current_pass.get()
         if now is None:
             now = _Pass(self.inner_steps - 1, "batch" if training else "running", None if training else 1.0)
+        if not self.trainable:  # frozen layers infer, as the stock one does
+            now = _Pass(now.step, "running", 1.0)
         row = min(now.step, self.inner_steps - 1)
         momentum = self.momentum if now.momentum is None else now.momentum
         mean = _row(self.moving_mean, row, self.per_step_statistics)
@@ -140,12 +143,11 @@ class PerStepBatchNormalization(keras.layers.Layer):
             if now.statistics == "batch":
                 mean, variance = batch_mean, batch_variance
         gamma, beta = (_row(table, row, self.per_step_weights) for table in (self.gamma, self.beta))
-        spread = [None if v is None else self._spread(v) for v in (mean, variance, gamma, beta)]
-        return normalise(inputs, *spread, self.epsilon)
-
-    def _spread(self, vector: tf.Tensor) -> tf.Tensor:
-        """`[C]` in the shape that broadcasts along the channel axis, where that is not the last."""
-        return vector if self._broadcast[-1] != 1 or len(vector.shape) != 1 else tf.reshape(vector, self._broadcast)
+        if self._spread:
+            mean, variance, gamma, beta = (
+                None if v is None else tf.reshape(v, self._spread) for v in (mean, variance, gamma, beta)
+            )
+        return normalise(inputs, mean, variance, gamma, beta, self.epsilon)
 
     def _update(self, table: Any, row: int, momentum: float, old: tf.Tensor, batch: tf.Tensor) -> None:
         # With momentum 0 the statistics are an answer that gradients flow through; else a record that they must not.
@@ -164,3 +166,108 @@ def _row(table: Any, row: int, per_step: bool) -> tf.Tensor | None:
         return None
     table = tf.convert_to_tensor(table)
     return table[row] if per_step else table
+
+
+def _wide(dtype: tf.DType) -> tf.DType:
+    """Half precision overflows in sums of squares; anything wider is kept."""
+    return tf.float32 if dtype in (tf.float16, tf.bfloat16) else dtype
+
+
+@keras.saving.register_keras_serializable("tf_mamlpp")
+class ExactLayerNormalization(keras.layers.LayerNormalization):
+    """`keras.layers.LayerNormalization` with exact second derivatives."""
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        x = tf.cast(inputs, _wide(inputs.dtype))
+        axes = [a % len(x.shape) for a in ([self.axis] if isinstance(self.axis, int) else self.axis)]
+        shape = [x.shape[i] if i in axes else 1 for i in range(len(x.shape))]
+        mean, variance = moments(x, axes, keepdims=True)
+        gamma, beta = (None if w is None else tf.reshape(w, shape) for w in (self.gamma, self.beta))
+        return tf.cast(normalise(x, mean, variance, gamma, beta, self.epsilon), self.compute_dtype)
+
+
+@keras.saving.register_keras_serializable("tf_mamlpp")
+class ExactGroupNormalization(keras.layers.GroupNormalization):
+    """`keras.layers.GroupNormalization` with exact second derivatives."""
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        x = tf.cast(inputs, _wide(inputs.dtype))
+        axis, shape = self.axis % len(x.shape), tf.shape(x)
+        group = [self.groups, x.shape[axis] // self.groups]
+        x = tf.reshape(x, tf.concat([shape[:axis], group, shape[axis + 1 :]], 0))
+        mean, variance = moments(x, [i for i in range(1, len(x.shape)) if i != axis], keepdims=True)
+        spread = [1] * axis + group + [1] * (len(x.shape) - axis - 2)
+        gamma, beta = (None if w is None else tf.reshape(w, spread) for w in (self.gamma, self.beta))
+        out = normalise(x, mean, variance, gamma, beta, self.epsilon)
+        return tf.cast(tf.reshape(out, shape), self.compute_dtype)
+
+
+_STOCK: dict[type, type | None] = {
+    keras.layers.BatchNormalization: None,  # needs the number of steps
+    keras.layers.LayerNormalization: ExactLayerNormalization,
+    keras.layers.GroupNormalization: ExactGroupNormalization,
+}
+_EXACT = (PerStepBatchNormalization, ExactLayerNormalization, ExactGroupNormalization)
+
+
+def _is_inexact(layer: keras.layers.Layer) -> bool:
+    return isinstance(layer, tuple(_STOCK)) and not isinstance(layer, _EXACT)
+
+
+def _leaves(model: keras.layers.Layer) -> list[keras.layers.Layer]:
+    return [layer for layer in model._flatten_layers() if not isinstance(layer, keras.Model)]
+
+
+def convert_normalization(
+    model: keras.Model, inner_steps: int, per_step_weights: bool = False, per_step_statistics: bool = False
+) -> keras.Model:
+    """The model with exact normalisation layers in place of stock ones, weights kept.
+
+    `BatchNormalization` becomes `PerStepBatchNormalization` (its weights repeated in every row), and
+    `LayerNormalization` and `GroupNormalization` their exact namesakes.  A model that has none of them is
+    returned as it is; else the result is a copy (names kept) and the argument is left alone.
+
+    Args:
+        model: Sequential or functional, nested as you like, and built.  A subclassed model has to use
+            this package's layers itself.
+        inner_steps, per_step_weights, per_step_statistics: see `PerStepBatchNormalization`.
+
+    Raises:
+        UserError: a stock normalisation layer that cannot be replaced, because it sits inside a subclassed
+            model or a layer of the user's own, or is a subclass of a stock one.
+    """
+    if not any(_is_inexact(layer) for layer in _leaves(model)):
+        return model
+
+    def replace(layer: keras.layers.Layer) -> keras.layers.Layer:
+        if type(layer) not in _STOCK:
+            return layer.__class__.from_config(layer.get_config())
+        config = layer.get_config()
+        if type(layer) is not keras.layers.BatchNormalization:
+            return _STOCK[type(layer)].from_config(config)  # type: ignore[union-attr]
+        kept = ("name", "trainable", "dtype", "axis", "momentum", "epsilon", "center", "scale")
+        return PerStepBatchNormalization(
+            inner_steps, per_step_weights, per_step_statistics, **{name: config[name] for name in kept}
+        )
+
+    graph_known = isinstance(model, keras.Sequential) or hasattr(model, "operations")
+    if graph_known and model.built:
+        converted = keras.models.clone_model(model, clone_function=replace, recursive=True)
+        left = [layer.name for layer in _leaves(converted) if _is_inexact(layer)]
+        if not left:
+            _copy_weights(model, converted)
+            return converted
+    else:
+        left = [layer.name for layer in _leaves(model) if _is_inexact(layer)]
+    raise UserError(
+        f"model '{model.name}': the second derivatives of the stock normalisation layer '{left[0]}' are wrong, and it "
+        "cannot be replaced inside a subclassed model, a layer of your own or an unbuilt model; "
+        "use tf_mamlpp.PerStepBatchNormalization, ExactLayerNormalization or ExactGroupNormalization there"
+    )
+
+
+def _copy_weights(source: keras.Model, target: keras.Model) -> None:
+    """Copies layer by layer; a `[C]` vector fills every row of a `[inner_steps, C]` table."""
+    for old, new in zip(_leaves(source), _leaves(target), strict=True):
+        for a, b in zip(old.weights, new.weights, strict=True):
+            b.assign(tf.broadcast_to(a.value, b.shape))

@@ -1,0 +1,445 @@
+"""`MetaLearner`: MAML and MAML++ around any Keras model."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from tf_mamlpp import schedules
+from tf_mamlpp.errors import UserError
+from tf_mamlpp.inner_loop import adapt
+from tf_mamlpp.inner_rates import InnerRates
+from tf_mamlpp.layers import PerStepBatchNormalization, convert_normalization, inner_step
+from tf_mamlpp.methods import QUERY_STATISTICS
+
+Task = Mapping[str, tf.Tensor]
+State = Sequence[tf.Tensor]
+Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+
+
+class Adapted(NamedTuple):
+    """What `MetaLearner.adapt` learned from a support set: every weight of the model after the inner loop."""
+
+    weights: list[tf.Tensor]
+    state: list[tf.Tensor]
+
+
+def _mean(function: Loss, dtype: str) -> Loss:
+    """`function` averaged over everything but the tasks, in `dtype`."""
+    return lambda labels, outputs: tf.cast(tf.reduce_mean(function(labels, outputs)), dtype)
+
+
+def _own_seeds(state: State, task: tf.Tensor) -> list[tf.Tensor]:
+    """The state with another counter in each task's seed generators, so that no two tasks drop the same units."""
+    return [
+        s + tf.cast(tf.stack([tf.zeros_like(task), task << 16]), s.dtype) if s.dtype == tf.uint32 else s for s in state
+    ]
+
+
+def _batch_norm_weights(model: keras.Model) -> list[Any]:
+    layers = [layer for layer in model._flatten_layers() if isinstance(layer, PerStepBatchNormalization)]
+    return [v for layer in layers for v in layer.trainable_variables]
+
+
+def _predicate(adapted: str | Callable[[str], bool], model: keras.Model) -> Callable[[str], bool]:
+    if callable(adapted):
+        return adapted
+    if adapted == "all":
+        return lambda path: True
+    if adapted == "head":
+        head = [layer for layer in model._flatten_layers(include_self=False) if layer.trainable_variables][-1]
+        paths = {v.path for v in head.trainable_variables}
+        return lambda path: path in paths
+    raise UserError(f"adapted is 'all', 'head' or a predicate on a variable's path, not {adapted!r}")
+
+
+def _check_model(model: keras.Model, way: int | None) -> None:
+    if not model.built or not model.trainable_variables:
+        raise UserError(f"model '{model.name}' has no weights yet: give it an Input, or call it once on a batch")
+    shape = getattr(model, "output_shape", None)
+    if way and isinstance(shape, tuple) and shape[-1] != way:
+        raise UserError(f"model '{model.name}' has {shape[-1]} outputs for {way}-way tasks: make its last layer {way} wide")
+
+
+class MetaLearner(keras.Model):
+    """Meta-trains a Keras model so that a few gradient steps on a small support set teach it a new task.
+
+    A `keras.Model`: `compile(optimizer)`, `fit(episodes, ...)`, `evaluate(episodes)` and callbacks work as
+    usual, under `tf.distribute` too.  One element of the data is a meta-batch of tasks, a dict of
+    `support_images` `[tasks, S, ...]`, `support_labels` `[tasks, S]`, `query_images` `[tasks, Q, ...]` and
+    `query_labels` `[tasks, Q]`; see `tf_mamlpp.episodes`.
+
+    The six modifications of "How to train your MAML" (section 4) are switches, all off by default, which is
+    MAML; `presets` names the usual combinations: `MetaLearner(model, way=5, **presets["maml++"])`.
+
+    Args:
+        model: maps images `[B, ...]` to logits `[B, way]`; Sequential, functional or subclassed, and built.
+            Stock normalisation layers are converted (see `convert_normalization`) in a copy, `self.model`.
+        way: classes of a task, checked against the model's output; None for regression.
+        inner_steps: N, how many gradient steps a task's support set gets.
+        inner_rate: α, or the starting value of the learned rates.
+        multi_step_loss: MSL, the query loss after every step counts, with weights that anneal to the last.
+        derivative_order_annealing: DA, first-order gradients before `second_order_from_epoch`.
+        per_step_statistics: BNRS, moving statistics for each inner step.
+        per_step_weights: BNWB, batch-norm weights for each inner step.
+        learned_rates: LSLR, a learned rate for each tensor and step.
+        cosine_annealing: CA, `fit` anneals the optimizer's rate to `minimum_rate`.
+        first_order: never take second derivatives (first-order MAML).
+        multi_step_loss_epochs: E of `schedules.loss_weights`.
+        second_order_from_epoch: the paper's 50.
+        minimum_rate: where cosine annealing ends.
+        adapted: which weights the inner loop changes: `all` but batch norm's, `head` (the last layer that has
+            weights: ANIL), or a predicate on a variable's path.
+        query_statistics: what batch norm normalises the query set with in training: `batch` (the query
+            batch's own moments), `running` (the moving statistics) or `support` (the support set's).
+        evaluation_statistics: the same for evaluation; None for `query_statistics`.
+        loss: of both loops, `(labels, outputs) -> [B]` or scalar, a Keras loss or its name; None for
+            cross-entropy on logits.
+        metric: `(labels, outputs) -> [B]`, a Keras metric function or its name; None for accuracy.
+        gradient_clip: each entry of the meta-gradient is clipped to ± this (paper: 10 on mini-ImageNet).
+        parallel_tasks: tasks computed at once; None for the number of cores.
+
+    Raises:
+        UserError: a setting that contradicts another, or a model that does not fit.
+
+    References:
+        Antoniou, Edwards, Storkey, "How to train your MAML", arXiv 1810.09502.
+        Finn, Abbeel, Levine, "Model-Agnostic Meta-Learning", arXiv 1703.03400.
+        Raghu et al., "Rapid Learning or Feature Reuse?" (ANIL), arXiv 1909.09157.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        *,
+        way: int | None = None,
+        inner_steps: int = 5,
+        inner_rate: float = 0.1,
+        multi_step_loss: bool = False,
+        derivative_order_annealing: bool = False,
+        per_step_statistics: bool = False,
+        per_step_weights: bool = False,
+        learned_rates: bool = False,
+        cosine_annealing: bool = False,
+        first_order: bool = False,
+        multi_step_loss_epochs: int = 10,
+        second_order_from_epoch: int = 50,
+        minimum_rate: float = 1e-5,
+        adapted: str | Callable[[str], bool] = "all",
+        query_statistics: str = "batch",
+        evaluation_statistics: str | None = None,
+        loss: str | Loss | None = None,
+        metric: str | Loss | None = None,
+        gradient_clip: float | None = None,
+        parallel_tasks: int | None = None,
+        name: str = "meta_learner",
+    ):
+        super().__init__(name=name)
+        self.inner_steps = inner_steps
+        self.derivative_order_annealing = derivative_order_annealing
+        self.cosine_annealing, self.minimum_rate = cosine_annealing, minimum_rate
+        self.first_order, self.second_order_from_epoch = first_order, second_order_from_epoch
+        self.multi_step_loss_epochs = multi_step_loss_epochs if multi_step_loss else 0
+        self.query_statistics = query_statistics
+        self.evaluation_statistics = evaluation_statistics or query_statistics
+        self.gradient_clip = gradient_clip
+        self.parallel_tasks = parallel_tasks or os.cpu_count() or 1
+        self._check_settings()
+        self.way = way
+        self.model = convert_normalization(model, inner_steps, per_step_weights, per_step_statistics)
+        _check_model(self.model, way)
+        weights = self.model.trainable_variables
+        norms = {id(v) for v in _batch_norm_weights(self.model)}
+        wanted = _predicate(adapted, self.model)
+        self._adapted = [i for i, v in enumerate(weights) if id(v) not in norms and wanted(v.path)]
+        if not self._adapted:
+            raise UserError(f"adapted={adapted!r} leaves the inner loop no weight to change in model '{model.name}'")
+        self.adapted_paths = [weights[i].path for i in self._adapted]
+        dtype = weights[0].dtype
+        self.inner_rates = InnerRates(
+            len(self._adapted), inner_steps, inner_rate, learned_rates, name="inner_rates", dtype=dtype
+        )
+        self.loss_weights = self.add_weight(
+            name="loss_weights", shape=(inner_steps,), trainable=False, dtype=dtype, aggregation="mean"
+        )
+        cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True, dtype=dtype)
+        self._loss = _mean(keras.losses.get(loss) if loss else cross_entropy, dtype)
+        self._metric = _mean(keras.metrics.get(metric or "sparse_categorical_accuracy"), dtype)
+        self.metric_name = "accuracy" if metric is None else getattr(metric, "__name__", str(metric))
+        names = ["meta_loss", "loss", self.metric_name, *map(self.step_metric, range(inner_steps + 1))]
+        self._means = {n: keras.metrics.Mean(name=n) for n in names}
+        self.set_epoch(0)
+        self.built = True
+
+    def _check_settings(self) -> None:
+        for value in (self.query_statistics, self.evaluation_statistics):
+            if value not in QUERY_STATISTICS:
+                raise UserError(f"query statistics are one of {', '.join(QUERY_STATISTICS)}, not '{value}'")
+        if self.inner_steps < 1:
+            raise UserError(f"inner_steps must be at least 1, not {self.inner_steps}")
+        if self.first_order and self.derivative_order_annealing:
+            raise UserError("first_order and derivative_order_annealing contradict each other: choose one")
+
+    # --- What changes between epochs ---------------------------------------------------------------
+
+    def set_epoch(self, epoch: int) -> bool:
+        """Sets the loss weights and the derivative order of `epoch` (0-based).
+
+        Returns:
+            Whether the training graph changed, so that `make_train_function(force=True)` is due.
+        """
+        self.loss_weights.assign(schedules.loss_weights(epoch, self.inner_steps, self.multi_step_loss_epochs))
+        annealed = self.derivative_order_annealing and epoch < self.second_order_from_epoch
+        before = getattr(self, "_graph", None)
+        self._graph = (not (self.first_order or annealed), epoch < self.multi_step_loss_epochs)
+        return self._graph != before
+
+    @property
+    def second_order(self) -> bool:
+        """Whether meta-gradients of this epoch are second order."""
+        return self._graph[0]
+
+    @property
+    def all_steps_count(self) -> bool:
+        """Whether the query loss after every inner step counts in this epoch, not only the last."""
+        return self._graph[1]
+
+    def fit(self, *args: Any, callbacks: Sequence[keras.callbacks.Callback] | None = None, **kwargs: Any) -> Any:
+        """`keras.Model.fit`, with the schedules applied (a `callbacks.Schedules` of your own takes precedence)."""
+        from tf_mamlpp.callbacks import Schedules
+
+        callbacks = list(callbacks or ())
+        if not any(isinstance(c, Schedules) for c in callbacks):
+            callbacks.insert(0, Schedules())
+        return super().fit(*args, callbacks=callbacks, **kwargs)
+
+    def compile(self, optimizer: Any = "adam", **kwargs: Any) -> None:
+        """`keras.Model.compile`; the loss and the metric are the constructor's, and XLA is off unless asked for."""
+        kwargs.setdefault("jit_compile", False)
+        super().compile(optimizer=optimizer, **kwargs)
+
+    # --- One task ------------------------------------------------------------------------------------
+
+    def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Logits of the model before any adaptation."""
+        return self.model(images, training=training)
+
+    def _weights(self, fast: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+        weights = [v.value for v in self.model.trainable_variables]
+        for i, w in zip(self._adapted, fast, strict=True):
+            weights[i] = w
+        return weights
+
+    def _outputs(
+        self, weights: State, state: State, images: tf.Tensor, step: int, statistics: str, momentum: float | None,
+        training: bool,
+    ) -> tuple[tf.Tensor, State]:
+        with inner_step(step, statistics, momentum):
+            return self.model.stateless_call(weights, state, images, training=training)
+
+    def _query_outputs(
+        self, fast: State, state: State, task: Task, step: int, statistics: str, training: bool
+    ) -> tuple[tf.Tensor, State]:
+        weights, images = self._weights(fast), task["query_images"]
+        if statistics == "support":
+            own = self._support_statistics(weights, state, task["support_images"], step, training)
+            return self._outputs(weights, own, images, step, "running", 1.0, training)[0], state
+        return self._outputs(weights, state, images, step, statistics, None if training else 1.0, training)
+
+    def _support_statistics(
+        self, weights: State, state: State, support_images: tf.Tensor, step: int, training: bool = False
+    ) -> State:
+        """The state with the support set's own moments in place of the moving ones."""
+        return self._outputs(weights, state, support_images, step, "batch", 0.0, training)[1]
+
+    def _adapt(
+        self, task: Task, state: State, steps: int, *, training: bool, recorded: set[int], after_step: Any = None
+    ) -> tuple[list[tf.Tensor], State]:
+        """The inner loop on this task; support passes of the steps in `recorded` update the moving statistics."""
+
+        def support_loss(fast: list[tf.Tensor], state: State, k: int) -> tuple[tf.Tensor, State]:
+            momentum = None if k in recorded else 1.0
+            weights = self._weights(fast)
+            outputs, state = self._outputs(weights, state, task["support_images"], k, "batch", momentum, training)
+            return self._loss(task["support_labels"], outputs), state
+
+        start = [tf.convert_to_tensor(self.model.trainable_variables[i]) for i in self._adapted]
+        second_order = training and self.second_order
+        return adapt(support_loss, start, state, self.inner_rates, steps, second_order, after_step)
+
+    def task_loss(self, task: Task, state: State) -> tuple[tf.Tensor, State, tf.Tensor, tf.Tensor]:
+        """The outer loss of one task: Σ_k w_k L_query(θ_{k+1}), or its last term alone.
+
+        Args:
+            task: tensors without the tasks axis.
+            state: the model's non-trainable variables.
+
+        Returns:
+            The scalar loss, the new state, and the last query pass's loss and metric.
+        """
+        steps = range(self.inner_steps)
+        queried = set(steps) if self.all_steps_count else {steps[-1]}
+        # Each row of moving statistics is updated once: by the query pass that may read it, or else by the
+        # support pass of its step.
+        recorded = set(steps) if self.query_statistics == "support" else set(steps) - queried
+        losses: list[tf.Tensor] = []
+        outputs = None
+
+        def query(fast: list[tf.Tensor], state: State, k: int) -> State:
+            nonlocal outputs
+            if k in queried:
+                outputs, state = self._query_outputs(fast, state, task, k, self.query_statistics, training=True)
+                losses.append(self._loss(task["query_labels"], outputs))
+            return state
+
+        _, state = self._adapt(task, state, self.inner_steps, training=True, recorded=recorded, after_step=query)
+        total = losses[-1]
+        if self.all_steps_count:
+            total = tf.tensordot(tf.stack(losses), tf.convert_to_tensor(self.loss_weights), 1)
+        return total, state, losses[-1], self._metric(task["query_labels"], outputs)
+
+    def task_curve(self, task: Task, steps: int, statistics: str) -> tf.Tensor:
+        """Query outputs before adaptation and after every inner step, `[steps + 1, Q, outputs]`; writes nothing."""
+        state = [tf.convert_to_tensor(v) for v in self.model.non_trainable_variables]
+        start = [tf.convert_to_tensor(self.model.trainable_variables[i]) for i in self._adapted]
+        curve = [self._query_outputs(start, state, task, 0, statistics, training=False)[0]]
+
+        def query(fast: list[tf.Tensor], state: State, k: int) -> State:
+            curve.append(self._query_outputs(fast, state, task, k, statistics, training=False)[0])
+            return state
+
+        self._adapt(task, state, steps, training=False, recorded=set(), after_step=query)
+        return tf.stack(curve)
+
+    # --- A meta-batch ------------------------------------------------------------------------------
+
+    def meta_gradient(self, tasks: Task) -> tuple[list[tf.Tensor], list[tf.Tensor], dict[str, tf.Tensor]]:
+        """Mean over tasks of the meta-gradient, each task's taken inside the map so that memory stays one task's.
+
+        Args:
+            tasks: a meta-batch.
+
+        Returns:
+            The gradient for each of `trainable_variables`, the new non-trainable variables of `model`, and
+            the means of the outer `meta_loss`, the last step's `loss` and its metric.
+        """
+        sources = [v.value for v in self.trainable_variables]
+        state = [tf.convert_to_tensor(v) for v in self.model.non_trainable_variables]
+
+        def one(indexed: tuple[tf.Tensor, Task]) -> tuple[Any, ...]:
+            index, task = indexed
+            with tf.GradientTape() as tape:
+                total, new_state, loss, metric = self.task_loss(task, _own_seeds(state, index))
+            gradients = tape.gradient(total, sources, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+            return gradients, new_state, total, loss, metric
+
+        scalar = tf.TensorSpec((), sources[0].dtype)
+        signature = (
+            [tf.TensorSpec(v.shape, v.dtype) for v in sources],
+            [tf.TensorSpec(s.shape, s.dtype) for s in state],
+            *(scalar, scalar, scalar),
+        )
+        gradients, states, *numbers = self._map(one, tasks, signature)
+        mean_loss, loss, metric = (tf.reduce_mean(n) for n in numbers)
+        new_state = [tf.reduce_mean(s, 0) if s.dtype.is_floating else s[-1] for s in states]
+        metrics = {"meta_loss": mean_loss, "loss": loss, self.metric_name: metric}
+        return [tf.reduce_mean(g, 0) for g in gradients], new_state, metrics
+
+    def _map(self, function: Callable[[Any], Any], tasks: Task, signature: Any) -> Any:
+        count = tf.shape(tasks["support_labels"])[0]
+        elements = (tf.range(count), dict(tasks))
+        return tf.map_fn(function, elements, parallel_iterations=self.parallel_tasks, fn_output_signature=signature)
+
+    def train_step(self, tasks: Task) -> dict[str, tf.Tensor]:
+        """One outer update: reduce over replicas, clip, apply."""
+        gradients, state, numbers = self.meta_gradient(tasks)
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        if replicas > 1:
+            gradients = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.MEAN, gradients)
+        if self.gradient_clip:
+            gradients = [tf.clip_by_value(g, -self.gradient_clip, self.gradient_clip) for g in gradients]
+        # Keras's optimizers sum over replicas what is already the mean of all of them.
+        self.optimizer.apply([g / replicas for g in gradients], self.trainable_variables)
+        for variable, value in zip(self.model.non_trainable_variables, state, strict=True):
+            variable.assign(value)
+        for name, value in numbers.items():
+            self._means[name].update_state(value)
+        return {name: self._means[name].result() for name in numbers}
+
+    def test_step(self, tasks: Task) -> dict[str, tf.Tensor]:
+        """Last step's loss, and the metric after 0..N inner steps; writes no variable but the metrics' own."""
+
+        def one(indexed: tuple[tf.Tensor, Task]) -> tuple[tf.Tensor, tf.Tensor]:
+            labels = indexed[1]["query_labels"]
+            curve = tf.unstack(self.task_curve(indexed[1], self.inner_steps, self.evaluation_statistics))
+            return self._loss(labels, curve[-1]), tf.stack([self._metric(labels, outputs) for outputs in curve])
+
+        dtype = self.loss_weights.dtype
+        losses, metrics = self._map(
+            one, tasks, (tf.TensorSpec((), dtype), tf.TensorSpec((self.inner_steps + 1,), dtype))
+        )
+        names = [self.step_metric(k) for k in range(self.inner_steps + 1)]
+        for name, values in zip(names, tf.unstack(metrics, axis=1), strict=True):
+            self._means[name].update_state(values)
+        self._means[self.metric_name].update_state(metrics[:, -1])
+        self._means["loss"].update_state(losses)
+        return {name: self._means[name].result() for name in ("loss", self.metric_name, *names)}
+
+    def curves(self, tasks: Task, inner_steps: int | None = None, query_statistics: str | None = None) -> tf.Tensor:
+        """Query outputs of every task after 0..inner_steps steps.
+
+        Args:
+            tasks: a meta-batch.
+            inner_steps: None for as many as trained; steps past those reuse the last rates and batch-norm row.
+            query_statistics: None for `evaluation_statistics`.
+
+        Returns:
+            `[tasks, inner_steps + 1, Q, outputs]`.
+        """
+        steps = self.inner_steps if inner_steps is None else inner_steps
+        statistics = query_statistics or self.evaluation_statistics
+        signature = tf.TensorSpec(None, self.model.compute_dtype)
+        return self._map(lambda indexed: self.task_curve(indexed[1], steps, statistics), tasks, signature)
+
+    # --- Use ------------------------------------------------------------------------------------------
+
+    def adapt(
+        self,
+        support_images: Any,
+        support_labels: Any,
+        inner_steps: int | None = None,
+        query_statistics: str = "support",
+    ) -> Adapted:
+        """Learns one task from its support set.
+
+        Args:
+            support_images: `[S, ...]`, prepared as in training.
+            support_labels: `[S]`.
+            inner_steps: None for as many as trained.
+            query_statistics: what `predict_adapted` normalises with: `support` (an answer never depends on its
+                neighbours), `running`, or `batch`.
+
+        Returns:
+            What `predict_adapted` needs.
+        """
+        steps = self.inner_steps if inner_steps is None else inner_steps
+        return self._adapt_function(
+            tf.convert_to_tensor(support_images), tf.convert_to_tensor(support_labels), steps, query_statistics
+        )
+
+    def predict_adapted(self, adapted: Adapted, images: Any) -> tf.Tensor:
+        """Probabilities `[Q, way]` (regression: outputs) of images `[Q, ...]` under what `adapt` learned."""
+        return self._predict_function(adapted, tf.convert_to_tensor(images))
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        return list(self._means.values())
+
+    @staticmethod
+    def step_metric(k: int) -> str:
+        """The name under which the metric after `k` inner steps is logged."""
+        return f"step_{k}"

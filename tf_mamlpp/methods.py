@@ -1,0 +1,43 @@
+"""The methods by name, as the switches of one inner loop.  Imports no TensorFlow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+QUERY_STATISTICS = ("batch", "running", "support")
+
+MODIFICATIONS = (
+    "multi_step_loss",
+    "derivative_order_annealing",
+    "per_step_statistics",
+    "per_step_weights",
+    "learned_rates",
+    "cosine_annealing",
+)
+"""The six of "How to train your MAML", section 4: MSL, DA, BNRS, BNWB, LSLR, CA."""
+
+_MAML: dict[str, Any] = {**dict.fromkeys(MODIFICATIONS, False), "first_order": False, "adapted": "all"}
+
+presets: Mapping[str, dict[str, Any]] = {
+    "maml": _MAML,
+    "maml++": {**_MAML, **dict.fromkeys(MODIFICATIONS, True)},
+    "fomaml": {**_MAML, "first_order": True},
+    "anil": {**_MAML, "adapted": "head"},
+}
+"""Keyword arguments of `MetaLearner` for each method."""
+
+
+def method_name(switches: Mapping[str, Any]) -> str:
+    """The preset that these switches are, or the nearest one and what differs: `maml++ -learned_rates`."""
+
+    def differences(name: str) -> list[str]:
+        preset = presets[name]
+        return [
+            (f"{'+' if switches[k] else '-'}{k}" if isinstance(switches[k], bool) else f"{k}={switches[k]}")
+            for k in _MAML
+            if switches[k] != preset[k]
+        ]
+
+    nearest = min(presets, key=lambda name: len(differences(name)))
+    return " ".join([nearest, *differences(nearest)])
