@@ -33,6 +33,14 @@ def _mean(function: Loss, dtype: str) -> Loss:
     return lambda labels, outputs: tf.cast(tf.reduce_mean(function(labels, outputs)), dtype)
 
 
+def _metric(metric: str | Loss) -> Loss:
+    # Keras's `get` makes a stateful metric of a name.
+    function = getattr(keras.metrics, metric, None) if isinstance(metric, str) else metric
+    if not callable(function) or isinstance(function, type):
+        raise UserError(f"metric {metric!r} is not a function of keras.metrics, such as 'mean_squared_error'")
+    return function
+
+
 def _own_seeds(state: State, task: tf.Tensor) -> list[tf.Tensor]:
     """The state with another counter in each task's seed generators, so that no two tasks drop the same units."""
     return [
@@ -168,7 +176,7 @@ class MetaLearner(keras.Model):
         )
         cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True, dtype=dtype)
         self._loss = _mean(keras.losses.get(loss) if loss else cross_entropy, dtype)
-        self._metric = _mean(keras.metrics.get(metric or "sparse_categorical_accuracy"), dtype)
+        self._metric = _mean(_metric(metric or "sparse_categorical_accuracy"), dtype)
         self.metric_name = "accuracy" if metric is None else getattr(metric, "__name__", str(metric))
         names = ["meta_loss", "loss", self.metric_name, *map(self.step_metric, range(inner_steps + 1))]
         self._means = {n: keras.metrics.Mean(name=n) for n in names}
@@ -313,7 +321,7 @@ class MetaLearner(keras.Model):
             return state
 
         self._adapt(task, state, steps, training=False, recorded=set(), after_step=query)
-        return tf.stack(curve)
+        return tf.cast(tf.stack(curve), self.loss_weights.dtype)
 
     # --- A meta-batch ------------------------------------------------------------------------------
 
@@ -402,7 +410,7 @@ class MetaLearner(keras.Model):
         """
         steps = self.inner_steps if inner_steps is None else inner_steps
         statistics = query_statistics or self.evaluation_statistics
-        signature = tf.TensorSpec(None, self.model.compute_dtype)
+        signature = tf.TensorSpec(None, self.loss_weights.dtype)
         return self._map(lambda indexed: self.task_curve(indexed[1], steps, statistics), tasks, signature)
 
     # --- Use ------------------------------------------------------------------------------------------

@@ -6,6 +6,18 @@ Stock layers only: `MetaLearner` turns the batch norms into per-step ones, as it
 from __future__ import annotations
 
 import keras
+import tensorflow as tf
+
+
+@keras.saving.register_keras_serializable("tf_mamlpp")
+def leaky_relu(x: tf.Tensor) -> tf.Tensor:
+    """Leaky ReLU of slope 0.01.  TensorFlow's own keeps its slope in float32, which float64 checks would see."""
+    return tf.maximum(x, 0.01 * x) if x.dtype == tf.float64 else tf.nn.leaky_relu(x, 0.01)
+
+
+def _input(shape: tuple[int, ...], dtype: str | None) -> keras.KerasTensor:
+    # An Input of its default dtype would round float64 data to float32.
+    return keras.Input(shape, dtype=keras.dtype_policies.get(dtype).variable_dtype)
 
 
 def conv4(
@@ -28,13 +40,13 @@ def conv4(
     """
     if min(image_shape[:2]) < 2**blocks:
         raise ValueError(f"{blocks} blocks halve {image_shape[:2]} images to nothing; use fewer blocks")
-    layers: list[keras.layers.Layer] = [keras.Input(image_shape, name="image")]
+    layers: list[keras.layers.Layer] = [_input(image_shape, dtype)]
     for i in range(blocks):
         layers += [
             keras.layers.Conv2D(filters, 3, padding="same", name=f"conv{i}", dtype=dtype),
             keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"norm{i}", dtype=dtype),
             keras.layers.MaxPooling2D(2, name=f"pool{i}", dtype=dtype),
-            keras.layers.LeakyReLU(0.01, name=f"activation{i}", dtype=dtype),
+            keras.layers.Activation(leaky_relu, name=f"activation{i}", dtype=dtype),
         ]
     layers += [keras.layers.Flatten(name="flatten", dtype=dtype), keras.layers.Dense(way, name="dense", dtype=dtype)]
     return keras.Sequential(layers, name="conv4")
@@ -48,5 +60,5 @@ def mlp(inputs: int, outputs: int, units: tuple[int, ...] = (40, 40), dtype: str
     """
     hidden = [keras.layers.Dense(n, "relu", name=f"dense{i}", dtype=dtype) for i, n in enumerate(units)]
     return keras.Sequential(
-        [keras.Input((inputs,)), *hidden, keras.layers.Dense(outputs, name="dense", dtype=dtype)], name="mlp"
+        [_input((inputs,), dtype), *hidden, keras.layers.Dense(outputs, name="dense", dtype=dtype)], name="mlp"
     )

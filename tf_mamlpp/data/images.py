@@ -1,0 +1,105 @@
+"""Pictures to tensors: the only place where pictures are decoded, resized and normalised.
+
+Training, evaluation and the exported SavedModel all go through these functions, so a picture is seen the same way
+everywhere. Resizing is a plain stretch to the wanted size (no crop, no padding): few-shot pictures are usually
+already tight around their subject, and a stretch never cuts any of it off. Crop before, if your pictures need it.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image, ImageOps
+
+from tf_mamlpp.errors import UserError
+
+_MODES = {1: "L", 3: "RGB"}
+
+
+def resize(images: tf.Tensor | np.ndarray, image_size: tuple[int, int]) -> tf.Tensor:
+    """Stretches pictures to a size, antialiased, and rounds them to whole grey values.
+
+    Rounding makes the result storable as uint8 without loss, so that cached pictures and pictures that an exported
+    model resizes itself agree exactly.
+
+    Args:
+        images: uint8 or float tensor of shape [..., H, W, C], values 0..255; H and W may be unknown.
+        image_size: height and width wanted, in pixels.
+
+    Returns:
+        float32 tensor of shape [..., image_size[0], image_size[1], C], whole numbers 0..255.
+    """
+    images = tf.cast(images, tf.float32)
+    leading, channels = tf.shape(images)[:-3], images.shape[-1]
+    static_shape = [*images.shape[:-3], *image_size, channels]
+    if tuple(images.shape[-3:-1]) != tuple(image_size):
+        flat = tf.reshape(images, tf.concat([[-1], tf.shape(images)[-3:]], axis=0))
+        flat = tf.image.resize(flat, image_size, method="bilinear", antialias=True)
+        images = tf.reshape(flat, tf.concat([leading, [*image_size], tf.shape(flat)[-1:]], axis=0))
+    return tf.ensure_shape(tf.clip_by_value(tf.round(images), 0.0, 255.0), static_shape)
+
+
+def normalise(
+    images: tf.Tensor | np.ndarray, mean: Sequence[float] | np.ndarray, std: Sequence[float] | np.ndarray
+) -> tf.Tensor:
+    """Scales pictures to (x / 255 - mean) / std.
+
+    Args:
+        images: uint8 or float tensor of shape [..., C], values 0..255.
+        mean: one value a channel (or one for all), on the scale 0..1.
+        std: likewise. Mean 1 and std -1 turn dark ink on white paper into ink 1 on paper 0.
+
+    Returns:
+        float32 tensor of the shape of `images`.
+    """
+    scaled = tf.cast(images, tf.float32) / 255.0
+    return (scaled - tf.constant(mean, tf.float32)) / tf.constant(std, tf.float32)
+
+
+def decode_file(source: bytes | str | os.PathLike[str], channels: int, name: str | None = None) -> np.ndarray:
+    """Decodes a picture file of any usual kind (PNG, JPEG, GIF, WebP, ...; any depth, palette, transparency).
+
+    Transparent parts are laid over white, 16 bits are scaled to 8, and the camera's orientation mark is obeyed.
+
+    Args:
+        source: the file's content, or its path.
+        channels: 1 for grey, 3 for RGB.
+        name: what to call the picture in an error; the path by default.
+
+    Returns:
+        uint8 array of shape [H, W, channels].
+
+    Raises:
+        UserError: the picture cannot be read; names it.
+    """
+    name = name or ("a picture" if isinstance(source, bytes) else os.fspath(source))
+    try:
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+            return _to_array(ImageOps.exif_transpose(image), channels)
+    except Exception as error:  # Pillow's decoders raise nearly anything on a damaged file
+        raise UserError(f"{name}: cannot be read as a picture ({error}); replace or remove it") from error
+
+
+def to_channels(image: np.ndarray, channels: int) -> np.ndarray:
+    """Turns a decoded uint8 picture [H, W], [H, W, 1], [H, W, 3] or [H, W, 4] into uint8 [H, W, channels]."""
+    squeezed = image[..., 0] if image.ndim == 3 and image.shape[-1] == 1 else image
+    if squeezed.ndim == 2 and channels == 1:
+        return squeezed[..., None]
+    return _to_array(Image.fromarray(np.ascontiguousarray(squeezed)), channels)
+
+
+def _to_array(image: Image.Image, channels: int) -> np.ndarray:
+    if image.mode.startswith("I"):  # 16-bit grey, whatever the byte order
+        image = Image.fromarray(np.clip(np.round(np.asarray(image) / 257.0), 0, 255).astype(np.uint8))
+    elif image.mode == "F":
+        raise ValueError("floating-point pixels have no agreed range")
+    elif image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    array = np.asarray(image.convert(_MODES[channels]))
+    return array[..., None] if array.ndim == 2 else array

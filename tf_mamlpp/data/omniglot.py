@@ -1,0 +1,128 @@
+"""Omniglot as its authors publish it: two zip archives, or the two folders unpacked from them."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+from tf_mamlpp.data.image_bank import Pictures
+from tf_mamlpp.data.splits import OMNIGLOT_CLASSES, divide_classes
+from tf_mamlpp.errors import UserError
+
+_PARTS = ("images_background", "images_evaluation")
+_EXPECTED = "expected images_background and images_evaluation, each as a .zip archive or as the unpacked folder"
+
+
+@dataclass(frozen=True)
+class _Drawing:
+    archive: Path  # a zip archive or an unpacked folder
+    member: str  # path inside it
+
+    @property
+    def class_name(self) -> str:
+        return "/".join(PurePosixPath(self.member).parts[-3:-1])
+
+
+def omniglot_splits(path: Path, split_seed: int) -> dict[str, tuple[str, Callable[[], Pictures]]]:
+    """Lists Omniglot's drawings by split, without decoding any.
+
+    Args:
+        path: folder that holds both parts.
+        split_seed: seed of the division of all 1,623 characters into 1150/50/423.
+
+    Returns:
+        For each split, a key that changes with the source, and the pictures.
+
+    Raises:
+        UserError: a part is missing, damaged or incomplete; names it.
+    """
+    archives = [_find_part(path, part) for part in _PARTS]
+    classes: dict[str, list[_Drawing]] = {}
+    for archive in archives:
+        for member in _members(archive):
+            drawing = _Drawing(archive, member)
+            classes.setdefault(drawing.class_name, []).append(drawing)
+    if len(classes) != OMNIGLOT_CLASSES:
+        raise UserError(
+            f"{path}: holds {len(classes)} characters, but Omniglot has {OMNIGLOT_CLASSES}; fetch both parts again"
+        )
+    names = sorted(classes)
+    key = repr([_identity(archive, classes) for archive in archives])
+    splits = {}
+    for split, numbers in divide_classes(names, split_seed, source="omniglot").items():
+        chosen = [(names[number], sorted(classes[names[number]], key=lambda d: d.member)) for number in numbers]
+        splits[split] = (f"{key} {split_seed}", partial(_pictures, chosen))
+    return splits
+
+
+def _find_part(path: Path, part: str) -> Path:
+    """The zip archive or folder of one part."""
+    for candidate in (path / f"{part}.zip", path / part):
+        if candidate.exists():
+            return candidate
+    what = f"has no {part}.zip and no folder {part}" if path.is_dir() else "no such folder"
+    raise UserError(f"{path}: {what}; {_EXPECTED}")
+
+
+def _members(archive: Path) -> list[str]:
+    """Paths of the drawings (.../alphabet/character/drawing.png) inside an archive or folder."""
+    if archive.is_dir():
+        found = [file.relative_to(archive).as_posix() for file in archive.glob("**/*.png")]
+    else:
+        with open_zip(archive) as opened:
+            found = opened.namelist()
+    return [member for member in found if _is_drawing(PurePosixPath(member))]
+
+
+def _is_drawing(member: PurePosixPath) -> bool:
+    # Members are only read in memory, so a hostile path could do no harm; but no drawing has one either.
+    suspicious = member.is_absolute() or ".." in member.parts
+    hidden = any(part.startswith((".", "__MACOSX")) for part in member.parts)
+    return member.suffix == ".png" and len(member.parts) >= 3 and not suspicious and not hidden
+
+
+def open_zip(archive: Path) -> zipfile.ZipFile:
+    """Opens a zip archive; a UserError names one that is truncated or no archive at all."""
+    try:
+        return zipfile.ZipFile(archive)
+    except (OSError, zipfile.BadZipFile) as error:
+        raise UserError(f"{archive}: truncated, or not a zip archive ({error}); fetch it again") from error
+
+
+def _identity(archive: Path, classes: dict[str, list[_Drawing]]) -> object:
+    """What tells one state of an archive or folder from another: paths, sizes and times of change."""
+    files = [archive]
+    if archive.is_dir():
+        files = sorted(archive / d.member for group in classes.values() for d in group if d.archive == archive)
+    stats = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return stats
+
+
+def _pictures(classes: list[tuple[str, list[_Drawing]]]) -> Pictures:
+    def read() -> Iterator[tuple[int, str, bytes]]:
+        opened: dict[Path, zipfile.ZipFile] = {}
+        try:
+            for number, (_, drawings) in enumerate(classes):
+                for drawing in drawings:
+                    yield number, f"{drawing.archive}/{drawing.member}", _read(drawing, opened)
+        finally:
+            for archive in opened.values():
+                archive.close()
+
+    names = tuple(name for name, _ in classes)
+    return Pictures(names, tuple(len(drawings) for _, drawings in classes), read)
+
+
+def _read(drawing: _Drawing, opened: dict[Path, zipfile.ZipFile]) -> bytes:
+    try:
+        if drawing.archive.is_dir():
+            return (drawing.archive / drawing.member).read_bytes()
+        if drawing.archive not in opened:
+            opened[drawing.archive] = open_zip(drawing.archive)
+        return opened[drawing.archive].read(drawing.member)
+    except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError) as error:
+        raise UserError(f"{drawing.archive}/{drawing.member}: damaged ({error}); fetch the archive again") from error
