@@ -1,0 +1,292 @@
+"""The configuration of a run: typed, frozen, validated.  Imports no TensorFlow, so mistakes show at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import json
+import math
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tf_mamlpp.errors import UserError
+from tf_mamlpp.methods import QUERY_STATISTICS, method_name
+
+
+@dataclass(frozen=True)
+class Data:
+    """Where pictures come from and what a task is."""
+
+    name: str = "glyphs"  # glyphs, omniglot, image_folder, tfds:<name>, sinusoid
+    path: str | None = None  # of the archives, the folder tree, or TFDS's data_dir
+    way: int = 5  # classes of a task
+    shot: int = 1  # support pictures a class
+    query_shot: int = 1  # query pictures a class
+    image_size: tuple[int, int] = (28, 28)  # height, width
+    channels: int = 1  # 1 grey, 3 RGB
+    mean: tuple[float, ...] = (1.0,)  # of (x / 255 - mean) / std, one for each channel;
+    std: tuple[float, ...] = (-1.0,)  # mean 1 and std -1 invert, so that ink is 1 and paper 0
+    rotations: bool = False  # training tasks turn each class by a random multiple of 90 degrees
+    split_seed: int = 0  # shuffles classes into train, validation and test
+    cache_dir: str | None = None  # of decoded pictures; None for ~/.cache/tf_mamlpp
+
+
+@dataclass(frozen=True)
+class Model:
+    """The network."""
+
+    name: str = "conv4"  # conv4, mlp
+    filters: int = 64  # of every block of conv4
+    blocks: int = 4  # of conv4
+
+
+@dataclass(frozen=True)
+class Learner:
+    """Arguments of `MetaLearner`, see there."""
+
+    inner_steps: int = 5
+    inner_rate: float = 0.1
+    multi_step_loss: bool = False
+    derivative_order_annealing: bool = False
+    per_step_statistics: bool = False
+    per_step_weights: bool = False
+    learned_rates: bool = False
+    cosine_annealing: bool = False
+    first_order: bool = False
+    adapted: str = "all"  # all, head
+    multi_step_loss_epochs: int = 10
+    second_order_from_epoch: int = 50
+    minimum_rate: float = 1e-5
+    query_statistics: str = "batch"  # batch, running, support: in training
+    evaluation_statistics: str | None = None  # the same in evaluation; None for the one above
+    gradient_clip: float | None = None
+    parallel_tasks: int | None = None  # None for the number of cores
+
+
+@dataclass(frozen=True)
+class Training:
+    """The outer loop."""
+
+    epochs: int = 10
+    updates: int = 500  # an epoch
+    tasks: int = 8  # an update
+    learning_rate: float = 1e-3  # Adam's
+    checkpoint_updates: int = 100  # between checkpoints; every epoch ends with one too
+    strategy: str = "none"  # none, mirrored
+    jit_compile: bool = False  # XLA; far slower on a CPU
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Validation after every epoch and the test at the end."""
+
+    validation_tasks: int = 600
+    test_tasks: int = 600
+    ensemble: int = 5  # best validation epochs whose softmax the test averages; each is kept as a checkpoint
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that a run depends on."""
+
+    seed: int = 0
+    data: Data = field(default_factory=Data)
+    model: Model = field(default_factory=Model)
+    learner: Learner = field(default_factory=Learner)
+    training: Training = field(default_factory=Training)
+    evaluation: Evaluation = field(default_factory=Evaluation)
+
+    def __post_init__(self) -> None:
+        _validate(self)
+
+    @property
+    def method(self) -> str:
+        """The method's name, with what differs from the nearest preset."""
+        return method_name(dataclasses.asdict(self.learner))
+
+
+MACHINE_KEYS = ("data.path", "data.cache_dir", "learner.parallel_tasks", "training.strategy")
+"""Where and how a run computes, not what: these may change when it is resumed."""
+
+
+def _validate(config: Config) -> None:
+    data, learner, training, evaluation = config.data, config.learner, config.training, config.evaluation
+    for section in ("data", "model", "learner", "training", "evaluation"):
+        for f in dataclasses.fields(getattr(config, section)):
+            _check_positive(f"{section}.{f.name}", getattr(getattr(config, section), f.name))
+    _check_choice("learner.query_statistics", learner.query_statistics, QUERY_STATISTICS)
+    if learner.evaluation_statistics is not None:
+        _check_choice("learner.evaluation_statistics", learner.evaluation_statistics, QUERY_STATISTICS)
+    _check_choice("learner.adapted", learner.adapted, ("all", "head"))
+    _check_choice("model.name", config.model.name, ("conv4", "mlp"))
+    _check_choice("training.strategy", training.strategy, ("none", "mirrored"))
+    _check_choice("data.channels", data.channels, (1, 3))
+    if data.name != "sinusoid" and data.way < 2:
+        raise UserError(f"data.way is {data.way}: a task needs at least 2 classes")
+    for name in ("mean", "std"):
+        if len(getattr(data, name)) not in (1, data.channels):
+            raise UserError(f"data.{name} needs one number, or one for each of the {data.channels} channels")
+    if 0.0 in data.std:
+        raise UserError("data.std must not be 0")
+    if learner.first_order and learner.derivative_order_annealing:
+        raise UserError("learner.first_order and learner.derivative_order_annealing contradict: choose one")
+    if evaluation.ensemble > training.epochs:
+        raise UserError(
+            f"evaluation.ensemble={evaluation.ensemble} needs that many epochs, training.epochs is {training.epochs}"
+        )
+
+
+_MAY_BE_ZERO = ("learner.multi_step_loss_epochs", "learner.second_order_from_epoch", "data.split_seed")
+_ANY_SIGN = ("data.mean", "data.std", "learner.minimum_rate")
+
+
+def _check_positive(name: str, value: Any) -> None:
+    if isinstance(value, bool) or name in _ANY_SIGN:
+        return
+    for number in value if isinstance(value, tuple) else (value,):
+        if isinstance(number, int | float) and (number < 0 or (number == 0 and name not in _MAY_BE_ZERO)):
+            raise UserError(f"{name} is {number}: it must be positive")
+
+
+def _check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
+    if value not in choices:
+        raise UserError(f"{name} is one of {', '.join(map(str, choices))}, not '{value}'")
+
+
+# --- Text to config -------------------------------------------------------------------------------------
+
+
+def load(flag: str, overrides: Sequence[str] = ()) -> Config:
+    """The config of `--config=FILE[:key=value,...]` with `--config.a.b=value` flags applied.
+
+    Raises:
+        UserError: the file is missing or is no config, a key is unknown, or a value has the wrong type.
+    """
+    file, _, argument = flag.partition(":")
+    path = Path(file)
+    if not path.is_file():
+        raise UserError(f"config file '{file}' not found: give a Python file such as configs/omniglot.py")
+    spec = importlib.util.spec_from_file_location("tf_mamlpp_config", path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except (SyntaxError, ImportError) as error:
+        raise UserError(f"config file '{file}' cannot be read: {error}") from error
+    if not callable(getattr(module, "get_config", None)):
+        raise UserError(f"config file '{file}' has no function get_config(arg)")
+    config = module.get_config(argument)
+    if not isinstance(config, Config):
+        raise UserError(f"get_config of '{file}' returns {type(config).__name__}, not a tf_mamlpp.config.Config")
+    return override(config, overrides)
+
+
+def override(config: Config, flags: Sequence[str]) -> Config:
+    """Applies `--config.a.b=value` flags."""
+    tree = to_dict(config)
+    for flag in flags:
+        name, equals, text = flag.removeprefix("--config.").partition("=")
+        if not flag.startswith("--config.") or not equals:
+            raise UserError(f"'{flag}' is not a flag of this command; a config override is --config.section.key=value")
+        *sections, key = name.split(".")
+        node, kind = tree, Config
+        for section in sections:
+            kind = typing.get_type_hints(kind).get(section) if dataclasses.is_dataclass(kind) else None
+            node = node.get(section, {})
+        hints = typing.get_type_hints(kind) if dataclasses.is_dataclass(kind) else {}
+        if key not in hints or dataclasses.is_dataclass(hints[key]):
+            raise UserError(f"unknown config key '{name}'; {_known(kind, sections)}")
+        node[key] = parse(name, text, hints[key])
+    return from_dict(tree)
+
+
+def _known(kind: Any, sections: Sequence[str]) -> str:
+    if not dataclasses.is_dataclass(kind):
+        return "keys are " + ", ".join(f.name for f in dataclasses.fields(Config))
+    place = ".".join(sections) or "the config"
+    return f"{place} has " + ", ".join(f.name for f in dataclasses.fields(kind))
+
+
+def parse(name: str, text: str, kind: Any) -> Any:
+    """`text` as a value of type `kind` (bool, int, float, str, a tuple of those, or None)."""
+    options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    if types.NoneType in options and text.lower() in ("none", "null", ""):
+        return None
+    kind = next(option for option in options if option is not types.NoneType)
+    try:
+        if typing.get_origin(kind) is tuple:
+            item = typing.get_args(kind)[0]
+            return tuple(item(part) for part in text.strip("()[] ").split(",") if part.strip())
+        if kind is bool:
+            return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
+        value = kind(text)
+    except (KeyError, ValueError):
+        shown = kind.__name__ if isinstance(kind, type) else kind
+        raise UserError(f"config key '{name}' is a {shown}; '{text}' is not one") from None
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"config key '{name}' must be finite, not {text}")
+    return value
+
+
+def parse_argument(argument: str, **defaults: Any) -> types.SimpleNamespace:
+    """The `key=value,...` of `--config=FILE:key=value,...`, typed like `defaults`.
+
+    Raises:
+        UserError: a key that has no default, or a value of another type.
+    """
+    values = dict(defaults)
+    for item in filter(None, argument.split(",")):
+        key, equals, text = item.partition("=")
+        if key not in defaults or not equals:
+            raise UserError(f"unknown config argument '{item}'; this config takes {', '.join(f'{k}=' for k in defaults)}")
+        values[key] = parse(key, text, type(defaults[key]))
+    return types.SimpleNamespace(**values)
+
+
+# --- Config to and from JSON ------------------------------------------------------------------------------
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """The config as nested dicts of JSON types."""
+    return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+def from_dict(tree: Mapping[str, Any], kind: type = Config, prefix: str = "") -> Any:
+    """The inverse of `to_dict`; unknown keys and wrong types are refused."""
+    hints = typing.get_type_hints(kind)
+    values = {}
+    for key, value in tree.items():
+        name = prefix + key
+        if key not in hints:
+            raise UserError(f"unknown config key '{name}'; {_known(kind, prefix.split('.')[:-1])}")
+        hint = hints[key]
+        values[key] = from_dict(value, hint, name + ".") if dataclasses.is_dataclass(hint) else _typed(name, value, hint)
+    return kind(**values)
+
+
+def _typed(name: str, value: Any, hint: Any) -> Any:
+    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    for option in options:
+        if typing.get_origin(option) is tuple and isinstance(value, list | tuple):
+            return tuple(_typed(name, item, typing.get_args(option)[0]) for item in value)
+        if option is float and isinstance(value, int) and not isinstance(value, bool):
+            return float(value)
+        if isinstance(option, type) and type(value) is option:
+            return value
+    raise UserError(f"config key '{name}' is a {hint}, {value!r} is not one")
+
+
+def differences(a: Config, b: Config) -> list[str]:
+    """What differs, `key: a's value, b's value`, but for `MACHINE_KEYS`."""
+
+    def flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+        if not isinstance(tree, dict):
+            return {prefix[:-1]: tree}
+        return {k: v for key, sub in tree.items() for k, v in flat(sub, f"{prefix}{key}.").items()}
+
+    left, right = flat(to_dict(a)), flat(to_dict(b))
+    return [f"{k}: {left[k]}, {right[k]}" for k in left if left[k] != right[k] and k not in MACHINE_KEYS]
