@@ -176,7 +176,9 @@ class MetaLearner(keras.Model):
         )
         cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True, dtype=dtype)
         self._loss = _mean(keras.losses.get(loss) if loss else cross_entropy, dtype)
-        self._metric = _mean(_metric(metric or "sparse_categorical_accuracy"), dtype)
+        self.classifies = way is not None
+        self.metric_function = _metric(metric or "sparse_categorical_accuracy")
+        self._metric = _mean(self.metric_function, dtype)
         self.metric_name = "accuracy" if metric is None else getattr(metric, "__name__", str(metric))
         names = ["meta_loss", "loss", self.metric_name, *map(self.step_metric, range(inner_steps + 1))]
         self._means = {n: keras.metrics.Mean(name=n) for n in names}

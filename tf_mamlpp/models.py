@@ -8,6 +8,8 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
+from tf_mamlpp.errors import UserError
+
 
 @keras.saving.register_keras_serializable("tf_mamlpp")
 def leaky_relu(x: tf.Tensor) -> tf.Tensor:
@@ -38,8 +40,8 @@ def conv4(
     Returns:
         A model from images `[B, height, width, channels]` to logits `[B, way]`.
     """
-    if min(image_shape[:2]) < 2**blocks:
-        raise ValueError(f"{blocks} blocks halve {image_shape[:2]} images to nothing; use fewer blocks")
+    if len(image_shape) != 3 or min(image_shape[:2]) < 2**blocks:
+        raise UserError(f"conv4 halves pictures {blocks} times, {image_shape} leaves nothing; use fewer blocks")
     layers: list[keras.layers.Layer] = [_input(image_shape, dtype)]
     for i in range(blocks):
         layers += [
@@ -52,13 +54,22 @@ def conv4(
     return keras.Sequential(layers, name="conv4")
 
 
-def mlp(inputs: int, outputs: int, units: tuple[int, ...] = (40, 40), dtype: str | None = None) -> keras.Model:
-    """The fully connected network of the MAML paper's sinusoid regression (arXiv 1703.03400, section 5.1).
+def mlp(
+    input_shape: tuple[int, ...], outputs: int, units: tuple[int, ...] = (40, 40), dtype: str | None = None
+) -> keras.Model:
+    """A fully connected network; its default is the MAML paper's for the sinusoid (arXiv 1703.03400, section 5.1).
+
+    Args:
+        input_shape: of one example; flattened.
+        outputs: width of the last layer.
+        units: of the hidden layers, ReLU each.
+        dtype: a Keras dtype policy; None for the global one.
 
     Returns:
-        A model from `[B, inputs]` to `[B, outputs]`.
+        A model from `[B, *input_shape]` to `[B, outputs]`.
     """
-    hidden = [keras.layers.Dense(n, "relu", name=f"dense{i}", dtype=dtype) for i, n in enumerate(units)]
-    return keras.Sequential(
-        [_input((inputs,), dtype), *hidden, keras.layers.Dense(outputs, name="dense", dtype=dtype)], name="mlp"
-    )
+    layers: list[keras.layers.Layer] = [_input(input_shape, dtype)]
+    if len(input_shape) > 1:
+        layers.append(keras.layers.Flatten(name="flatten", dtype=dtype))
+    layers += [keras.layers.Dense(n, "relu", name=f"dense{i}", dtype=dtype) for i, n in enumerate(units)]
+    return keras.Sequential([*layers, keras.layers.Dense(outputs, name="dense", dtype=dtype)], name="mlp")

@@ -47,7 +47,7 @@ def sample_task(
     starts = bank.offsets[classes]
     sizes = bank.offsets[classes + 1] - starts
     keys = bits.random_raw(way * int(sizes.max())).reshape(way, -1)
-    keys[np.arange(keys.shape[1]) >= sizes[:, None]] = np.iinfo(np.uint64).max  # a smaller class has no such picture
+    keys[np.arange(keys.shape[1]) >= sizes[:, None]] = np.iinfo(np.uint64).max  # no such picture there
     images = bank.images[starts[:, None] + _smallest(keys, shot + query_shot)]
     if rotations:
         images = _rotate(images, bits.random_raw(way) % 4)
@@ -61,7 +61,7 @@ def sample_task(
 
 
 def _smallest(keys: np.ndarray, count: int) -> np.ndarray:
-    """Positions of the `count` smallest keys on the last axis, smallest first: `count` random draws without repeat."""
+    """Positions of the `count` smallest keys on the last axis: `count` draws without repeat."""
     if count < keys.shape[-1]:
         candidates = np.argpartition(keys, count - 1, axis=-1)[..., :count]
     else:
@@ -83,7 +83,7 @@ def check_bank(bank: ImageBank, way: int, shot: int, query_shot: int) -> None:
     """Raises a UserError, naming bank, class and counts, unless every task of this shape can be drawn."""
     classes = len(bank.class_names)
     if classes < way:
-        raise UserError(f"{bank.name}: has {classes} classes, fewer than way={way}; use a smaller way or more classes")
+        raise UserError(f"{bank.name}: has {classes} classes, fewer than way={way}; use a smaller way")
     sizes = np.diff(bank.offsets)
     smallest = int(np.argmin(sizes))
     if sizes[smallest] < shot + query_shot:
@@ -116,7 +116,8 @@ def episodes(
     """Meta-batches of few-shot tasks; element s holds tasks s * tasks to (s + 1) * tasks - 1 of the split.
 
     Args:
-        source: name of a source (see `load_banks`), or banks loaded before: one, or a dict with an entry for `split`.
+        source: name of a source (see `load_banks`), or banks loaded before: one, or a dict with an entry for
+            `split`.
         path: where the source's data lies.
         split: "train", "validation" or "test".
         way: classes a task.
@@ -135,8 +136,8 @@ def episodes(
         cache_dir: the cache folder.
 
     Returns:
-        Dataset of dicts: "support_images" float32 [tasks, way * shot, H, W, C] normalised, "support_labels" int32
-        [tasks, way * shot], "query_images", "query_labels" likewise; all shapes static.
+        Dataset of dicts: "support_images" float32 [tasks, way * shot, H, W, C] normalised, "support_labels"
+        int32 [tasks, way * shot], "query_images", "query_labels" likewise; all shapes static.
 
     Raises:
         UserError: the data are missing, damaged or too few for such tasks.

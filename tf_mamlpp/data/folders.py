@@ -12,7 +12,7 @@ from tf_mamlpp.errors import UserError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 _SPLIT_FOLDERS = {"train": ("train",), "validation": ("val", "valid", "validation"), "test": ("test",)}
-_EXPECTED = "expected a folder for each class with its pictures inside, or train/, val/ and test/ with such folders"
+_EXPECTED = "expected a folder of pictures for each class, or train/, val/ and test/ with such folders"
 
 _Classes = dict[str, list[Path]]
 
@@ -20,8 +20,9 @@ _Classes = dict[str, list[Path]]
 def folder_splits(path: Path, split_seed: int) -> dict[str, tuple[str, Callable[[], Pictures]]]:
     """Lists the pictures of a tree of class folders by split, without decoding any.
 
-    A class is any folder, at any depth, that holds pictures itself; its name is its path below the root. Without
-    train/, val/ and test/ (also: valid/, validation/) the classes are divided 60/20/20 by `split_seed`.
+    A class is any folder, at any depth, that holds pictures itself; its name is its path below the root.
+    Without train/, val/ and test/ (also: valid/, validation/) the classes are divided 60/20/20 by
+    `split_seed`.
 
     Args:
         path: root of the tree.
@@ -53,21 +54,24 @@ def class_folders(root: Path) -> _Classes:
 
 def _given_splits(path: Path) -> dict[str, _Classes] | None:
     """The splits by their folders; None if the tree has no such folders."""
-    found = {
-        split: next((path / name for name in names if (path / name).is_dir()), None)
-        for split, names in _SPLIT_FOLDERS.items()
-    }
-    # A lone folder called "test" may well be a class of a tree that has no splits; "train" beside pictures not.
-    if found["train"] is None or not any(p.is_dir() for p in found["train"].iterdir()):
+    candidates = {split: [path / name for name in names] for split, names in _SPLIT_FOLDERS.items()}
+    # A folder called "test" that holds only pictures is a class like any other.
+    found = {split: [f for f in folders if _has_subfolders(f)] for split, folders in candidates.items()}
+    if not any(found.values()):
         return None
     splits = {}
-    for split, folder in found.items():
-        if folder is None:
-            raise UserError(f"{path}: has train/ but no folder for {split}; give train/, val/ and test/, or none")
-        splits[split] = class_folders(folder)
+    for split, folders in found.items():
+        if len(folders) != 1:
+            wanted = " or ".join(f"{name}/" for name in _SPLIT_FOLDERS[split])
+            raise UserError(f"{path}: needs one folder {wanted} beside its other splits, or no splits at all")
+        splits[split] = class_folders(folders[0])
         if not splits[split]:
-            raise UserError(f"{folder}: has no class folders with pictures; {_EXPECTED}")
+            raise UserError(f"{folders[0]}: has no class folders with pictures; {_EXPECTED}")
     return splits
+
+
+def _has_subfolders(folder: Path) -> bool:
+    return folder.is_dir() and any(inside.is_dir() for inside in folder.iterdir())
 
 
 def _divided(path: Path, split_seed: int) -> dict[str, _Classes]:

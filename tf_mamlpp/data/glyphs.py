@@ -1,8 +1,10 @@
-"""Glyphs: a few-shot set that needs no download, letters of many writing systems drawn from matplotlib's own fonts.
+"""Glyphs: a few-shot set that needs no download, letters of many writing systems drawn from matplotlib's own
+fonts.
 
-A class is a character that at least three faces draw differently; its 20 pictures vary face, slant, rotation, scale,
-stroke weight and position. Splits share no writing system, so that testing is on alphabets never seen, and a
-character that looks like an earlier one (Latin A, Greek Alpha, Cyrillic A; o and O once scaled alike) is left out.
+A class is a character that at least three faces draw differently; its 20 pictures vary face, slant, rotation,
+scale, stroke weight and position. Splits share no writing system, so that testing is on alphabets never seen,
+and a character that looks like an earlier one (Latin A, Greek Alpha, Cyrillic A; o and O, once scaled alike)
+is left out.
 """
 
 from __future__ import annotations
@@ -22,11 +24,12 @@ from matplotlib.transforms import Affine2D
 
 from tf_mamlpp.data.image_bank import Pictures
 
-# By the first word of a character's Unicode name. Characters are compared with all earlier ones, so the order matters.
+# By the first word of a character's Unicode name. Characters are compared with all earlier ones, so the order
+# matters.
 WRITING_SYSTEMS = {
-    "train": ("LATIN", "CYRILLIC", "CANADIAN", "LISU"),
-    "validation": ("GREEK", "COPTIC", "HEBREW", "LAO"),
-    "test": ("ARMENIAN", "GEORGIAN", "ARABIC", "OLD"),
+    "train": ("LATIN", "CYRILLIC", "CANADIAN"),
+    "validation": ("GREEK", "HEBREW", "LAO"),
+    "test": ("ARMENIAN", "GEORGIAN", "ARABIC"),
 }
 INSTANCES = 20
 SIZE = 28  # pixels, square
@@ -61,7 +64,7 @@ def glyph_splits() -> dict[str, tuple[str, Callable[[], Pictures]]]:
 
     def opener(split: str) -> Callable[[], Pictures]:
         def open_pictures() -> Pictures:
-            if not shared:  # one pass finds the characters of all splits, because each is compared with all earlier
+            if not shared:  # found for all splits at once: each character is compared with all earlier
                 shared.update(_characters())
             return _pictures(shared[split])
 
@@ -99,7 +102,10 @@ def _outlines() -> dict[str, list[Path]]:
         for code in font.get_charmap():
             if _is_letter(chr(code)) and _system(chr(code)) in wanted:
                 outline = _outline(font, code)
-                found.setdefault(chr(code), {}).setdefault(outline.vertices.tobytes(), outline)
+                if np.size(outline.vertices):  # a face may map a letter to an empty drawing
+                    found.setdefault(chr(code), {}).setdefault(
+                        np.asarray(outline.vertices).tobytes(), outline
+                    )
     return {c: list(distinct.values()) for c, distinct in found.items() if len(distinct) >= _MINIMUM_FACES}
 
 
@@ -119,7 +125,7 @@ def _outline(font: FT2Font, code: int) -> Path:
     if not len(vertices):
         return Path(np.zeros((0, 2)))
     closing = np.flatnonzero(codes == Path.CLOSEPOLY)
-    vertices[closing] = vertices[closing - 1]  # these points are ignored when drawing, but not by minimum and maximum
+    vertices[closing] = vertices[closing - 1]  # drawing ignores these points; minimum does not
     low, high = vertices.min(axis=0), vertices.max(axis=0)
     return Path((vertices - (low + high) / 2) / (high - low).max(), codes)
 
@@ -145,7 +151,7 @@ def _pictures(characters: dict[str, list[Path]]) -> Pictures:
 
 def _variations(character: str, outlines: list[Path]) -> list[tuple[Path, _Look]]:
     """What the pictures of a character show: its faces in turn, each picture with its own look."""
-    bits = np.random.Philox(np.random.SeedSequence([_VERSION, ord(character)])).random_raw((INSTANCES * 6))
+    bits = np.random.Philox(np.random.SeedSequence([_VERSION, ord(character)])).random_raw(INSTANCES * 6)
     chance = (bits / 2.0**64).reshape(INSTANCES, 6)  # raw bits: NumPy promises their stream for ever
     looks = [
         _Look(
@@ -174,7 +180,7 @@ def _draw(drawings: list[tuple[Path, _Look]]) -> np.ndarray:
 
 
 def _placement(outline: Path, look: _Look, left: int) -> Affine2D:
-    """The transform from a unit outline to pixels, such that nothing leaves the picture that begins at `left`."""
+    """The transform from a unit outline to pixels that keeps all ink in the picture that begins at `left`."""
     turned = Affine2D(np.array([[1, look.slant, 0], [0, 1, 0], [0, 0, 1]])).rotate_deg(look.rotation)
     points = turned.transform(outline.vertices)
     low, high = points.min(axis=0), points.max(axis=0)

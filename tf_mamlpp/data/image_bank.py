@@ -1,4 +1,4 @@
-"""Banks of decoded pictures: uint8, class by class, decoded once and memory-mapped from a cache ever after."""
+"""Banks of pictures: uint8, class by class, decoded once and memory-mapped from a cache ever after."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,8 +52,8 @@ class Pictures:
     Attributes:
         class_names: one name a class.
         counts: how many pictures each class has.
-        read: gives (class number, the picture's name for errors, content) of every picture, in any order of classes;
-            the content is an encoded file, or a decoded uint8 array [H, W] or [H, W, C].
+        read: gives (class number, the picture's name for errors, content) of every picture, in any order of
+            classes; the content is an encoded file, or a decoded uint8 array [H, W] or [H, W, C].
     """
 
     class_names: tuple[str, ...]
@@ -103,7 +103,7 @@ def build_or_load(
             raise UserError(f"{folder.parent}: cannot write the picture cache ({error}); {advice}") from error
         bank = _load(folder, name)
     if bank is None:
-        raise UserError(f"{folder}: the picture cache is unreadable just after it was written; check the disk")
+        raise UserError(f"{folder}: the cache is unreadable just after it was written; check the disk")
     return bank
 
 
@@ -123,9 +123,9 @@ def _load(folder: Path, name: str) -> ImageBank | None:
 
 
 def _build(folder: Path, pictures: Pictures, name: str, image_size: tuple[int, int], channels: int) -> None:
-    """Decodes into a temporary folder beside `folder` and renames it, so that nobody ever sees half a cache."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(prefix=".building-", dir=folder.parent))
+    """Decodes into a temporary folder and renames it to `folder`, so that nobody ever sees half a cache."""
+    building = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
+    building.mkdir(parents=True)
     try:
         offsets = np.concatenate([[0], np.cumsum(pictures.counts, dtype=np.int64)])
         images = np.lib.format.open_memmap(
@@ -152,7 +152,8 @@ def _decoded_chunks(
     rows: list[int] = []
     run: list[np.ndarray] = []
     for class_number, name, content in pictures.read():
-        image = decode_file(content, channels, name) if isinstance(content, bytes) else to_channels(content, channels)
+        encoded = isinstance(content, bytes)
+        image = decode_file(content, channels, name) if encoded else to_channels(content, channels)
         if run and (len(run) == _CHUNK or image.shape != run[0].shape):
             yield rows, np.stack(run)
             rows, run = [], []

@@ -1,8 +1,9 @@
 """Pictures to tensors: the only place where pictures are decoded, resized and normalised.
 
-Training, evaluation and the exported SavedModel all go through these functions, so a picture is seen the same way
-everywhere. Resizing is a plain stretch to the wanted size (no crop, no padding): few-shot pictures are usually
-already tight around their subject, and a stretch never cuts any of it off. Crop before, if your pictures need it.
+Training, evaluation and the exported SavedModel all go through these functions, so a picture is seen the same
+way everywhere. Resizing is a plain stretch to the wanted size (no crop, no padding): few-shot pictures are
+usually already tight around their subject, and a stretch never cuts any of it off. Crop before, if your
+pictures need it.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ _MODES = {1: "L", 3: "RGB"}
 def resize(images: tf.Tensor | np.ndarray, image_size: tuple[int, int]) -> tf.Tensor:
     """Stretches pictures to a size, antialiased, and rounds them to whole grey values.
 
-    Rounding makes the result storable as uint8 without loss, so that cached pictures and pictures that an exported
-    model resizes itself agree exactly.
+    Rounding makes the result storable as uint8 without loss, so that cached pictures and pictures that an
+    exported model resizes itself agree exactly.
 
     Args:
         images: uint8 or float tensor of shape [..., H, W, C], values 0..255; H and W may be unknown.
@@ -63,7 +64,8 @@ def normalise(
 def decode_file(source: bytes | str | os.PathLike[str], channels: int, name: str | None = None) -> np.ndarray:
     """Decodes a picture file of any usual kind (PNG, JPEG, GIF, WebP, ...; any depth, palette, transparency).
 
-    Transparent parts are laid over white, 16 bits are scaled to 8, and the camera's orientation mark is obeyed.
+    Transparent parts are laid over white, 16 bits are scaled to 8, and the camera's orientation mark is
+    obeyed.
 
     Args:
         source: the file's content, or its path.

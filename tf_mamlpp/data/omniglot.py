@@ -14,7 +14,9 @@ from tf_mamlpp.data.splits import OMNIGLOT_CLASSES, divide_classes
 from tf_mamlpp.errors import UserError
 
 _PARTS = ("images_background", "images_evaluation")
-_EXPECTED = "expected images_background and images_evaluation, each as a .zip archive or as the unpacked folder"
+_EXPECTED = (
+    "expected images_background and images_evaluation, each as a .zip archive or as the unpacked folder"
+)
 
 
 @dataclass(frozen=True)
@@ -52,9 +54,11 @@ def omniglot_splits(path: Path, split_seed: int) -> dict[str, tuple[str, Callabl
         )
     names = sorted(classes)
     key = repr([_identity(archive, classes) for archive in archives])
-    splits = {}
+    splits: dict[str, tuple[str, Callable[[], Pictures]]] = {}
     for split, numbers in divide_classes(names, split_seed, source="omniglot").items():
-        chosen = [(names[number], sorted(classes[names[number]], key=lambda d: d.member)) for number in numbers]
+        chosen = [
+            (names[number], sorted(classes[names[number]], key=lambda d: d.member)) for number in numbers
+        ]
         splits[split] = (f"{key} {split_seed}", partial(_pictures, chosen))
     return splits
 
@@ -97,7 +101,9 @@ def _identity(archive: Path, classes: dict[str, list[_Drawing]]) -> object:
     """What tells one state of an archive or folder from another: paths, sizes and times of change."""
     files = [archive]
     if archive.is_dir():
-        files = sorted(archive / d.member for group in classes.values() for d in group if d.archive == archive)
+        files = sorted(
+            archive / d.member for group in classes.values() for d in group if d.archive == archive
+        )
     stats = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     return stats
 
@@ -125,4 +131,4 @@ def _read(drawing: _Drawing, opened: dict[Path, zipfile.ZipFile]) -> bytes:
             opened[drawing.archive] = open_zip(drawing.archive)
         return opened[drawing.archive].read(drawing.member)
     except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError) as error:
-        raise UserError(f"{drawing.archive}/{drawing.member}: damaged ({error}); fetch the archive again") from error
+        raise UserError(f"{drawing.archive}/{drawing.member}: damaged ({error}); fetch it again") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,7 +22,7 @@ _Splits = dict[str, tuple[str, Callable[[], Pictures]]]
 
 def is_omniglot(source: str) -> bool:
     """Whether a source is Omniglot, from its own archives or through TensorFlow Datasets."""
-    return source == "omniglot" or source.partition("/")[0].partition(":")[2] == "omniglot"
+    return re.split("[:/]", source.removeprefix("tfds:"))[0] == "omniglot"  # also "tfds:omniglot:3.0.0"
 
 
 def is_drawn(source: str) -> bool:
@@ -30,15 +31,16 @@ def is_drawn(source: str) -> bool:
 
 
 def pixel_format(source: str) -> tuple[tuple[int, int], int]:
-    """A source's usual (height, width) and channels: 28x28 grey for drawn characters, 84x84 RGB for all others."""
+    """A source's usual (height, width) and channels: 28x28 grey if drawn characters, else 84x84 RGB."""
     return ((28, 28), 1) if is_drawn(source) else ((84, 84), 3)
 
 
 def pixel_statistics(source: str, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """The mean and standard deviation (on the scale 0..1) that `normalise` takes for a source.
 
-    Drawn characters: mean 1, deviation -1, which is no more than inversion: (x - 1) / -1 = 1 - x, so ink becomes 1 and
-    paper 0, as in the published code. Colour pictures: ImageNet's. Other grey pictures: 0.5 and 0.5, that is -1..1.
+    Drawn characters: mean 1, deviation -1, which is no more than inversion: (x - 1) / -1 = 1 - x, so ink
+    becomes 1 and paper 0, as in the published code. Colour pictures: ImageNet's. Other grey pictures: 0.5 and
+    0.5, that is -1..1.
     """
     if is_drawn(source):
         return (1.0,) * channels, (-1.0,) * channels
@@ -57,9 +59,10 @@ def load_banks(
     """Loads a source, decoding its pictures into the cache the first time.
 
     Args:
-        name: "glyphs" (embedded, needs no path), "omniglot" (folder with the official archives or the folders unpacked
-            from them), "image_folder" (a tree of class folders, with or without train/, val/ and test/ above them), or
-            "tfds:NAME" (a classification set of TensorFlow Datasets; the path is its data_dir).
+        name: "glyphs" (embedded, needs no path), "omniglot" (folder with the official archives or the folders
+            unpacked from them), "image_folder" (a tree of class folders, with or without train/, val/ and
+            test/ above them), or "tfds:NAME" (a classification set of TensorFlow Datasets; the path is its
+            data_dir).
         path: where the data lies.
         image_size: height and width in pixels; None: the source's usual size, see `pixel_format`.
         channels: 1 for grey, 3 for RGB; None: the source's usual.
@@ -78,7 +81,12 @@ def load_banks(
         raise UserError(f"channels={channels}: must be 1 (grey) or 3 (RGB)")
     banks = {
         split: build_or_load(
-            key, open_pictures, name=f"{name} {split}", image_size=image_size, channels=channels, cache_dir=cache_dir
+            key,
+            open_pictures,
+            name=f"{name} {split}",
+            image_size=image_size,
+            channels=channels,
+            cache_dir=cache_dir,
         )
         for split, (key, open_pictures) in _open_source(name, path, split_seed).items()
     }
@@ -105,6 +113,6 @@ def _check_disjoint(banks: dict[str, ImageBank]) -> None:
         shared = sorted(set(one.class_names) & set(other.class_names))
         if shared:
             raise UserError(
-                f"{one.name} and {other.name} share {len(shared)} classes, such as {shared[0]}; few-shot splits "
-                "need different classes (to divide a pool of classes, give one folder without train/ and test/)"
+                f"{one.name} and {other.name} share {len(shared)} classes, such as {shared[0]}; few-shot splits need "
+                "different classes (to have a pool of classes divided, give a folder without train/ and test/)"
             )

@@ -29,7 +29,7 @@ def divide_classes(class_names: Sequence[str], split_seed: int, *, source: str) 
     """
     total = len(class_names)
     if total < len(SPLITS):
-        raise UserError(f"{source}: has {total} classes, but train, validation and test need at least one each")
+        raise UserError(f"{source}: has {total} classes, but train, validation and test need one each")
     # Raw bits, because NumPy promises their stream for ever and promises nothing for `permutation`.
     order = np.argsort(np.random.Philox(np.random.SeedSequence(split_seed)).random_raw(total), kind="stable")
     if "omniglot" in source and total == OMNIGLOT_CLASSES:

@@ -14,13 +14,19 @@ Task = dict[str, np.ndarray]
 def task_bits(seed: int, split: str, index: int) -> np.random.Philox:
     """The random bits of one task.
 
-    Draw only `random_raw` from it: NumPy promises that stream for ever, but not that of methods such as `choice`.
+    Draw only `random_raw` from it: NumPy promises that stream for ever, but not that of methods such as
+    `choice`.
     """
     return np.random.Philox(np.random.SeedSequence([seed, zlib.crc32(split.encode()), index]))
 
 
 def meta_batches(
-    sample: Callable[[int], Task], spec: dict[str, tf.TensorSpec], *, tasks: int, start: int, count: int | None
+    sample: Callable[[int], Task],
+    spec: dict[str, tf.TensorSpec],
+    *,
+    tasks: int,
+    start: int,
+    count: int | None,
 ) -> tf.data.Dataset:
     """Meta-batches start, start + 1, ... where meta-batch s stacks tasks s * tasks to (s + 1) * tasks - 1.
 
@@ -48,5 +54,5 @@ def meta_batches(
     if count is None:
         batches = batches.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
     options = tf.data.Options()
-    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA  # there are no files
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA  # no files
     return batches.with_options(options)

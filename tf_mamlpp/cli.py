@@ -1,0 +1,45 @@
+"""What the commands of `bin/` share: absl flags, config overrides, and errors in one line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from absl import app, flags
+
+from tf_mamlpp.errors import UserError
+
+FLAGS = flags.FLAGS
+
+
+def run(main: Callable[[list[str]], None]) -> None:
+    """Runs `main(config overrides)`; a user's mistake becomes one line on stderr and status 1.
+
+    `--debug` shows the traceback instead.
+    """
+    flags.DEFINE_bool("debug", False, "Show the traceback of errors.")
+
+    def parse(argv: list[str]) -> list[str]:
+        try:
+            return FLAGS(argv, known_only=True)
+        except flags.Error as error:
+            sys.exit(f"{argv[0]}: {error}")
+
+    def guarded(argv: list[str]) -> None:
+        try:
+            main(_overrides(argv[1:]))
+        except UserError as error:
+            if FLAGS.debug:
+                raise
+            sys.exit("error: " + " ".join(str(error).split()))
+        except KeyboardInterrupt:
+            sys.exit("interrupted")
+
+    app.run(guarded, flags_parser=parse)
+
+
+def _overrides(rest: list[str]) -> list[str]:
+    for argument in rest:
+        if not argument.startswith("--config."):
+            raise UserError(f"unknown argument '{argument}'; --help lists the flags")
+    return rest

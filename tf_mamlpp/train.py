@@ -1,0 +1,263 @@
+"""A run from config to results: `train_and_evaluate`."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tf_mamlpp import config as configs
+from tf_mamlpp import data, models
+from tf_mamlpp.callbacks import MetricsFile, Progress, SaveCheckpoints, Schedules, StopOnNonFinite
+from tf_mamlpp.checkpoints import Checkpoints, write_json
+from tf_mamlpp.config import Config
+from tf_mamlpp.errors import UserError
+from tf_mamlpp.evaluation import evaluate
+from tf_mamlpp.meta_learner import MetaLearner
+from tf_mamlpp.tensorboard import TensorBoard
+
+Banks = Mapping[str, data.ImageBank] | None
+
+
+# --- From config to objects -----------------------------------------------------------------------------
+
+
+def load_banks(config: Config) -> Banks:
+    """The pictures of each split, checked against the task's shape; None for the sinusoid, which has none."""
+    d = config.data
+    if d.name == "sinusoid":
+        return None
+    banks = data.load_banks(
+        d.name, d.path, image_size=d.image_size, channels=d.channels, split_seed=d.split_seed, cache_dir=d.cache_dir
+    )
+    for bank in banks.values():
+        data.check_bank(bank, d.way, d.shot, d.query_shot)
+    return banks
+
+
+def make_episodes(
+    config: Config, banks: Banks, split: str, tasks: int, start: int = 0, count: int | None = None
+) -> tf.data.Dataset:
+    """Meta-batches `start`, `start + 1`, ... of a split, `tasks` tasks each."""
+    d = config.data
+    stream: dict[str, Any] = {"split": split, "tasks": tasks, "seed": config.seed, "start": start, "count": count}
+    if banks is None:
+        return data.sinusoid_episodes(shot=d.shot, query_shot=d.query_shot, **stream)
+    rotations = d.rotations and split == "train"
+    return data.episodes(
+        banks, way=d.way, shot=d.shot, query_shot=d.query_shot, rotations=rotations, mean=d.mean, std=d.std, **stream
+    )
+
+
+def fixed_episodes(config: Config, banks: Banks, split: str, tasks: int, replicas: int = 1) -> tf.data.Dataset:
+    """The first `tasks` tasks of an evaluation split, in meta-batches that divide them."""
+    batch = max((n for n in range(1, 25) if tasks % n == 0 and n % replicas == 0), default=0)
+    if not batch:
+        raise UserError(f"{tasks} {split} tasks cannot be divided over {replicas} replicas")
+    fixed = dataclasses.replace(config, seed=0)  # the same tasks for every seed of a study
+    return make_episodes(fixed, banks, split, batch, count=tasks // batch)
+
+
+def make_learner(config: Config) -> MetaLearner:
+    """The learner of this config, compiled; its weights depend on the seed alone."""
+    keras.utils.set_random_seed(config.seed)
+    d, kwargs = config.data, dataclasses.asdict(config.learner)
+    regression = d.name == "sinusoid"
+    if regression:
+        kwargs.update(loss="mean_squared_error", metric="mean_squared_error")
+    shape, outputs = ((1,), 1) if regression else ((*d.image_size, d.channels), d.way)
+    if config.model.name == "conv4":
+        model = models.conv4(shape, outputs, config.model.filters, config.model.blocks)
+    else:
+        model = models.mlp(shape, outputs)
+    learner = MetaLearner(model, way=None if regression else d.way, **kwargs)
+    # The paper's epsilon; Keras's default is ten times larger.
+    learner.compile(
+        keras.optimizers.Adam(config.training.learning_rate, epsilon=1e-8), jit_compile=config.training.jit_compile
+    )
+    return learner
+
+
+def make_strategy(config: Config) -> tf.distribute.Strategy:
+    """The distribution strategy; tasks, never the pictures of one, are divided over its replicas."""
+    strategy = tf.distribute.MirroredStrategy() if config.training.strategy == "mirrored" else tf.distribute.get_strategy()
+    tasks, replicas = config.training.tasks, strategy.num_replicas_in_sync
+    if tasks % replicas:
+        raise UserError(f"training.tasks={tasks} cannot be divided over {replicas} replicas: choose a multiple of them")
+    return strategy
+
+
+# --- The run's folder ----------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def workdir_for(config: Config, workdir: Path) -> Iterator[None]:
+    """Claims the folder for this run: one process at a time, one config for good."""
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        lock = open(workdir / ".lock", "w")
+    except OSError as error:
+        raise UserError(f"workdir '{workdir}' cannot be written: {error.strerror}; choose another") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(f"workdir '{workdir}' is in use by another run: wait for it or choose another") from None
+        file = workdir / "config.json"
+        if file.exists():
+            changed = configs.differences(read_config(workdir), config)
+            if changed:
+                raise UserError(
+                    f"workdir '{workdir}' holds a run of another config ({'; '.join(changed[:3])}): "
+                    "choose another workdir, or the run's own config to resume it"
+                )
+        write_json(file, configs.to_dict(config))
+        yield
+
+
+def read_config(workdir: Path) -> Config:
+    """The config of the run in `workdir`."""
+    file = workdir / "config.json"
+    try:
+        tree = json.loads(file.read_text())
+    except FileNotFoundError:
+        raise UserError(f"'{workdir}' holds no run: there is no config.json; train one with bin/train.py") from None
+    except ValueError as error:
+        raise UserError(f"'{file}' is damaged: {error}") from error
+    return configs.from_dict(tree)
+
+
+# --- The run ------------------------------------------------------------------------------------------
+
+
+def train_and_evaluate(config: Config, workdir: str | os.PathLike[str]) -> dict[str, Any]:
+    """Trains or resumes the run in `workdir`, validates every epoch, tests at the end.
+
+    Args:
+        config: what to run.
+        workdir: gets `config.json`, `metrics.jsonl`, `checkpoints/`, `tensorboard/` and `results.json`.
+
+    Returns:
+        The results: the test of the ensemble, with the single best epoch's beside it.
+
+    Raises:
+        UserError: a mistake that the message tells how to mend.
+    """
+    workdir = Path(workdir)
+    banks = load_banks(config)
+    with workdir_for(config, workdir):
+        strategy = make_strategy(config)
+        with strategy.scope():
+            learner = make_learner(config)
+            checkpoints = Checkpoints(workdir / "checkpoints", learner, config.evaluation.ensemble)
+        update = checkpoints.restore_latest()
+        if update:
+            print(f"resuming '{workdir}' after update {update}", flush=True)
+        _fit(config, banks, learner, checkpoints, workdir, update, strategy.num_replicas_in_sync)
+        results = run_results(config, banks, learner, checkpoints)
+        write_json(workdir / "results.json", results)
+    return results
+
+
+def _fit(
+    config: Config, banks: Banks, learner: MetaLearner, checkpoints: Checkpoints, workdir: Path, update: int, replicas: int
+) -> None:
+    """Trains from `update` on; a part of an epoch first, if that is where the run stands."""
+    t = config.training
+    validation = fixed_episodes(config, banks, "validation", config.evaluation.validation_tasks, replicas)
+    saver = SaveCheckpoints(
+        checkpoints,
+        start=update,
+        every=t.checkpoint_updates,
+        updates=t.updates,
+        score=learner.metric_name,
+        minimise=not learner.classifies,
+    )
+    callbacks = [
+        Schedules(t.epochs, t.learning_rate),
+        StopOnNonFinite(update),
+        Progress(t.epochs),
+        MetricsFile(workdir / "metrics.jsonl", saver),
+        TensorBoard(workdir / "tensorboard", saver, make_episodes(config, banks, "validation", 1, count=4)),
+        saver,
+    ]
+    epoch, done = divmod(update, t.updates)
+    parts = [(epoch, epoch + 1, t.updates - done)] if done else []
+    parts.append((epoch + len(parts), t.epochs, t.updates))
+    with saver.signals():
+        for first, last, updates in parts:
+            if first < last:
+                learner.fit(
+                    make_episodes(config, banks, "train", t.tasks, start=saver.update),
+                    initial_epoch=first,
+                    epochs=last,
+                    steps_per_epoch=updates,
+                    validation_data=validation,
+                    callbacks=callbacks,
+                    verbose=0,
+                )
+
+
+def run_results(config: Config, banks: Banks, learner: MetaLearner, checkpoints: Checkpoints) -> dict[str, Any]:
+    """Tests the ensemble of the best epochs, and the best one alone."""
+    ensemble = describe(config, banks, learner, checkpoints)
+    single = describe(config, banks, learner, checkpoints, ensemble=1)
+    metric = learner.metric_name
+    ensemble["single_model"] = {name: single[name] for name in (metric, "confidence_95", f"{metric}_per_inner_step")}
+    return ensemble
+
+
+def describe(
+    config: Config,
+    banks: Banks,
+    learner: MetaLearner,
+    checkpoints: Checkpoints,
+    *,
+    split: str = "test",
+    tasks: int | None = None,
+    query_statistics: str | None = None,
+    ensemble: int | None = None,
+    inner_steps: int | None = None,
+) -> dict[str, Any]:
+    """Evaluates the run's best epochs on fixed tasks; None takes the config's setting.
+
+    Returns:
+        Everything that a reported number needs beside it; see docs/results.md for the keys.
+    """
+    count = tasks or config.evaluation.test_tasks
+    members = min(ensemble or config.evaluation.ensemble, len(checkpoints.best))
+    found = evaluate(
+        learner,
+        fixed_episodes(config, banks, split, count),
+        inner_steps=inner_steps,
+        query_statistics=query_statistics,
+        members=[lambda rank=rank: checkpoints.restore_best(rank) for rank in range(members)],
+    )
+    metric = learner.metric_name
+    return {
+        "dataset": config.data.name,
+        "split": split,
+        "way": config.data.way,
+        "shot": config.data.shot,
+        "query_shot": config.data.query_shot,
+        "inner_steps": found.per_task.shape[1] - 1,
+        "method": config.method,
+        "query_statistics": query_statistics or learner.evaluation_statistics,
+        "ensemble": members,
+        "tasks": count,
+        metric: found.value,
+        "confidence_95": found.confidence_95 if math.isfinite(found.confidence_95) else None,
+        f"{metric}_per_inner_step": found.per_inner_step,
+        "seed": config.seed,
+        "train_steps": int(checkpoints.update),
+        "train_seconds": round(float(checkpoints.seconds), 1),
+    }
