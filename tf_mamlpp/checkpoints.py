@@ -81,9 +81,7 @@ class Checkpoints:
                 damaged.append(path)
                 print(f"checkpoint '{path}' cannot be read ({_first_line(error)}), trying the one before", file=sys.stderr)
                 continue
-            update = int(self.update)
-            self._forget_best_after(update)
-            return update
+            return int(self.update)
         if damaged:
             raise UserError(f"no checkpoint in '{self.folder}' can be read: move the run away and start again")
         return 0
@@ -120,8 +118,8 @@ class Checkpoints:
     def _best_path(self, update: int) -> str:
         return str(self.folder / f"best-{update}")
 
-    def _forget_best_after(self, update: int) -> None:
-        """An epoch that the resumed run has yet to do may have left its weights before the run was killed."""
+    def forget_best_after(self, update: int) -> None:
+        """For a resumed run: an epoch that the resumed run has yet to do may have left its weights before the run was killed."""
         self._write_best([e for e in self.best if e["update"] <= update])
 
     def _write_best(self, entries: list[dict[str, Any]]) -> None:

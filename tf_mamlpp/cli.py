@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from absl import app, flags
+from absl import app, flags, logging
 
 from tf_mamlpp.errors import UserError
 
@@ -26,6 +26,7 @@ def run(main: Callable[[list[str]], None]) -> None:
             sys.exit(f"{argv[0]}: {error}")
 
     def guarded(argv: list[str]) -> None:
+        logging.set_verbosity(logging.WARNING)
         try:
             main(_overrides(argv[1:]))
         except UserError as error:

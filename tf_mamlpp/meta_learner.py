@@ -225,6 +225,7 @@ class MetaLearner(keras.Model):
         callbacks = list(callbacks or ())
         if not any(isinstance(c, Schedules) for c in callbacks):
             callbacks.insert(0, Schedules())
+        kwargs.setdefault("shuffle", False)
         return super().fit(*args, callbacks=callbacks, **kwargs)
 
     def compile(self, optimizer: Any = "adam", **kwargs: Any) -> None:

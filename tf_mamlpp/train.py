@@ -8,7 +8,7 @@ import fcntl
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +160,7 @@ def train_and_evaluate(config: Config, workdir: str | os.PathLike[str]) -> dict[
             learner = make_learner(config)
             checkpoints = Checkpoints(workdir / "checkpoints", learner, config.evaluation.ensemble)
         update = checkpoints.restore_latest()
+        checkpoints.forget_best_after(update)
         if update:
             print(f"resuming '{workdir}' after update {update}", flush=True)
         _fit(config, banks, learner, checkpoints, workdir, update, strategy.num_replicas_in_sync)
@@ -212,6 +213,12 @@ def run_results(config: Config, banks: Banks, learner: MetaLearner, checkpoints:
     ensemble = describe(config, banks, learner, checkpoints)
     single = describe(config, banks, learner, checkpoints, ensemble=1)
     metric = learner.metric_name
+    if banks is not None:
+        d = config.data
+        value, half = data.nearest_pixel_accuracy(
+            banks["test"], way=d.way, shot=d.shot, query_shot=d.query_shot, tasks=ensemble["tasks"], seed=0, split="test"
+        )
+        ensemble["nearest_pixel"] = {"accuracy": value, "confidence_95": half}
     ensemble["single_model"] = {name: single[name] for name in (metric, "confidence_95", f"{metric}_per_inner_step")}
     return ensemble
 
@@ -261,3 +268,29 @@ def describe(
         "train_steps": int(checkpoints.update),
         "train_seconds": round(float(checkpoints.seconds), 1),
     }
+
+
+def evaluate_run(
+    workdir: Path, query_statistics: Sequence[str | None], *, data_path: str | None = None, **settings: Any
+) -> list[dict[str, Any]]:
+    """Evaluates the best epochs of the run in `workdir`, once for each of `query_statistics`.
+
+    Args:
+        workdir: of the run; only read.
+        query_statistics: each `batch`, `running`, `support` or None for the run's setting.
+        data_path: replaces the config's `data.path`.
+        **settings: of `describe`.
+    """
+    config = read_config(workdir)
+    if data_path:
+        config = dataclasses.replace(config, data=dataclasses.replace(config.data, path=data_path))
+    learner = make_learner(config)
+    checkpoints = Checkpoints(workdir / "checkpoints", learner, config.evaluation.ensemble)
+    if not checkpoints.best:
+        raise UserError(f"'{workdir}' has no finished epoch yet: there is nothing to evaluate")
+    checkpoints.restore_latest()
+    banks = load_banks(config)
+    return [
+        describe(config, banks, learner, checkpoints, query_statistics=choice, **settings)
+        for choice in query_statistics
+    ]

@@ -5,7 +5,6 @@ from tf_mamlpp.data.episodes import check_bank, episodes, sample_task
 from tf_mamlpp.data.image_bank import ImageBank, build_or_load
 from tf_mamlpp.data.images import decode_file, normalise, resize
 from tf_mamlpp.data.sinusoid import sinusoid_episodes
-from tf_mamlpp.data.sinusoid import sinusoid_episodes
 from tf_mamlpp.data.sources import load_banks
 
 __all__ = [

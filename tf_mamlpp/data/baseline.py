@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from tf_mamlpp.data.episodes import check_bank, sample_task
@@ -30,10 +32,8 @@ def nearest_pixel_accuracy(
         UserError: the bank holds too few classes or pictures.
     """
     check_bank(bank, way, shot, query_shot)
-    shape = {"way": way, "shot": shot, "query_shot": query_shot}
-    accuracies = np.array(
-        [_accuracy(sample_task(bank, **shape, seed=seed, split=split, index=index)) for index in range(tasks)]
-    )
+    sample = partial(sample_task, bank, way=way, shot=shot, query_shot=query_shot, seed=seed, split=split)
+    accuracies = np.array([_accuracy(sample(index=index)) for index in range(tasks)])
     spread = accuracies.std(ddof=1) if tasks > 1 else 0.0
     return float(accuracies.mean()), float(1.96 * spread / np.sqrt(tasks))
 

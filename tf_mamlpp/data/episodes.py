@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import tensorflow as tf
@@ -118,7 +119,8 @@ def episodes(
     Args:
         source: name of a source (see `load_banks`), or banks loaded before: one, or a dict with an entry for
             `split`.
-        path: where the source's data lies.
+        path: where the source's data lies; this, image_size, channels, split_seed and cache_dir matter only
+            where `source` is a name.
         split: "train", "validation" or "test".
         way: classes a task.
         shot: support pictures a class.
@@ -153,16 +155,14 @@ def episodes(
     if rotations and bank.images.shape[1] != bank.images.shape[2]:
         raise UserError(f"{bank.name}: rotations need square pictures, not {bank.images.shape[1:3]}")
     default_mean, default_std = pixel_statistics(bank.source, bank.images.shape[-1])
-    used_mean, used_std = default_mean if mean is None else mean, default_std if std is None else std
-
-    def sample(index: int) -> dict[str, np.ndarray]:
-        shape = {"way": way, "shot": shot, "query_shot": query_shot}
-        return sample_task(bank, **shape, seed=seed, split=split, index=index, rotations=rotations)
+    statistics = (default_mean if mean is None else mean, default_std if std is None else std)
 
     def to_floats(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        return {k: normalise(v, used_mean, used_std) if k.endswith("images") else v for k, v in batch.items()}
+        return {k: normalise(v, *statistics) if k.endswith("images") else v for k, v in batch.items()}
 
-    spec = task_spec(way, shot, query_shot, bank.images.shape[1:])
+    shape = {"way": way, "shot": shot, "query_shot": query_shot}
+    sample = partial(sample_task, bank, seed=seed, split=split, rotations=rotations, **shape)
+    spec = task_spec(**shape, pixels=bank.images.shape[1:])
     return meta_batches(sample, spec, tasks=tasks, start=start, count=count).map(to_floats).prefetch(2)
 
 

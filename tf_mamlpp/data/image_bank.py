@@ -152,8 +152,10 @@ def _decoded_chunks(
     rows: list[int] = []
     run: list[np.ndarray] = []
     for class_number, name, content in pictures.read():
-        encoded = isinstance(content, bytes)
-        image = decode_file(content, channels, name) if encoded else to_channels(content, channels)
+        if isinstance(content, bytes):
+            image = decode_file(content, channels, name)
+        else:
+            image = to_channels(content, channels)
         if run and (len(run) == _CHUNK or image.shape != run[0].shape):
             yield rows, np.stack(run)
             rows, run = [], []

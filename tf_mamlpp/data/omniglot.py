@@ -50,7 +50,7 @@ def omniglot_splits(path: Path, split_seed: int) -> dict[str, tuple[str, Callabl
             classes.setdefault(drawing.class_name, []).append(drawing)
     if len(classes) != OMNIGLOT_CLASSES:
         raise UserError(
-            f"{path}: holds {len(classes)} characters, but Omniglot has {OMNIGLOT_CLASSES}; fetch both parts again"
+            f"{path}: holds {len(classes)} characters, not Omniglot's {OMNIGLOT_CLASSES}; fetch both parts again"
         )
     names = sorted(classes)
     key = repr([_identity(archive, classes) for archive in archives])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import tensorflow as tf
 
@@ -64,9 +66,7 @@ def sinusoid_episodes(
         and "query_labels" [tasks, query_shot, 1].
     """
 
-    def sample(index: int) -> dict[str, np.ndarray]:
-        return sample_sinusoid(shot=shot, query_shot=query_shot, seed=seed, split=split, index=index)
-
+    sample = partial(sample_sinusoid, shot=shot, query_shot=query_shot, seed=seed, split=split)
     support, query = tf.TensorSpec([shot, 1], tf.float32), tf.TensorSpec([query_shot, 1], tf.float32)
     spec = {
         "support_images": support,

@@ -113,6 +113,6 @@ def _check_disjoint(banks: dict[str, ImageBank]) -> None:
         shared = sorted(set(one.class_names) & set(other.class_names))
         if shared:
             raise UserError(
-                f"{one.name} and {other.name} share {len(shared)} classes, such as {shared[0]}; few-shot splits need "
-                "different classes (to have a pool of classes divided, give a folder without train/ and test/)"
+                f"{one.name} and {other.name} share {len(shared)} classes, such as {shared[0]}; splits must "
+                "not (to have a pool of classes divided, give a folder without train/ and test/)"
             )

@@ -21,7 +21,7 @@ def task_bits(seed: int, split: str, index: int) -> np.random.Philox:
 
 
 def meta_batches(
-    sample: Callable[[int], Task],
+    sample: Callable[..., Task],
     spec: dict[str, tf.TensorSpec],
     *,
     tasks: int,
@@ -31,7 +31,7 @@ def meta_batches(
     """Meta-batches start, start + 1, ... where meta-batch s stacks tasks s * tasks to (s + 1) * tasks - 1.
 
     Args:
-        sample: gives the task of a number, as arrays of the shapes and types of `spec`.
+        sample: called with `index=` a number, gives that task as arrays of the shapes and types of `spec`.
         spec: shape and type of each entry of a task.
         tasks: tasks a meta-batch.
         start: number of the first meta-batch.
@@ -42,7 +42,7 @@ def meta_batches(
     """
 
     def arrays(index: np.ndarray) -> list[np.ndarray]:
-        task = sample(int(index))
+        task = sample(index=int(index))
         return [task[key] for key in spec]
 
     def to_task(index: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -1,0 +1,34 @@
+"""Pictures of your own: a folder of class folders, or `train/ val/ test/` folders of them.
+
+    python bin/train.py --config=configs/image_folder.py:way=5,shot=1 --config.data.path=DIR --workdir=runs/mine
+"""
+
+from tf_mamlpp.config import Config, Data, Evaluation, Learner, Training, parse_argument
+from tf_mamlpp.methods import presets
+
+
+def get_config(argument: str = "") -> Config:
+    """Arguments: way, shot, query_shot, size (pixels a side), channels, method, epochs, seed."""
+    a = parse_argument(argument, way=5, shot=1, query_shot=5, size=84, channels=3, method="maml++", epochs=20, seed=0)
+    return Config(
+        seed=a.seed,
+        data=Data(
+            name="image_folder",
+            way=a.way,
+            shot=a.shot,
+            query_shot=a.query_shot,
+            image_size=(a.size, a.size),
+            channels=a.channels,
+            mean=(0.5,),
+            std=(0.5,),
+        ),
+        learner=Learner(
+            **presets[a.method],
+            inner_rate=0.05,
+            multi_step_loss_epochs=max(a.epochs // 4, 1),
+            second_order_from_epoch=a.epochs // 2,
+            gradient_clip=10.0,
+        ),
+        training=Training(epochs=a.epochs, updates=250, tasks=4),
+        evaluation=Evaluation(validation_tasks=200, ensemble=min(5, a.epochs)),
+    )

@@ -1,0 +1,23 @@
+"""Regression: sine waves of random amplitude and phase from 10 points (MAML paper, arXiv 1703.03400, section 5.1).
+
+    python bin/train.py --config=configs/sinusoid.py --workdir=runs/sinusoid
+
+The paper's network (two layers of 40), inner rate 0.01 and 25 tasks an update, with one inner step; the metric is the
+mean squared error.
+"""
+
+from tf_mamlpp.config import Config, Data, Evaluation, Learner, Model, Training, parse_argument
+from tf_mamlpp.methods import presets
+
+
+def get_config(argument: str = "") -> Config:
+    """Arguments: shot, method, epochs, seed."""
+    a = parse_argument(argument, shot=10, method="maml", epochs=10, seed=0)
+    return Config(
+        seed=a.seed,
+        data=Data(name="sinusoid", shot=a.shot, query_shot=10),
+        model=Model(name="mlp"),
+        learner=Learner(**presets[a.method], inner_steps=1, inner_rate=0.01),
+        training=Training(epochs=a.epochs, updates=500, tasks=25, checkpoint_updates=250),
+        evaluation=Evaluation(validation_tasks=100, test_tasks=600, ensemble=1),
+    )

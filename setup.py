@@ -1,0 +1,29 @@
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+setup(
+    name="tf_mamlpp",
+    version="0.1.0",
+    description="MAML++ for TensorFlow 2 and Keras 3: meta-train, inspect and deploy few-shot learners",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    python_requires=">=3.10",
+    packages=find_packages(include=["tf_mamlpp", "tf_mamlpp.*"]),
+    package_data={"tf_mamlpp": ["py.typed"]},
+    install_requires=[
+        "absl-py>=2.0",
+        "keras>=3.8",
+        "matplotlib>=3.8",  # its fonts are the embedded data; figures
+        "numpy>=1.26",
+        "pillow>=10.0",
+        "tensorboard>=2.19",
+        "tensorflow>=2.19",
+        "tensorflow-datasets>=4.9.7",
+    ],
+    extras_require={
+        "gpu": ["tensorflow[and-cuda]>=2.19; sys_platform == 'linux'"],
+        "test": ["pytest>=8"],
+        "dev": ["mypy>=1.11", "ruff>=0.6"],
+    },
+)
