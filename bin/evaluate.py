@@ -16,7 +16,9 @@ _TASKS = flags.DEFINE_integer("tasks", None, "How many; the run's setting by def
 _STATISTICS = flags.DEFINE_list(
     "query_statistics", None, f"Any of {','.join(QUERY_STATISTICS)}, or 'all'; the run's setting by default."
 )
-_ENSEMBLE = flags.DEFINE_integer("ensemble", None, "Best epochs to average; the run's setting by default.", lower_bound=1)
+_ENSEMBLE = flags.DEFINE_integer(
+    "ensemble", None, "Best epochs to average; the run's setting by default.", lower_bound=1
+)
 _STEPS = flags.DEFINE_integer("inner_steps", None, "Inner steps; as many as trained by default.", lower_bound=0)
 _PATH = flags.DEFINE_string("data_path", None, "Where the data are, if they have moved since training.")
 _JSON = flags.DEFINE_bool("json", False, "Print the results as one JSON object on the last line.")

@@ -1,6 +1,6 @@
 """Pictures of your own: a folder of class folders, or `train/ val/ test/` folders of them.
 
-    python bin/train.py --config=configs/image_folder.py:way=5,shot=1 --config.data.path=DIR --workdir=runs/mine
+python bin/train.py --config=configs/image_folder.py:way=5,shot=1 --config.data.path=DIR --workdir=runs/mine
 """
 
 from tf_mamlpp.config import Config, Data, Evaluation, Learner, Training, parse_argument

@@ -17,7 +17,9 @@ def get_config(argument: str = "") -> Config:
         data=Data(name="glyphs", way=a.way, shot=a.shot),
         model=Model(name="conv4", filters=32),
         learner=Learner(
-            **presets[a.method], multi_step_loss_epochs=max(a.epochs // 2, 1), second_order_from_epoch=a.epochs // 2
+            **presets[a.method],
+            multi_step_loss_epochs=max(a.epochs // 2, 1),
+            second_order_from_epoch=a.epochs // 2,
         ),
         training=Training(epochs=a.epochs, updates=100, tasks=8, checkpoint_updates=50),
         evaluation=Evaluation(validation_tasks=120, test_tasks=600, ensemble=min(3, a.epochs)),

@@ -1,6 +1,6 @@
 """A whole run in under a minute, for tests of resume, export and the command line: glyphs, a small network.
 
-    python bin/train.py --config=configs/testing.py --workdir=runs/testing
+python bin/train.py --config=configs/testing.py --workdir=runs/testing
 """
 
 from tf_mamlpp.config import Config, Data, Evaluation, Learner, Model, Training, parse_argument
@@ -15,7 +15,10 @@ def get_config(argument: str = "") -> Config:
         data=Data(name="glyphs", way=a.way, shot=a.shot),
         model=Model(name="conv4", filters=8),
         learner=Learner(
-            **presets[a.method], inner_steps=2, multi_step_loss_epochs=max(a.epochs - 1, 1), second_order_from_epoch=1
+            **presets[a.method],
+            inner_steps=2,
+            multi_step_loss_epochs=max(a.epochs - 1, 1),
+            second_order_from_epoch=1,
         ),
         training=Training(epochs=a.epochs, updates=40, tasks=4, checkpoint_updates=5),
         evaluation=Evaluation(validation_tasks=48, test_tasks=96, ensemble=min(2, a.epochs)),

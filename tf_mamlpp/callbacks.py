@@ -39,7 +39,9 @@ class Schedules(keras.callbacks.Callback):
         if self.model.set_epoch(epoch):
             self.model.make_train_function(force=True)
         if self.model.cosine_annealing:
-            rate = schedules.cosine_rate(epoch, self.epochs or self.params["epochs"], self.rate, self.model.minimum_rate)
+            rate = schedules.cosine_rate(
+                epoch, self.epochs or self.params["epochs"], self.rate, self.model.minimum_rate
+            )
             self.model.optimizer.learning_rate = rate
 
 
@@ -75,7 +77,14 @@ class SaveCheckpoints(keras.callbacks.Callback):
     """
 
     def __init__(
-        self, checkpoints: Checkpoints, *, start: int, every: int, updates: int, score: str, minimise: bool = False
+        self,
+        checkpoints: Checkpoints,
+        *,
+        start: int,
+        every: int,
+        updates: int,
+        score: str,
+        minimise: bool = False,
     ):
         super().__init__()
         self.checkpoints, self.every, self.updates, self.score = checkpoints, every, updates, score

@@ -44,7 +44,6 @@ class Checkpoints:
 
     def __init__(self, folder: Path, learner: MetaLearner, keep_best: int = 5):
         self.folder, self.keep_best = folder, keep_best
-        learner.optimizer.build(learner.trainable_variables)
         self.update = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.seconds = tf.Variable(0.0, dtype=tf.float64, trainable=False)
         self._all = tf.train.Checkpoint(
@@ -67,8 +66,8 @@ class Checkpoints:
             self._manager.save(checkpoint_number=update)
         except (tf.errors.OpError, OSError) as error:
             raise UserError(
-                f"cannot save a checkpoint in '{self.folder}': {_first_line(error)}; free some space or permissions and "
-                "run the same command again, the checkpoint before this one is whole"
+                f"cannot save a checkpoint in '{self.folder}': {_first_line(error)}; free some space or mend its "
+                "permissions and run the same command again: the checkpoint before this one is whole"
             ) from error
 
     def restore_latest(self) -> int:
@@ -79,7 +78,10 @@ class Checkpoints:
                 self._all.restore(path).assert_consumed()
             except (tf.errors.OpError, AssertionError, ValueError) as error:
                 damaged.append(path)
-                print(f"checkpoint '{path}' cannot be read ({_first_line(error)}), trying the one before", file=sys.stderr)
+                print(
+                    f"checkpoint '{path}' cannot be read ({_first_line(error)}), trying the one before",
+                    file=sys.stderr,
+                )
                 continue
             return int(self.update)
         if damaged:
@@ -96,7 +98,9 @@ class Checkpoints:
         except FileNotFoundError:
             return []
         except ValueError as error:
-            raise UserError(f"'{self.folder / 'best.json'}' is damaged: {error}; delete it to start a new list") from error
+            raise UserError(
+                f"'{self.folder / 'best.json'}' is damaged: {error}; delete it to start a new list"
+            ) from error
 
     def save_best(self, update: int, epoch: int, score: float) -> None:
         """Keeps this epoch's weights if it is among the best; an earlier epoch wins a tie."""
@@ -119,10 +123,11 @@ class Checkpoints:
         return str(self.folder / f"best-{update}")
 
     def forget_best_after(self, update: int) -> None:
-        """For a resumed run: an epoch that the resumed run has yet to do may have left its weights before the run was killed."""
+        """Drops the epochs that a resumed run has yet to do: a kill may have come between their two checkpoints."""
         self._write_best([e for e in self.best if e["update"] <= update])
 
     def _write_best(self, entries: list[dict[str, Any]]) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
         write_json(self.folder / "best.json", entries)
         kept = {f"best-{e['update']}" for e in entries}
         for file in self.folder.glob("best-*"):

@@ -242,7 +242,9 @@ def parse_argument(argument: str, **defaults: Any) -> types.SimpleNamespace:
     for item in filter(None, argument.split(",")):
         key, equals, text = item.partition("=")
         if key not in defaults or not equals:
-            raise UserError(f"unknown config argument '{item}'; this config takes {', '.join(f'{k}=' for k in defaults)}")
+            raise UserError(
+                f"unknown config argument '{item}'; this config takes {', '.join(f'{k}=' for k in defaults)}"
+            )
         values[key] = parse(key, text, type(defaults[key]))
     return types.SimpleNamespace(**values)
 
@@ -264,7 +266,9 @@ def from_dict(tree: Mapping[str, Any], kind: type = Config, prefix: str = "") ->
         if key not in hints:
             raise UserError(f"unknown config key '{name}'; {_known(kind, prefix.split('.')[:-1])}")
         hint = hints[key]
-        values[key] = from_dict(value, hint, name + ".") if dataclasses.is_dataclass(hint) else _typed(name, value, hint)
+        values[key] = (
+            from_dict(value, hint, name + ".") if dataclasses.is_dataclass(hint) else _typed(name, value, hint)
+        )
     return kind(**values)
 
 

@@ -98,7 +98,9 @@ def second_derivative_errors(model: keras.Model, images: Any, seed: int = 0) -> 
     }
 
 
-def _second_derivative_error(layer: keras.layers.Layer, args: Any, kwargs: Any, generator: np.random.Generator) -> float:
+def _second_derivative_error(
+    layer: keras.layers.Layer, args: Any, kwargs: Any, generator: np.random.Generator
+) -> float:
     inputs = [a for a in tf.nest.flatten(args) if isinstance(a, tf.Tensor) and a.dtype == tf.float64]
     point = [tf.convert_to_tensor(v) for v in layer.trainable_variables] + inputs
     state = [tf.convert_to_tensor(v) for v in layer.non_trainable_variables]

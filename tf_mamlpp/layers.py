@@ -55,9 +55,7 @@ def moments(x: tf.Tensor, axes: Sequence[int], keepdims: bool = False) -> tuple[
     return (mean if keepdims else tf.squeeze(mean, axes)), variance
 
 
-def normalise(
-    x: tf.Tensor, mean: tf.Tensor, variance: tf.Tensor, gamma: Any, beta: Any, epsilon: float
-) -> tf.Tensor:
+def normalise(x: tf.Tensor, mean: tf.Tensor, variance: tf.Tensor, gamma: Any, beta: Any, epsilon: float) -> tf.Tensor:
     """(x - mean) / sqrt(variance + epsilon) * gamma + beta, as one multiplication and one addition."""
     scale = tf.math.rsqrt(variance + epsilon)
     if gamma is not None:
@@ -157,7 +155,15 @@ class PerStepBatchNormalization(keras.layers.Layer):
         table.assign(new)
 
     def get_config(self) -> dict[str, Any]:
-        names = ("inner_steps", "per_step_weights", "per_step_statistics", "axis", "momentum", "epsilon", "center")
+        names = (
+            "inner_steps",
+            "per_step_weights",
+            "per_step_statistics",
+            "axis",
+            "momentum",
+            "epsilon",
+            "center",
+        )
         return {**super().get_config(), **{name: getattr(self, name) for name in (*names, "scale")}}
 
 

@@ -70,7 +70,9 @@ def _check_model(model: keras.Model, way: int | None) -> None:
         raise UserError(f"model '{model.name}' has no weights yet: give it an Input, or call it once on a batch")
     shape = getattr(model, "output_shape", None)
     if way and isinstance(shape, tuple) and shape[-1] != way:
-        raise UserError(f"model '{model.name}' has {shape[-1]} outputs for {way}-way tasks: make its last layer {way} wide")
+        raise UserError(
+            f"model '{model.name}' has {shape[-1]} outputs for {way}-way tasks: make its last layer {way} wide"
+        )
 
 
 class MetaLearner(keras.Model):
@@ -232,6 +234,8 @@ class MetaLearner(keras.Model):
         """`keras.Model.compile`; the loss and the metric are the constructor's, and XLA is off unless asked for."""
         kwargs.setdefault("jit_compile", False)
         super().compile(optimizer=optimizer, **kwargs)
+        # Variables made inside the train function would make it trace twice.
+        self.optimizer.build(self.trainable_variables)
 
     # --- One task ------------------------------------------------------------------------------------
 
@@ -246,7 +250,13 @@ class MetaLearner(keras.Model):
         return weights
 
     def _outputs(
-        self, weights: State, state: State, images: tf.Tensor, step: int, statistics: str, momentum: float | None,
+        self,
+        weights: State,
+        state: State,
+        images: tf.Tensor,
+        step: int,
+        statistics: str,
+        momentum: float | None,
         training: bool,
     ) -> tuple[tf.Tensor, State]:
         with inner_step(step, statistics, momentum):
@@ -268,7 +278,14 @@ class MetaLearner(keras.Model):
         return self._outputs(weights, state, support_images, step, "batch", 0.0, training)[1]
 
     def _adapt(
-        self, task: Task, state: State, steps: int, *, training: bool, recorded: set[int], after_step: Any = None
+        self,
+        task: Task,
+        state: State,
+        steps: int,
+        *,
+        training: bool,
+        recorded: set[int],
+        after_step: Any = None,
     ) -> tuple[list[tf.Tensor], State]:
         """The inner loop on this task; support passes of the steps in `recorded` update the moving statistics."""
 
@@ -365,6 +382,7 @@ class MetaLearner(keras.Model):
         elements = (tf.range(count), dict(tasks))
         return tf.map_fn(function, elements, parallel_iterations=self.parallel_tasks, fn_output_signature=signature)
 
+    @tf.autograph.experimental.do_not_convert
     def train_step(self, tasks: Task) -> dict[str, tf.Tensor]:
         """One outer update: reduce over replicas, clip, apply."""
         gradients, state, numbers = self.meta_gradient(tasks)
@@ -381,6 +399,7 @@ class MetaLearner(keras.Model):
             self._means[name].update_state(value)
         return {name: self._means[name].result() for name in numbers}
 
+    @tf.autograph.experimental.do_not_convert
     def test_step(self, tasks: Task) -> dict[str, tf.Tensor]:
         """Last step's loss, and the metric after 0..N inner steps; writes no variable but the metrics' own."""
 
@@ -439,7 +458,10 @@ class MetaLearner(keras.Model):
         """
         steps = self.inner_steps if inner_steps is None else inner_steps
         return self._adapt_function(
-            tf.convert_to_tensor(support_images), tf.convert_to_tensor(support_labels), steps, query_statistics
+            tf.convert_to_tensor(support_images),
+            tf.convert_to_tensor(support_labels),
+            steps,
+            query_statistics,
         )
 
     def predict_adapted(self, adapted: Adapted, images: Any) -> tf.Tensor:

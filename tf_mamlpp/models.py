@@ -50,7 +50,10 @@ def conv4(
             keras.layers.MaxPooling2D(2, name=f"pool{i}", dtype=dtype),
             keras.layers.Activation(leaky_relu, name=f"activation{i}", dtype=dtype),
         ]
-    layers += [keras.layers.Flatten(name="flatten", dtype=dtype), keras.layers.Dense(way, name="dense", dtype=dtype)]
+    layers += [
+        keras.layers.Flatten(name="flatten", dtype=dtype),
+        keras.layers.Dense(way, name="dense", dtype=dtype),
+    ]
     return keras.Sequential(layers, name="conv4")
 
 

@@ -22,7 +22,10 @@ def results_table(results: Mapping[str, Any]) -> str:
     rows = [
         ("data", f"{results['dataset']} {results['split']}, {task}, {results['tasks']} tasks"),
         ("method", f"{results['method']}, query statistics '{results['query_statistics']}'"),
-        ("training", f"{results['train_steps']} updates in {results['train_seconds'] / 60:.1f} min, seed {results['seed']}"),
+        (
+            "training",
+            f"{results['train_steps']} updates in {results['train_seconds'] / 60:.1f} min, seed {results['seed']}",
+        ),
         (metric, f"{show(results[metric], results['confidence_95'])}  ({model}; 95 % interval over tasks)"),
     ]
     single = results.get("single_model")
@@ -30,7 +33,12 @@ def results_table(results: Mapping[str, Any]) -> str:
         rows.append(("", f"{show(single[metric], single['confidence_95'])}  (best epoch alone)"))
     baseline = results.get("nearest_pixel")
     if baseline:
-        rows.append(("nearest pixel", f"{show(baseline['accuracy'], baseline['confidence_95'])}  (1-NN on raw pixels)"))
+        rows.append(
+            (
+                "nearest pixel",
+                f"{show(baseline['accuracy'], baseline['confidence_95'])}  (1-NN on raw pixels)",
+            )
+        )
     rows.append((f"after 0-{results['inner_steps']} steps", curve))
     width = max(len(name) for name, _ in rows)
     line = "-" * (width + 2 + max(len(text) for _, text in rows))

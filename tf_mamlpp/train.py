@@ -37,7 +37,12 @@ def load_banks(config: Config) -> Banks:
     if d.name == "sinusoid":
         return None
     banks = data.load_banks(
-        d.name, d.path, image_size=d.image_size, channels=d.channels, split_seed=d.split_seed, cache_dir=d.cache_dir
+        d.name,
+        d.path,
+        image_size=d.image_size,
+        channels=d.channels,
+        split_seed=d.split_seed,
+        cache_dir=d.cache_dir,
     )
     for bank in banks.values():
         data.check_bank(bank, d.way, d.shot, d.query_shot)
@@ -49,12 +54,25 @@ def make_episodes(
 ) -> tf.data.Dataset:
     """Meta-batches `start`, `start + 1`, ... of a split, `tasks` tasks each."""
     d = config.data
-    stream: dict[str, Any] = {"split": split, "tasks": tasks, "seed": config.seed, "start": start, "count": count}
+    stream: dict[str, Any] = {
+        "split": split,
+        "tasks": tasks,
+        "seed": config.seed,
+        "start": start,
+        "count": count,
+    }
     if banks is None:
         return data.sinusoid_episodes(shot=d.shot, query_shot=d.query_shot, **stream)
     rotations = d.rotations and split == "train"
     return data.episodes(
-        banks, way=d.way, shot=d.shot, query_shot=d.query_shot, rotations=rotations, mean=d.mean, std=d.std, **stream
+        banks,
+        way=d.way,
+        shot=d.shot,
+        query_shot=d.query_shot,
+        rotations=rotations,
+        mean=d.mean,
+        std=d.std,
+        **stream,
     )
 
 
@@ -82,14 +100,17 @@ def make_learner(config: Config) -> MetaLearner:
     learner = MetaLearner(model, way=None if regression else d.way, **kwargs)
     # The paper's epsilon; Keras's default is ten times larger.
     learner.compile(
-        keras.optimizers.Adam(config.training.learning_rate, epsilon=1e-8), jit_compile=config.training.jit_compile
+        keras.optimizers.Adam(config.training.learning_rate, epsilon=1e-8),
+        jit_compile=config.training.jit_compile,
     )
     return learner
 
 
 def make_strategy(config: Config) -> tf.distribute.Strategy:
     """The distribution strategy; tasks, never the pictures of one, are divided over its replicas."""
-    strategy = tf.distribute.MirroredStrategy() if config.training.strategy == "mirrored" else tf.distribute.get_strategy()
+    strategy = (
+        tf.distribute.MirroredStrategy() if config.training.strategy == "mirrored" else tf.distribute.get_strategy()
+    )
     tasks, replicas = config.training.tasks, strategy.num_replicas_in_sync
     if tasks % replicas:
         raise UserError(f"training.tasks={tasks} cannot be divided over {replicas} replicas: choose a multiple of them")
@@ -170,7 +191,13 @@ def train_and_evaluate(config: Config, workdir: str | os.PathLike[str]) -> dict[
 
 
 def _fit(
-    config: Config, banks: Banks, learner: MetaLearner, checkpoints: Checkpoints, workdir: Path, update: int, replicas: int
+    config: Config,
+    banks: Banks,
+    learner: MetaLearner,
+    checkpoints: Checkpoints,
+    workdir: Path,
+    update: int,
+    replicas: int,
 ) -> None:
     """Trains from `update` on; a part of an epoch first, if that is where the run stands."""
     t = config.training
@@ -216,7 +243,13 @@ def run_results(config: Config, banks: Banks, learner: MetaLearner, checkpoints:
     if banks is not None:
         d = config.data
         value, half = data.nearest_pixel_accuracy(
-            banks["test"], way=d.way, shot=d.shot, query_shot=d.query_shot, tasks=ensemble["tasks"], seed=0, split="test"
+            banks["test"],
+            way=d.way,
+            shot=d.shot,
+            query_shot=d.query_shot,
+            tasks=ensemble["tasks"],
+            seed=0,
+            split="test",
         )
         ensemble["nearest_pixel"] = {"accuracy": value, "confidence_95": half}
     ensemble["single_model"] = {name: single[name] for name in (metric, "confidence_95", f"{metric}_per_inner_step")}

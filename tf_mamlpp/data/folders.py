@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -85,8 +86,14 @@ def _divided(path: Path, split_seed: int) -> dict[str, _Classes]:
 
 def _identity(classes: _Classes) -> str:
     """What tells one state of the files from another: paths, sizes and times of change."""
-    stats = [(file, os.stat(file)) for files in classes.values() for file in files]
-    return repr([(str(file.absolute()), stat.st_size, stat.st_mtime_ns) for file, stat in stats])
+    state = []
+    for file in itertools.chain.from_iterable(classes.values()):
+        try:
+            stat = file.stat()
+        except OSError as error:
+            raise UserError(f"{file}: cannot be read ({error.strerror})") from error
+        state.append((str(file.absolute()), stat.st_size, stat.st_mtime_ns))
+    return repr(state)
 
 
 def _opener(classes: _Classes) -> Callable[[], Pictures]:

@@ -103,9 +103,7 @@ def _outlines() -> dict[str, list[Path]]:
             if _is_letter(chr(code)) and _system(chr(code)) in wanted:
                 outline = _outline(font, code)
                 if np.size(outline.vertices):  # a face may map a letter to an empty drawing
-                    found.setdefault(chr(code), {}).setdefault(
-                        np.asarray(outline.vertices).tobytes(), outline
-                    )
+                    found.setdefault(chr(code), {}).setdefault(np.asarray(outline.vertices).tobytes(), outline)
     return {c: list(distinct.values()) for c, distinct in found.items() if len(distinct) >= _MINIMUM_FACES}
 
 

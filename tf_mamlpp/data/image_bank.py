@@ -144,9 +144,7 @@ def _build(folder: Path, pictures: Pictures, name: str, image_size: tuple[int, i
         shutil.rmtree(building, ignore_errors=True)
 
 
-def _decoded_chunks(
-    pictures: Pictures, offsets: np.ndarray, channels: int
-) -> Iterator[tuple[list[int], np.ndarray]]:
+def _decoded_chunks(pictures: Pictures, offsets: np.ndarray, channels: int) -> Iterator[tuple[list[int], np.ndarray]]:
     """Runs of pictures of one shape, stacked, with the rows of the bank they belong to."""
     free = offsets[:-1].copy()
     rows: list[int] = []

@@ -14,9 +14,7 @@ from tf_mamlpp.data.splits import OMNIGLOT_CLASSES, divide_classes
 from tf_mamlpp.errors import UserError
 
 _PARTS = ("images_background", "images_evaluation")
-_EXPECTED = (
-    "expected images_background and images_evaluation, each as a .zip archive or as the unpacked folder"
-)
+_EXPECTED = "expected images_background and images_evaluation, each as a .zip archive or as the unpacked folder"
 
 
 @dataclass(frozen=True)
@@ -49,16 +47,12 @@ def omniglot_splits(path: Path, split_seed: int) -> dict[str, tuple[str, Callabl
             drawing = _Drawing(archive, member)
             classes.setdefault(drawing.class_name, []).append(drawing)
     if len(classes) != OMNIGLOT_CLASSES:
-        raise UserError(
-            f"{path}: holds {len(classes)} characters, not Omniglot's {OMNIGLOT_CLASSES}; fetch both parts again"
-        )
+        raise UserError(f"{path}: holds {len(classes)} characters, not Omniglot's {OMNIGLOT_CLASSES}; fetch both again")
     names = sorted(classes)
     key = repr([_identity(archive, classes) for archive in archives])
     splits: dict[str, tuple[str, Callable[[], Pictures]]] = {}
     for split, numbers in divide_classes(names, split_seed, source="omniglot").items():
-        chosen = [
-            (names[number], sorted(classes[names[number]], key=lambda d: d.member)) for number in numbers
-        ]
+        chosen = [(names[number], sorted(classes[names[number]], key=lambda d: d.member)) for number in numbers]
         splits[split] = (f"{key} {split_seed}", partial(_pictures, chosen))
     return splits
 
@@ -101,9 +95,7 @@ def _identity(archive: Path, classes: dict[str, list[_Drawing]]) -> object:
     """What tells one state of an archive or folder from another: paths, sizes and times of change."""
     files = [archive]
     if archive.is_dir():
-        files = sorted(
-            archive / d.member for group in classes.values() for d in group if d.archive == archive
-        )
+        files = sorted(archive / d.member for group in classes.values() for d in group if d.archive == archive)
     stats = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     return stats
 

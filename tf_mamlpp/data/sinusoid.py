@@ -14,9 +14,7 @@ _PHASE = (0.0, np.pi)
 _X = (-5.0, 5.0)
 
 
-def sample_sinusoid(
-    *, shot: int, query_shot: int, seed: int, split: str, index: int
-) -> dict[str, np.ndarray]:
+def sample_sinusoid(*, shot: int, query_shot: int, seed: int, split: str, index: int) -> dict[str, np.ndarray]:
     """Draws task `index`: points of one curve y = amplitude * sin(x - phase), a pure function of the
     arguments.
 

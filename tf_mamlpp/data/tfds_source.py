@@ -37,8 +37,9 @@ def tfds_splits(
         UserError: unknown name, no picture or label in it, or it can neither be found nor downloaded.
     """
     builder = _prepared(name, path)
-    label = builder.info.features.get("label")
-    if "image" not in builder.info.features or not hasattr(label, "int2str"):
+    features = builder.info.features
+    label = features["label"] if "label" in features else None
+    if "image" not in features or not hasattr(label, "int2str"):
         raise UserError(f"{name}: is no classification set: it needs the features 'image' and 'label'")
     names = [label.int2str(number) for number in range(label.num_classes)]
     key = _identity(builder)
@@ -69,18 +70,14 @@ def _prepared(name: str, path: str | os.PathLike[str] | None) -> Any:
 def _identity(builder: Any) -> str:
     splits = sorted((split, info.num_examples, info.num_bytes) for split, info in builder.info.splits.items())
     files = [(str(f), os.stat(f).st_mtime_ns) for s in builder.info.splits.values() for f in s.filepaths]
-    return hashlib.sha256(
-        repr([builder.info.full_name, str(builder.data_dir), splits, files]).encode()
-    ).hexdigest()
+    return hashlib.sha256(repr([builder.info.full_name, str(builder.data_dir), splits, files]).encode()).hexdigest()
 
 
 def _examples(builder: Any, decoders: Any) -> Iterator[tuple[str, dict[str, Any]]]:
     """All examples of the pooled splits with a name for each, in the order in which they are stored."""
     for split in _POOLED:
         if split in builder.info.splits:
-            examples = builder.as_dataset(
-                split=split, shuffle_files=False, decoders=decoders
-            ).as_numpy_iterator()
+            examples = builder.as_dataset(split=split, shuffle_files=False, decoders=decoders).as_numpy_iterator()
             for number, example in enumerate(examples):
                 yield f"{builder.info.full_name} {split} example {number}", example
 

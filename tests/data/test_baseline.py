@@ -1,0 +1,34 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tf_mamlpp.data import nearest_pixel_accuracy, sample_task
+from tf_mamlpp.errors import UserError
+
+SETTINGS = {"way": 3, "shot": 1, "query_shot": 2, "tasks": 40, "seed": 5, "split": "test"}
+
+
+def test_classes_of_one_colour_are_always_told_apart(numbered_bank):
+    colours = np.repeat(np.arange(5) * 50, np.diff(numbered_bank.offsets)).astype(np.uint8)
+    bank = replace(numbered_bank, images=numbered_bank.images * 0 + colours[:, None, None, None])
+    assert nearest_pixel_accuracy(bank, **SETTINGS) == (1.0, 0.0)
+
+
+def test_agrees_with_plain_loops_on_the_same_tasks(numbered_bank):
+    images = np.random.default_rng(0).integers(0, 256, numbered_bank.images.shape, dtype=np.uint8)
+    bank = replace(numbered_bank, images=images)
+    accuracies = []
+    for index in range(40):
+        task = sample_task(bank, way=3, shot=1, query_shot=2, seed=5, split="test", index=index, rotations=False)
+        support = task["support_images"].astype(float)
+        named = [np.argmin([((q - s) ** 2).sum() for s in support]) for q in task["query_images"].astype(float)]
+        accuracies.append(np.mean(named == task["query_labels"]))
+    accuracy, half = nearest_pixel_accuracy(bank, **SETTINGS)
+    assert accuracy == pytest.approx(np.mean(accuracies))
+    assert half == pytest.approx(1.96 * np.std(accuracies, ddof=1) / np.sqrt(40))
+
+
+def test_too_few_pictures(numbered_bank):
+    with pytest.raises(UserError, match="class a has 4"):
+        nearest_pixel_accuracy(numbered_bank, **{**SETTINGS, "query_shot": 4})

@@ -1,0 +1,88 @@
+import os
+
+import numpy as np
+import pytest
+
+from tf_mamlpp.data import decode_file, load_banks, resize
+from tf_mamlpp.errors import UserError
+
+TEN = {f"class{i}": 2 + i % 3 for i in range(10)}
+
+
+def test_pool_is_divided_by_class(make_tree, tmp_path):
+    banks = load_banks("image_folder", make_tree(tmp_path / "pets", TEN), image_size=(8, 8))
+    assert [len(bank.class_names) for bank in banks.values()] == [6, 2, 2]
+    assert sorted(name for bank in banks.values() for name in bank.class_names) == sorted(TEN)
+    for bank in banks.values():
+        for name, first, last in zip(bank.class_names, bank.offsets[:-1], bank.offsets[1:], strict=True):
+            files = sorted((tmp_path / "pets" / name).iterdir())
+            expected = [resize(decode_file(file, 3), (8, 8)) for file in files]
+            np.testing.assert_array_equal(bank.images[first:last], expected)
+
+
+@pytest.mark.parametrize("validation", ["val", "valid", "validation"])
+def test_given_splits_and_nested_classes(make_tree, tmp_path, validation):
+    tree = {"train/a/one": 2, "train/a/two": 2, f"{validation}/three": 3, "test/four": 1}
+    banks = load_banks("image_folder", make_tree(tmp_path / "tree", tree), image_size=(8, 8), channels=1)
+    assert {split: bank.class_names for split, bank in banks.items()} == {
+        "train": ("a/one", "a/two"),
+        "validation": ("three",),
+        "test": ("four",),
+    }
+    assert banks["train"].images.shape == (4, 8, 8, 1)
+
+
+def test_a_class_may_be_called_test(make_tree, tmp_path):
+    banks = load_banks("image_folder", make_tree(tmp_path / "tree", {"test": 1, "one": 1, "two": 1}))
+    assert sorted(bank.class_names[0] for bank in banks.values()) == ["one", "test", "two"]
+
+
+def test_other_files_and_empty_folders_are_ignored(make_tree, tmp_path):
+    root = make_tree(tmp_path / "tree", TEN)
+    (root / "readme.txt").write_text("x")
+    (root / "class0" / "notes.txt").write_text("x")
+    (root / "class0" / ".hidden.png").write_text("x")
+    (root / "empty").mkdir()
+    banks = load_banks("image_folder", root, image_size=(8, 8))
+    assert sum(len(bank.images) for bank in banks.values()) == sum(TEN.values())
+
+
+def test_changed_picture_is_decoded_anew(make_tree, tmp_path, png):
+    root = make_tree(tmp_path / "tree", {"a": 1, "b": 1, "c": 1})
+    load_banks("image_folder", root, image_size=(8, 8))
+    (root / "a" / "00.png").write_bytes(png(np.full((9, 9), 77, np.uint8)))
+    banks = load_banks("image_folder", root, image_size=(8, 8))
+    assert any((bank.images == 77).all() for bank in banks.values())
+
+
+@pytest.mark.parametrize(
+    "tree, message",
+    [
+        ({}, "no such folder; expected a folder of pictures for each class"),
+        ({"a": 0, "b": 0}, "has no class folders with pictures"),
+        ({"a": 1, "b": 1}, "has 2 classes, but train, validation and test need one each"),
+        ({"train/a": 1, "test/b": 1}, "needs one folder val/ or valid/ or validation/"),
+        ({"train/a": 1, "val/b": 1, "valid/c": 1, "test/d": 1}, "needs one folder val/"),
+        ({"train/a": 1, "val/b": 1, "test/c": 0}, "test: has no class folders with pictures"),
+        (
+            {"train/a": 1, "val/b": 1, "test/a": 1},
+            "image_folder train and image_folder test share 1 classes.* a;",
+        ),
+    ],
+)
+def test_bad_trees_are_named(make_tree, tmp_path, tree, message):
+    with pytest.raises(UserError, match=message) as caught:
+        load_banks("image_folder", make_tree(tmp_path / "tree", tree), image_size=(8, 8))
+    assert "\n" not in str(caught.value)
+
+
+def test_corrupt_and_unreadable_pictures_are_named(make_tree, tmp_path):
+    root = make_tree(tmp_path / "tree", TEN)
+    broken = root / "class4" / "01.png"
+    broken.write_bytes(broken.read_bytes()[:60])
+    with pytest.raises(UserError, match="class4/01.png: cannot be read as a picture"):
+        load_banks("image_folder", root)
+    broken.unlink()
+    os.symlink(tmp_path / "nowhere", broken)
+    with pytest.raises(UserError, match="class4/01.png"):
+        load_banks("image_folder", root)

@@ -1,0 +1,32 @@
+import pytest
+
+from tf_mamlpp.data.splits import divide_classes
+from tf_mamlpp.errors import UserError
+
+
+@pytest.mark.parametrize(
+    "total, sizes",
+    [(3, (1, 1, 1)), (4, (2, 1, 1)), (10, (6, 2, 2)), (100, (60, 20, 20)), (1623, (973, 325, 325))],
+)
+def test_sixty_twenty_twenty(total, sizes):
+    divided = divide_classes([str(i) for i in range(total)], 0, source="any")
+    assert tuple(len(divided[split]) for split in ("train", "validation", "test")) == sizes
+    assert sorted(sum(divided.values(), [])) == list(range(total))
+
+
+def test_omniglot_sizes():
+    divided = divide_classes(["x"] * 1623, 0, source="tfds:omniglot")
+    assert [len(part) for part in divided.values()] == [1150, 50, 423]
+
+
+def test_seed_decides_alone():
+    names = [str(i) for i in range(50)]
+    assert divide_classes(names, 1, source="any") == divide_classes(names, 1, source="any")
+    assert divide_classes(names, 1, source="any") != divide_classes(names, 2, source="any")
+    # Pinned: a change would move classes of published results between splits.
+    assert divide_classes(names[:5], 0, source="any") == {"train": [0, 1, 3], "validation": [2], "test": [4]}
+
+
+def test_too_few_classes():
+    with pytest.raises(UserError, match="pets: has 2 classes"):
+        divide_classes(["cat", "dog"], 0, source="pets")

@@ -1,0 +1,104 @@
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+from tf_mamlpp.data import load_banks
+from tf_mamlpp.errors import UserError
+
+PER_SPLIT = 2
+
+
+def pictures(split, label):
+    """PER_SPLIT pictures of one class, told apart by their grey."""
+    offset = {"train": 0, "test": 100, "small1": 200}[split]
+    return [np.full((12, 12, 3), offset + label * PER_SPLIT + i, np.uint8) for i in range(PER_SPLIT)]
+
+
+class _Base(tfds.core.GeneratorBasedBuilder):
+    VERSION = tfds.core.Version("1.0.0")
+    CLASSES = 10
+
+    def _info(self):
+        names = [f"class{i}" for i in range(self.CLASSES)]
+        features = {
+            "image": tfds.features.Image(shape=(None, None, 3)),
+            "label": tfds.features.ClassLabel(names=names),
+        }
+        return self.dataset_info_from_configs(features=tfds.features.FeaturesDict(features))
+
+    def _split_generators(self, dl_manager):
+        return {split: self._generate_examples(split) for split in ("train", "test", "small1")}
+
+    def _generate_examples(self, split):
+        for label in range(self.CLASSES):
+            for number, image in enumerate(pictures(split, label)):
+                yield f"{label}-{number}", {"image": image, "label": label}
+
+
+class FewShotPets(_Base):
+    """A small set of ten classes."""
+
+
+class Unlabelled(_Base):
+    """A set without labels."""
+
+    def _info(self):
+        features = tfds.features.FeaturesDict({"image": tfds.features.Image(shape=(None, None, 3))})
+        return self.dataset_info_from_configs(features=features)
+
+    def _generate_examples(self, split):
+        yield 0, {"image": pictures(split, 0)[0]}
+
+
+class OmniglotLike(_Base):
+    """As many classes as Omniglot, one tiny picture each."""
+
+    CLASSES = 1623
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples("train"), "test": self._generate_examples("test")}
+
+    def _generate_examples(self, split):
+        for label in range(split == "test", self.CLASSES, 2):
+            yield label, {"image": np.full((2, 2, 3), label % 251, np.uint8), "label": label}
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tfds")
+    for builder in (FewShotPets, Unlabelled, OmniglotLike):
+        builder(data_dir=folder).download_and_prepare()
+    return folder
+
+
+def test_train_and_test_are_pooled_and_divided_by_class(data_dir):
+    banks = load_banks("tfds:few_shot_pets", data_dir, image_size=(12, 12), channels=1)
+    assert [len(bank.class_names) for bank in banks.values()] == [6, 2, 2]
+    for bank in banks.values():
+        for row, name in enumerate(bank.class_names):
+            greys = bank.images[bank.offsets[row] : bank.offsets[row + 1], 0, 0, 0]
+            label = int(name.removeprefix("class"))
+            expected = [image[0, 0, 0] for split in ("train", "test") for image in pictures(split, label)]
+            assert sorted(greys) == sorted(expected)  # and nothing of small1
+
+
+def test_second_load_reads_no_examples(data_dir, monkeypatch):
+    load_banks("tfds:few_shot_pets", data_dir, image_size=(12, 12))
+    monkeypatch.setattr(tfds.core.DatasetBuilder, "as_dataset", None)
+    load_banks("tfds:few_shot_pets", data_dir, image_size=(12, 12))
+
+
+def test_as_many_classes_as_omniglot_are_divided_as_omniglot(data_dir):
+    banks = load_banks("tfds:omniglot_like", data_dir, image_size=(2, 2), channels=1)
+    assert [len(bank.class_names) for bank in banks.values()] == [1150, 50, 423]
+    assert all(len(bank.images) == len(bank.class_names) for bank in banks.values())
+
+
+def test_set_without_labels_is_refused(data_dir):
+    with pytest.raises(UserError, match="tfds:unlabelled: .*needs the features 'image' and 'label'"):
+        load_banks("tfds:unlabelled", data_dir)
+
+
+def test_unknown_set_is_named(tmp_path):
+    with pytest.raises(UserError, match="tfds:no_such_set: neither prepared in"):
+        load_banks("tfds:no_such_set", tmp_path)
