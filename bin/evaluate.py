@@ -27,10 +27,9 @@ _JSON = flags.DEFINE_bool("json", False, "Print the results as one JSON object o
 def main(overrides: list[str]) -> None:
     if overrides:
         raise UserError(f"'{overrides[0]}': a run is evaluated with its own config")
-    wanted = _STATISTICS.value or [None]
-    choices = list(QUERY_STATISTICS) if wanted == ["all"] else wanted
-    for choice in choices:
-        if choice is not None and choice not in QUERY_STATISTICS:
+    wanted = list(QUERY_STATISTICS) if _STATISTICS.value == ["all"] else _STATISTICS.value
+    for choice in wanted or ():
+        if choice not in QUERY_STATISTICS:
             raise UserError(f"--query_statistics takes {', '.join(QUERY_STATISTICS)} or all, not '{choice}'")
     if not Path(_WORKDIR.value).is_dir():
         raise UserError(f"workdir '{_WORKDIR.value}' not found: train a run there with bin/train.py")
@@ -41,7 +40,7 @@ def main(overrides: list[str]) -> None:
 
     results = evaluate_run(
         Path(_WORKDIR.value),
-        choices,
+        wanted or [None],
         data_path=_PATH.value,
         split=_SPLIT.value,
         tasks=_TASKS.value,

@@ -36,6 +36,7 @@ class Schedules(keras.callbacks.Callback):
             self.rate = float(self.model.optimizer.learning_rate)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        assert self.rate is not None
         if self.model.set_epoch(epoch):
             self.model.make_train_function(force=True)
         if self.model.cosine_annealing:

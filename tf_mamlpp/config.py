@@ -188,6 +188,7 @@ def load(flag: str, overrides: Sequence[str] = ()) -> Config:
 def override(config: Config, flags: Sequence[str]) -> Config:
     """Applies `--config.a.b=value` flags."""
     tree = to_dict(config)
+    kind: Any
     for flag in flags:
         name, equals, text = flag.removeprefix("--config.").partition("=")
         if not flag.startswith("--config.") or not equals:
@@ -257,7 +258,7 @@ def to_dict(config: Config) -> dict[str, Any]:
     return json.loads(json.dumps(dataclasses.asdict(config)))
 
 
-def from_dict(tree: Mapping[str, Any], kind: type = Config, prefix: str = "") -> Any:
+def from_dict(tree: Mapping[str, Any], kind: Any = Config, prefix: str = "") -> Any:
     """The inverse of `to_dict`; unknown keys and wrong types are refused."""
     hints = typing.get_type_hints(kind)
     values = {}

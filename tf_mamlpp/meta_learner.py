@@ -26,6 +26,8 @@ class Adapted(NamedTuple):
 
     weights: list[tf.Tensor]
     state: list[tf.Tensor]
+    row: int
+    query_statistics: str
 
 
 def _mean(function: Loss, dtype: str) -> Loss:
@@ -184,6 +186,8 @@ class MetaLearner(keras.Model):
         self.metric_name = "accuracy" if metric is None else getattr(metric, "__name__", str(metric))
         names = ["meta_loss", "loss", self.metric_name, *map(self.step_metric, range(inner_steps + 1))]
         self._means = {n: keras.metrics.Mean(name=n) for n in names}
+        self._learn = tf.function(self._learn_one, reduce_retracing=True)
+        self._answer = tf.function(self._answer_one, reduce_retracing=True)
         self.set_epoch(0)
         self.built = True
 
@@ -242,6 +246,9 @@ class MetaLearner(keras.Model):
     def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Logits of the model before any adaptation."""
         return self.model(images, training=training)
+
+    def _state(self) -> list[tf.Tensor]:
+        return [tf.convert_to_tensor(v) for v in self.model.non_trainable_variables]
 
     def _weights(self, fast: Sequence[tf.Tensor]) -> list[tf.Tensor]:
         weights = [v.value for v in self.model.trainable_variables]
@@ -332,7 +339,7 @@ class MetaLearner(keras.Model):
 
     def task_curve(self, task: Task, steps: int, statistics: str) -> tf.Tensor:
         """Query outputs before adaptation and after every inner step, `[steps + 1, Q, outputs]`; writes nothing."""
-        state = [tf.convert_to_tensor(v) for v in self.model.non_trainable_variables]
+        state = self._state()
         start = [tf.convert_to_tensor(self.model.trainable_variables[i]) for i in self._adapted]
         curve = [self._query_outputs(start, state, task, 0, statistics, training=False)[0]]
 
@@ -356,7 +363,7 @@ class MetaLearner(keras.Model):
             the means of the outer `meta_loss`, the last step's `loss` and its metric.
         """
         sources = [v.value for v in self.trainable_variables]
-        state = [tf.convert_to_tensor(v) for v in self.model.non_trainable_variables]
+        state = self._state()
 
         def one(indexed: tuple[tf.Tensor, Task]) -> tuple[Any, ...]:
             index, task = indexed
@@ -457,16 +464,27 @@ class MetaLearner(keras.Model):
             What `predict_adapted` needs.
         """
         steps = self.inner_steps if inner_steps is None else inner_steps
-        return self._adapt_function(
-            tf.convert_to_tensor(support_images),
-            tf.convert_to_tensor(support_labels),
-            steps,
-            query_statistics,
-        )
+        support = tf.convert_to_tensor(support_images), tf.convert_to_tensor(support_labels)
+        weights, state = self._learn(*support, steps, query_statistics)
+        return Adapted(weights, state, max(steps - 1, 0), query_statistics)
 
     def predict_adapted(self, adapted: Adapted, images: Any) -> tf.Tensor:
         """Probabilities `[Q, way]` (regression: outputs) of images `[Q, ...]` under what `adapt` learned."""
-        return self._predict_function(adapted, tf.convert_to_tensor(images))
+        statistics = "batch" if adapted.query_statistics == "batch" else "running"
+        return self._answer(adapted.weights, adapted.state, tf.convert_to_tensor(images), adapted.row, statistics)
+
+    def _learn_one(self, images: tf.Tensor, labels: tf.Tensor, steps: int, statistics: str) -> tuple[State, State]:
+        task = {"support_images": images, "support_labels": labels}
+        state = self._state()
+        fast, _ = self._adapt(task, state, steps, training=False, recorded=set())
+        weights = self._weights(fast)
+        if statistics == "support":
+            state = self._support_statistics(weights, state, images, max(steps - 1, 0))
+        return weights, state
+
+    def _answer_one(self, weights: State, state: State, images: tf.Tensor, row: int, statistics: str) -> tf.Tensor:
+        outputs, _ = self._outputs(weights, state, images, row, statistics, 1.0, training=False)
+        return tf.nn.softmax(outputs) if self.classifies else outputs
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:

@@ -23,7 +23,7 @@ def _input(shape: tuple[int, ...], dtype: str | None) -> keras.KerasTensor:
 
 
 def conv4(
-    image_shape: tuple[int, int, int], way: int, filters: int = 64, blocks: int = 4, dtype: str | None = None
+    image_shape: tuple[int, ...], way: int, filters: int = 64, blocks: int = 4, dtype: str | None = None
 ) -> keras.Model:
     """Blocks of 3x3 convolution, batch norm, max-pool and leaky ReLU, then a dense layer.
 

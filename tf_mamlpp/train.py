@@ -9,6 +9,7 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,7 @@ def make_learner(config: Config) -> MetaLearner:
     regression = d.name == "sinusoid"
     if regression:
         kwargs.update(loss="mean_squared_error", metric="mean_squared_error")
+    shape: tuple[int, ...]
     shape, outputs = ((1,), 1) if regression else ((*d.image_size, d.channels), d.way)
     if config.model.name == "conv4":
         model = models.conv4(shape, outputs, config.model.filters, config.model.blocks)
@@ -280,7 +282,7 @@ def describe(
         fixed_episodes(config, banks, split, count),
         inner_steps=inner_steps,
         query_statistics=query_statistics,
-        members=[lambda rank=rank: checkpoints.restore_best(rank) for rank in range(members)],
+        members=[partial(checkpoints.restore_best, rank) for rank in range(members)],
     )
     metric = learner.metric_name
     return {
