@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
 from tf_mamlpp import schedules
+from tf_mamlpp.adaptable import AdaptableModel, Loss, Task, Tensors, adapted_variables, own_seeds
 from tf_mamlpp.errors import UserError
-from tf_mamlpp.inner_loop import adapt
 from tf_mamlpp.inner_rates import InnerRates
-from tf_mamlpp.layers import PerStepBatchNormalization, convert_normalization, inner_step
+from tf_mamlpp.layers import convert_normalization
 from tf_mamlpp.methods import QUERY_STATISTICS
-
-Task = Mapping[str, tf.Tensor]
-State = Sequence[tf.Tensor]
-Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 class Adapted(NamedTuple):
     """What `MetaLearner.adapt` learned from a support set: every weight of the model after the inner loop."""
 
-    weights: list[tf.Tensor]
-    state: list[tf.Tensor]
+    weights: Tensors
+    state: Tensors
     row: int
     query_statistics: str
 
@@ -41,30 +37,6 @@ def _metric(metric: str | Loss) -> Loss:
     if not callable(function) or isinstance(function, type):
         raise UserError(f"metric {metric!r} is not a function of keras.metrics, such as 'mean_squared_error'")
     return function
-
-
-def _own_seeds(state: State, task: tf.Tensor) -> list[tf.Tensor]:
-    """The state with another counter in each task's seed generators, so that no two tasks drop the same units."""
-    return [
-        s + tf.cast(tf.stack([tf.zeros_like(task), task << 16]), s.dtype) if s.dtype == tf.uint32 else s for s in state
-    ]
-
-
-def _batch_norm_weights(model: keras.Model) -> list[Any]:
-    layers = [layer for layer in model._flatten_layers() if isinstance(layer, PerStepBatchNormalization)]
-    return [v for layer in layers for v in layer.trainable_variables]
-
-
-def _predicate(adapted: str | Callable[[str], bool], model: keras.Model) -> Callable[[str], bool]:
-    if callable(adapted):
-        return adapted
-    if adapted == "all":
-        return lambda path: True
-    if adapted == "head":
-        head = [layer for layer in model._flatten_layers(include_self=False) if layer.trainable_variables][-1]
-        paths = {v.path for v in head.trainable_variables}
-        return lambda path: path in paths
-    raise UserError(f"adapted is 'all', 'head' or a predicate on a variable's path, not {adapted!r}")
 
 
 def _check_model(model: keras.Model, way: int | None) -> None:
@@ -165,21 +137,18 @@ class MetaLearner(keras.Model):
         self.model = convert_normalization(model, inner_steps, per_step_weights, per_step_statistics)
         _check_model(self.model, way)
         weights = self.model.trainable_variables
-        norms = {id(v) for v in _batch_norm_weights(self.model)}
-        wanted = _predicate(adapted, self.model)
-        self._adapted = [i for i, v in enumerate(weights) if id(v) not in norms and wanted(v.path)]
-        if not self._adapted:
-            raise UserError(f"adapted={adapted!r} leaves the inner loop no weight to change in model '{model.name}'")
-        self.adapted_paths = [weights[i].path for i in self._adapted]
         dtype = weights[0].dtype
+        chosen = adapted_variables(self.model, adapted)
+        self.adapted_paths = [weights[i].path for i in chosen]
         self.inner_rates = InnerRates(
-            len(self._adapted), inner_steps, inner_rate, learned_rates, name="inner_rates", dtype=dtype
+            len(chosen), inner_steps, inner_rate, learned_rates, name="inner_rates", dtype=dtype
         )
         self.loss_weights = self.add_weight(
             name="loss_weights", shape=(inner_steps,), trainable=False, dtype=dtype, aggregation="mean"
         )
         cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True, dtype=dtype)
         self._loss = _mean(keras.losses.get(loss) if loss else cross_entropy, dtype)
+        self._adaptable = AdaptableModel(self.model, chosen, self.inner_rates, self._loss)
         self.classifies = way is not None
         self.metric_function = _metric(metric or "sparse_categorical_accuracy")
         self._metric = _mean(self.metric_function, dtype)
@@ -247,66 +216,7 @@ class MetaLearner(keras.Model):
         """Logits of the model before any adaptation."""
         return self.model(images, training=training)
 
-    def _state(self) -> list[tf.Tensor]:
-        return [tf.convert_to_tensor(v) for v in self.model.non_trainable_variables]
-
-    def _weights(self, fast: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-        weights = [v.value for v in self.model.trainable_variables]
-        for i, w in zip(self._adapted, fast, strict=True):
-            weights[i] = w
-        return weights
-
-    def _outputs(
-        self,
-        weights: State,
-        state: State,
-        images: tf.Tensor,
-        step: int,
-        statistics: str,
-        momentum: float | None,
-        training: bool,
-    ) -> tuple[tf.Tensor, State]:
-        with inner_step(step, statistics, momentum):
-            return self.model.stateless_call(weights, state, images, training=training)
-
-    def _query_outputs(
-        self, fast: State, state: State, task: Task, step: int, statistics: str, training: bool
-    ) -> tuple[tf.Tensor, State]:
-        weights, images = self._weights(fast), task["query_images"]
-        if statistics == "support":
-            own = self._support_statistics(weights, state, task["support_images"], step, training)
-            return self._outputs(weights, own, images, step, "running", 1.0, training)[0], state
-        return self._outputs(weights, state, images, step, statistics, None if training else 1.0, training)
-
-    def _support_statistics(
-        self, weights: State, state: State, support_images: tf.Tensor, step: int, training: bool = False
-    ) -> State:
-        """The state with the support set's own moments in place of the moving ones."""
-        return self._outputs(weights, state, support_images, step, "batch", 0.0, training)[1]
-
-    def _adapt(
-        self,
-        task: Task,
-        state: State,
-        steps: int,
-        *,
-        training: bool,
-        recorded: set[int],
-        after_step: Any = None,
-    ) -> tuple[list[tf.Tensor], State]:
-        """The inner loop on this task; support passes of the steps in `recorded` update the moving statistics."""
-
-        def support_loss(fast: list[tf.Tensor], state: State, k: int) -> tuple[tf.Tensor, State]:
-            momentum = None if k in recorded else 1.0
-            weights = self._weights(fast)
-            outputs, state = self._outputs(weights, state, task["support_images"], k, "batch", momentum, training)
-            return self._loss(task["support_labels"], outputs), state
-
-        start = [tf.convert_to_tensor(self.model.trainable_variables[i]) for i in self._adapted]
-        second_order = training and self.second_order
-        return adapt(support_loss, start, state, self.inner_rates, steps, second_order, after_step)
-
-    def task_loss(self, task: Task, state: State) -> tuple[tf.Tensor, State, tf.Tensor, tf.Tensor]:
+    def task_loss(self, task: Task, state: Tensors) -> tuple[tf.Tensor, Tensors, tf.Tensor, tf.Tensor]:
         """The outer loss of one task: Σ_k w_k L_query(θ_{k+1}), or its last term alone.
 
         Args:
@@ -324,14 +234,24 @@ class MetaLearner(keras.Model):
         losses: list[tf.Tensor] = []
         outputs = None
 
-        def query(fast: list[tf.Tensor], state: State, k: int) -> State:
+        def query(fast: list[tf.Tensor], state: Tensors, k: int) -> Tensors:
             nonlocal outputs
             if k in queried:
-                outputs, state = self._query_outputs(fast, state, task, k, self.query_statistics, training=True)
+                outputs, state = self._adaptable.query_outputs(
+                    fast, state, task, k, statistics=self.query_statistics, training=True
+                )
                 losses.append(self._loss(task["query_labels"], outputs))
             return state
 
-        _, state = self._adapt(task, state, self.inner_steps, training=True, recorded=recorded, after_step=query)
+        _, state = self._adaptable.run(
+            task,
+            state,
+            self.inner_steps,
+            second_order=self.second_order,
+            training=True,
+            recorded=sorted(recorded),
+            after_step=query,
+        )
         total = losses[-1]
         if self.all_steps_count:
             total = tf.tensordot(tf.stack(losses), tf.convert_to_tensor(self.loss_weights), 1)
@@ -339,15 +259,15 @@ class MetaLearner(keras.Model):
 
     def task_curve(self, task: Task, steps: int, statistics: str) -> tf.Tensor:
         """Query outputs before adaptation and after every inner step, `[steps + 1, Q, outputs]`; writes nothing."""
-        state = self._state()
-        start = [tf.convert_to_tensor(self.model.trainable_variables[i]) for i in self._adapted]
-        curve = [self._query_outputs(start, state, task, 0, statistics, training=False)[0]]
+        model = self._adaptable
+        curve = []
 
-        def query(fast: list[tf.Tensor], state: State, k: int) -> State:
-            curve.append(self._query_outputs(fast, state, task, k, statistics, training=False)[0])
+        def query(fast: Tensors, state: Tensors, k: int) -> Tensors:
+            curve.append(model.query_outputs(fast, state, task, k, statistics=statistics, training=False)[0])
             return state
 
-        self._adapt(task, state, steps, training=False, recorded=set(), after_step=query)
+        query(model.fast, model.state, 0)
+        model.run(task, model.state, steps, after_step=query)
         return tf.cast(tf.stack(curve), self.loss_weights.dtype)
 
     # --- A meta-batch ------------------------------------------------------------------------------
@@ -363,12 +283,12 @@ class MetaLearner(keras.Model):
             the means of the outer `meta_loss`, the last step's `loss` and its metric.
         """
         sources = [v.value for v in self.trainable_variables]
-        state = self._state()
+        state = self._adaptable.state
 
         def one(indexed: tuple[tf.Tensor, Task]) -> tuple[Any, ...]:
             index, task = indexed
             with tf.GradientTape() as tape:
-                total, new_state, loss, metric = self.task_loss(task, _own_seeds(state, index))
+                total, new_state, loss, metric = self.task_loss(task, own_seeds(state, index))
             gradients = tape.gradient(total, sources, unconnected_gradients=tf.UnconnectedGradients.ZERO)
             return gradients, new_state, total, loss, metric
 
@@ -473,17 +393,16 @@ class MetaLearner(keras.Model):
         statistics = "batch" if adapted.query_statistics == "batch" else "running"
         return self._answer(adapted.weights, adapted.state, tf.convert_to_tensor(images), adapted.row, statistics)
 
-    def _learn_one(self, images: tf.Tensor, labels: tf.Tensor, steps: int, statistics: str) -> tuple[State, State]:
-        task = {"support_images": images, "support_labels": labels}
-        state = self._state()
-        fast, _ = self._adapt(task, state, steps, training=False, recorded=set())
-        weights = self._weights(fast)
+    def _learn_one(self, images: tf.Tensor, labels: tf.Tensor, steps: int, statistics: str) -> tuple[Tensors, Tensors]:
+        model = self._adaptable
+        fast, state = model.run({"support_images": images, "support_labels": labels}, model.state, steps)
+        weights = model.weights(fast)
         if statistics == "support":
-            state = self._support_statistics(weights, state, images, max(steps - 1, 0))
+            state = model.support_statistics(weights, state, images, max(steps - 1, 0))
         return weights, state
 
-    def _answer_one(self, weights: State, state: State, images: tf.Tensor, row: int, statistics: str) -> tf.Tensor:
-        outputs, _ = self._outputs(weights, state, images, row, statistics, 1.0, training=False)
+    def _answer_one(self, weights: Tensors, state: Tensors, images: tf.Tensor, row: int, statistics: str) -> tf.Tensor:
+        outputs, _ = self._adaptable.outputs(weights, state, images, row, statistics=statistics)
         return tf.nn.softmax(outputs) if self.classifies else outputs
 
     @property

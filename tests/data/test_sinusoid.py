@@ -23,7 +23,7 @@ def test_shapes_types_and_ranges():
 def test_each_task_is_one_sine_of_the_papers_amplitudes_and_phases():
     tasks = batch()
     for i in range(200):
-        # y = A sin(x - p) = a sin x + b cos x with a = A cos p, b = -A sin p: fit on the support, check on the query.
+        # y = A sin(x - p) = a sin x + b cos x: fit a, b on the support, check on the query.
         x = tasks["support_images"][i], tasks["query_images"][i]
         design = [np.concatenate([np.sin(part), np.cos(part)], axis=1) for part in x]
         a, b = np.linalg.lstsq(design[0].astype(np.float64), tasks["support_labels"][i, :, 0], rcond=None)[0]
