@@ -13,10 +13,11 @@ setup(
     package_data={"tf_mamlpp": ["py.typed"]},
     install_requires=[
         "absl-py>=2.0",
+        "importlib_resources>=6.0",  # tensorflow-datasets imports it without declaring it
         "keras>=3.8",
-        "matplotlib>=3.8",  # its fonts are the embedded data; figures
+        "matplotlib>=3.10",  # its fonts are the embedded data; figures
         "numpy>=1.26",
-        "pillow>=10.0",
+        "pillow>=10.1",
         "tensorboard>=2.19",
         "tensorflow>=2.19",
         "tensorflow-datasets>=4.9.7",
