@@ -66,10 +66,13 @@ class AdaptableModel:
         adapted: positions of the adapted ones in `model.trainable_variables`.
         rates: of the inner loop.
         loss: `(labels, outputs) -> scalar`, of the inner loop.
+        way: the width that outputs must have; None for any.
     """
 
-    def __init__(self, model: keras.Model, adapted: Sequence[int], rates: InnerRates, loss: Loss):
-        self.model, self.adapted, self.rates, self.loss = model, list(adapted), rates, loss
+    def __init__(
+        self, model: keras.Model, adapted: Sequence[int], rates: InnerRates, loss: Loss, way: int | None = None
+    ):
+        self.model, self.adapted, self.rates, self.loss, self.way = model, list(adapted), rates, loss, way
 
     @property
     def fast(self) -> list[tf.Tensor]:
@@ -101,7 +104,14 @@ class AdaptableModel:
     ) -> tuple[tf.Tensor, Tensors]:
         """One pass at inner step `step`, see `layers.inner_step`; returns outputs and the new state."""
         with inner_step(step, statistics, momentum):
-            return self.model.stateless_call(weights, state, images, training=training)
+            outputs, state = self.model.stateless_call(weights, state, images, training=training)
+        # A subclassed model shows its width only here, while the first graph is traced.
+        if self.way and outputs.shape[-1] != self.way:
+            raise UserError(
+                f"model '{self.model.name}' has {outputs.shape[-1]} outputs for {self.way}-way tasks: "
+                f"make its last layer {self.way} wide"
+            )
+        return outputs, state
 
     def support_statistics(
         self, weights: Tensors, state: Tensors, support_images: tf.Tensor, step: int, training: bool = False

@@ -148,7 +148,7 @@ class MetaLearner(keras.Model):
         )
         cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True, dtype=dtype)
         self._loss = _mean(keras.losses.get(loss) if loss else cross_entropy, dtype)
-        self._adaptable = AdaptableModel(self.model, chosen, self.inner_rates, self._loss)
+        self._adaptable = AdaptableModel(self.model, chosen, self.inner_rates, self._loss, way)
         self.classifies = way is not None
         self.metric_function = _metric(metric or "sparse_categorical_accuracy")
         self._metric = _mean(self.metric_function, dtype)
