@@ -13,6 +13,8 @@ setup(
     package_data={"tf_mamlpp": ["py.typed"]},
     install_requires=[
         "absl-py>=2.0",
+        # Later ones conflict with tensorflow-datasets on 3.10, and Python 3.10's own pip searches for hours.
+        "etils<1.14; python_version < '3.11'",
         "importlib_resources>=6.0",  # tensorflow-datasets imports it without declaring it
         "keras>=3.8",
         "matplotlib>=3.10",  # its fonts are the embedded data; figures

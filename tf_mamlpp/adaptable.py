@@ -50,9 +50,9 @@ def _predicate(adapted: str | Callable[[str], bool], model: keras.Model) -> Call
 
 def own_seeds(state: Tensors, task: tf.Tensor) -> list[tf.Tensor]:
     """The state with another counter in each task's seed generators, so that no two tasks drop the same units."""
-    return [
-        s + tf.cast(tf.stack([tf.zeros_like(task), task << 16]), s.dtype) if s.dtype == tf.uint32 else s for s in state
-    ]
+    # Keras's seed generators keep two integers, the seed and a counter.
+    ahead = tf.stack([tf.zeros_like(task), task * 65536])
+    return [s + tf.cast(ahead, s.dtype) if s.dtype.is_integer and s.shape == (2,) else s for s in state]
 
 
 class AdaptableModel:

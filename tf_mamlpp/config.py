@@ -148,7 +148,7 @@ def _check_positive(name: str, value: Any) -> None:
     if isinstance(value, bool) or name in _ANY_SIGN:
         return
     for number in value if isinstance(value, tuple) else (value,):
-        if isinstance(number, int | float) and (number < 0 or (number == 0 and name not in _MAY_BE_ZERO)):
+        if isinstance(number, int | float) and not (number > 0 or (number == 0 and name in _MAY_BE_ZERO)):
             raise UserError(f"{name} is {number}: it must be positive")
 
 
@@ -197,7 +197,7 @@ def override(config: Config, flags: Sequence[str]) -> Config:
         node, kind = tree, Config
         for section in sections:
             kind = typing.get_type_hints(kind).get(section) if dataclasses.is_dataclass(kind) else None
-            node = node.get(section, {})
+            node = node.get(section, {}) if isinstance(node, dict) else {}
         hints = typing.get_type_hints(kind) if dataclasses.is_dataclass(kind) else {}
         if key not in hints or dataclasses.is_dataclass(hints[key]):
             raise UserError(f"unknown config key '{name}'; {_known(kind, sections)}")
@@ -260,6 +260,8 @@ def to_dict(config: Config) -> dict[str, Any]:
 
 def from_dict(tree: Mapping[str, Any], kind: Any = Config, prefix: str = "") -> Any:
     """The inverse of `to_dict`; unknown keys and wrong types are refused."""
+    if not isinstance(tree, Mapping):
+        raise UserError(f"config key '{prefix[:-1]}' is a section, {tree!r} is not one")
     hints = typing.get_type_hints(kind)
     values = {}
     for key, value in tree.items():
@@ -277,7 +279,9 @@ def _typed(name: str, value: Any, hint: Any) -> Any:
     options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     for option in options:
         if typing.get_origin(option) is tuple and isinstance(value, list | tuple):
-            return tuple(_typed(name, item, typing.get_args(option)[0]) for item in value)
+            items = typing.get_args(option)
+            if items[-1] is ... or len(items) == len(value):
+                return tuple(_typed(name, item, items[0]) for item in value)
         if option is float and isinstance(value, int) and not isinstance(value, bool):
             return float(value)
         if isinstance(option, type) and type(value) is option:

@@ -25,7 +25,8 @@ class InnerRates(keras.layers.Layer):
         self.table = self.add_weight(
             name="rates",
             shape=(tensors, inner_steps),
-            initializer=keras.initializers.Constant(rate),
+            # `Constant` would round a float64 rate to float32.
+            initializer=lambda shape, dtype: tf.fill(shape, tf.constant(rate, dtype)),
             trainable=learned,
         )
         self.built = True

@@ -123,7 +123,10 @@ class PerStepBatchNormalization(keras.layers.Layer):
         self.moving_mean = self.add_weight(name="moving_mean", initializer="zeros", **moving)
         self.moving_variance = self.add_weight(name="moving_variance", initializer="ones", **moving)
 
-    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+    def call(self, inputs: tf.Tensor, training: bool | None = None, mask: tf.Tensor | None = None) -> tf.Tensor:
+        # A functional model's clone passes on the `mask=None` that its stock layer was called with.
+        if mask is not None:
+            raise UserError(f"layer '{self.name}': moments of masked inputs are not supported")
         now = _current_pass.get()
         if now is None:
             now = _Pass(self.inner_steps - 1, "batch" if training else "running", None if training else 1.0)
@@ -188,6 +191,8 @@ class ExactLayerNormalization(keras.layers.LayerNormalization):
         axes = [a % len(x.shape) for a in ([self.axis] if isinstance(self.axis, int) else self.axis)]
         shape = [x.shape[i] if i in axes else 1 for i in range(len(x.shape))]
         mean, variance = moments(x, axes, keepdims=True)
+        if getattr(self, "rms_scaling", False):
+            mean = tf.zeros_like(mean)
         gamma, beta = (None if w is None else tf.reshape(w, shape) for w in (self.gamma, self.beta))
         return tf.cast(normalise(x, mean, variance, gamma, beta, self.epsilon), self.compute_dtype)
 

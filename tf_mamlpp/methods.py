@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tf_mamlpp.errors import UserError
+
 QUERY_STATISTICS = ("batch", "running", "support")
 
 MODIFICATIONS = (
@@ -19,12 +21,20 @@ MODIFICATIONS = (
 
 _MAML: dict[str, Any] = {**dict.fromkeys(MODIFICATIONS, False), "first_order": False, "adapted": "all"}
 
-presets: Mapping[str, dict[str, Any]] = {
-    "maml": _MAML,
-    "maml++": {**_MAML, **dict.fromkeys(MODIFICATIONS, True)},
-    "fomaml": {**_MAML, "first_order": True},
-    "anil": {**_MAML, "adapted": "head"},
-}
+
+class _Presets(dict[str, dict[str, Any]]):
+    def __missing__(self, name: str) -> dict[str, Any]:
+        raise UserError(f"unknown method '{name}': it is one of {', '.join(self)}")
+
+
+presets: Mapping[str, dict[str, Any]] = _Presets(
+    {
+        "maml": _MAML,
+        "maml++": {**_MAML, **dict.fromkeys(MODIFICATIONS, True)},
+        "fomaml": {**_MAML, "first_order": True},
+        "anil": {**_MAML, "adapted": "head"},
+    }
+)
 """Keyword arguments of `MetaLearner` for each method."""
 
 

@@ -1,0 +1,100 @@
+"""bin/evaluate.py, by the contract."""
+
+import json
+import shutil
+
+import pytest
+
+from tf_mamlpp.errors import UserError
+from tf_mamlpp.train import evaluate_run
+
+CONTRACT = {
+    *("dataset", "split", "way", "shot", "query_shot", "inner_steps", "method", "query_statistics", "ensemble"),
+    *("tasks", "accuracy", "confidence_95", "accuracy_per_inner_step", "seed", "train_steps", "train_seconds"),
+}
+
+
+def last_json(stdout):
+    return json.loads(stdout.strip().splitlines()[-1])
+
+
+def test_json_repeats_the_run_s_own_test(finished, command, snapshot):
+    before = snapshot(finished.workdir)
+    done = command("evaluate", f"--workdir={finished.workdir}", "--json")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    found, results = last_json(done.stdout), finished.json("results.json")
+    assert found.keys() >= CONTRACT
+    assert found == {key: results[key] for key in found}
+    assert "ensemble of the best 2 epochs" in done.stdout
+    assert snapshot(finished.workdir) == before
+
+
+def test_all_query_statistics_and_every_setting_twice(finished, command):
+    settings = ["--query_statistics=all", "--ensemble=1", "--inner_steps=4", "--tasks=10", "--split=validation"]
+    done = command("evaluate", f"--workdir={finished.workdir}", "--json", *settings)
+    assert done.returncode == 0, done.stderr
+    found = last_json(done.stdout)["results"]
+    assert [result["query_statistics"] for result in found] == ["batch", "running", "support"]
+    for result in found:
+        assert result.keys() >= CONTRACT
+        assert (result["ensemble"], result["inner_steps"], result["tasks"]) == (1, 4, 10)
+        assert result["split"] == "validation"
+        assert len(result["accuracy_per_inner_step"]) == 5
+    assert done.stdout.count("query statistics") == 3
+    settings = {"ensemble": 1, "inner_steps": 4, "tasks": 10, "split": "validation"}
+    assert evaluate_run(finished.workdir, ["support"], **settings) == found[2:]
+
+
+@pytest.mark.parametrize("steps", [0, 1, 3])
+def test_fewer_and_more_steps_than_trained_share_their_curve(finished, steps):
+    (found,) = evaluate_run(finished.workdir, [None], inner_steps=steps)
+    expected = finished.json("results.json")["accuracy_per_inner_step"]
+    assert found["inner_steps"] == steps
+    assert found["accuracy_per_inner_step"][:3] == pytest.approx(expected[: steps + 1])
+
+
+def test_a_single_model_and_more_members_than_kept(finished):
+    results = finished.json("results.json")
+    (single,) = evaluate_run(finished.workdir, [None], ensemble=1)
+    assert single["ensemble"] == 1
+    for key, value in results["single_model"].items():
+        assert single[key] == pytest.approx(value)
+    (all_kept,) = evaluate_run(finished.workdir, [None], ensemble=9)
+    assert all_kept["ensemble"] == 2
+    assert all_kept["accuracy"] == pytest.approx(results["accuracy"])
+
+
+def test_the_interval_is_of_the_tasks(finished):
+    (one,) = evaluate_run(finished.workdir, [None], tasks=1)
+    assert one["confidence_95"] is None
+
+
+def test_a_folder_without_a_run(command, one_line, tmp_path):
+    line = one_line(command("evaluate", f"--workdir={tmp_path}"))
+    assert str(tmp_path) in line
+    assert "no run" in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_without_a_finished_epoch(finished, tmp_path):
+    shutil.copy(finished.workdir / "config.json", tmp_path)
+    with pytest.raises(UserError, match="no finished epoch"):
+        evaluate_run(tmp_path, [None])
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("--workdir=/nowhere", "'/nowhere' not found"),
+        ("--query_statistics=mean", "'mean'"),
+        ("--split=valid", "valid"),
+        ("--tasks=0", "tasks"),
+        ("--config.seed=1", "own config"),
+        ("--bogus", "--bogus"),
+    ],
+)
+def test_bad_arguments(command, one_line, finished, argument, message):
+    assert message in one_line(command("evaluate", f"--workdir={finished.workdir}", argument))

@@ -1,0 +1,76 @@
+"""Two replicas make the update that one device makes."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tf_mamlpp.callbacks import Schedules
+from tf_mamlpp.meta_learner import MetaLearner
+from tf_mamlpp.methods import presets
+from tf_mamlpp.models import conv4
+
+RATE, CLIP = 0.5, 0.02
+
+
+@pytest.fixture(scope="module")
+def mirrored():
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    assert strategy.num_replicas_in_sync == 2
+    return strategy
+
+
+def make_learner(strategy, **settings):
+    with strategy.scope():
+        keras.utils.set_random_seed(0)
+        switches = {**presets["maml++"], "derivative_order_annealing": False}
+        model = conv4((8, 8, 1), 3, filters=3, blocks=2)
+        learner = MetaLearner(model, way=3, inner_steps=2, gradient_clip=CLIP, **switches, **settings)
+        learner.compile(keras.optimizers.SGD(RATE))
+    return learner
+
+
+def train(learner, tasks):
+    before = [v.numpy() for v in learner.trainable_variables]
+    data = tf.data.Dataset.from_tensors(tasks)
+    logs = learner.fit(data, epochs=1, callbacks=[Schedules(1, RATE)], verbose=0).history
+    changes = [np.abs(v.numpy() - old) for v, old in zip(learner.trainable_variables, before, strict=True)]
+    return logs, np.concatenate([np.ravel(c) for c in changes])
+
+
+def mean_loss(labels, logits):
+    return keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        pytest.param(
+            None, marks=pytest.mark.xfail(strict=True, reason="a keras Loss divides by the number of replicas")
+        ),
+        mean_loss,
+    ],
+)
+def test_mirrored_strategy_equals_one_device(make_tasks, mirrored, loss):
+    tasks = make_tasks(tasks=4, dtype="float32")
+    alone, spread = make_learner(tf.distribute.get_strategy(), loss=loss), make_learner(mirrored, loss=loss)
+    logs, change = train(alone, tasks)
+    spread_logs, _ = train(spread, tasks)
+
+    clipped = np.mean(np.isclose(change, RATE * CLIP, rtol=1e-4))
+    assert 0.1 < clipped < 0.9
+    pairs = list(zip(alone.variables, spread.variables, strict=True))
+    assert sum("moving" in a.path for a, _ in pairs) == 4
+    for a, b in pairs:
+        np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-5, atol=1e-6, err_msg=a.path)
+        first, second = mirrored.experimental_local_results(b.value)
+        np.testing.assert_array_equal(first, second, err_msg=a.path)
+    assert logs == {name: pytest.approx(values, rel=1e-5) for name, values in spread_logs.items()}
+
+
+@pytest.mark.xfail(strict=True, raises=TypeError, reason="float() of a mirrored learning rate")
+def test_the_schedule_finds_the_optimizers_rate(mirrored):
+    schedule = Schedules()
+    schedule.set_model(make_learner(mirrored))
+    schedule.on_train_begin()
+    assert schedule.rate == RATE

@@ -1,0 +1,182 @@
+"""`MetaLearner` as a user meets it: switches, training through Keras, refusals."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tf_mamlpp.data import sinusoid_episodes
+from tf_mamlpp.errors import UserError
+from tf_mamlpp.meta_learner import MetaLearner
+from tf_mamlpp.methods import MODIFICATIONS, presets
+from tf_mamlpp.models import conv4, mlp
+
+
+@pytest.fixture
+def make_learner():
+    def make(optimizer=None, dtype=None, **settings):
+        keras.utils.set_random_seed(0)
+        model = conv4((8, 8, 1), 3, filters=3, blocks=2, dtype=dtype)
+        learner = MetaLearner(model, **{"way": 3, "inner_steps": 2, **settings})
+        learner.compile(optimizer or keras.optimizers.SGD(0.1))
+        return learner
+
+    return make
+
+
+def values(learner):
+    return {v.path: v.numpy() for v in [*learner.model.variables, learner.inner_rates.table]}
+
+
+def changed(learner, before):
+    return {path.split("/", 1)[-1] for path, value in values(learner).items() if (value != before[path]).any()}
+
+
+WEIGHTS = {f"{layer}/{w}" for layer in ("conv0", "conv1", "dense") for w in ("kernel", "bias")}
+NORM = {f"norm{i}/{w}" for i in (0, 1) for w in ("gamma", "beta", "moving_mean", "moving_variance")}
+
+
+@pytest.mark.parametrize("switch", [*MODIFICATIONS, "first_order"])
+def test_every_switch_alone_trains(make_learner, make_tasks, switch):
+    learner = make_learner(**{switch: True})
+    before = values(learner)
+    numbers = learner.train_step(make_tasks(dtype="float32"))
+    assert set(numbers) == {"meta_loss", "loss", "accuracy"}
+    assert all(np.isfinite(n) for n in numbers.values())
+    # A bias before batch norm has no gradient but rounding.
+    assert changed(learner, before) | {"conv0/bias", "conv1/bias"} == (
+        WEIGHTS | NORM | ({"inner_rates/rates", "rates"} & changed(learner, before))
+    )
+    assert ("learned_rates" == switch) == bool({"inner_rates/rates", "rates"} & changed(learner, before))
+
+    norm = learner.model.get_layer("norm0")
+    assert norm.gamma.shape == ((2, 3) if switch == "per_step_weights" else (3,))
+    assert norm.moving_mean.shape == ((2, 3) if switch == "per_step_statistics" else (3,))
+    assert learner.all_steps_count == (switch == "multi_step_loss")
+    assert learner.second_order == (switch not in ("first_order", "derivative_order_annealing"))
+
+
+def test_each_row_is_recorded_by_the_query_pass_of_its_step_or_else_the_support_pass(make_learner, make_tasks):
+    learner = make_learner(per_step_statistics=True, dtype="float64")
+    tasks = make_tasks(tasks=1)
+    learner.train_step(tasks)
+    fresh = make_learner(per_step_statistics=True, dtype="float64")
+    seen = fresh.model.get_layer("conv0")(tasks["support_images"][0]).numpy().mean((0, 1, 2))
+    moving = learner.model.get_layer("norm0").moving_mean.numpy()
+    np.testing.assert_allclose(moving[0], 0.1 * seen, rtol=1e-12)
+    fast = fresh.adapt(tasks["support_images"][0], tasks["support_labels"][0]).weights
+    kernel, bias = fast[:2]
+    seen = tf.nn.conv2d(tasks["query_images"][0], kernel, 1, "SAME") + bias
+    np.testing.assert_allclose(moving[1], 0.1 * seen.numpy().mean((0, 1, 2)), rtol=1e-9)
+
+
+def test_gradients_are_clipped_entry_by_entry(make_learner, make_tasks):
+    tasks = make_tasks()
+    gradients = make_learner(dtype="float64").meta_gradient(tasks)[0]
+    limit = float(np.median(np.abs(np.concatenate([np.ravel(g) for g in gradients]))))
+    learner = make_learner(keras.optimizers.SGD(1.0), dtype="float64", gradient_clip=limit)
+    before = [v.numpy() for v in learner.trainable_variables]
+    learner.train_step(tasks)
+    for old, v, g in zip(before, learner.trainable_variables, gradients, strict=True):
+        np.testing.assert_allclose(old - v.numpy(), np.clip(g, -limit, limit), rtol=0, atol=1e-12)
+
+
+def test_a_whole_run_through_keras(make_learner, make_tasks, monkeypatch):
+    learner = make_learner(
+        keras.optimizers.Adam(1e-3),
+        **presets["maml++"],
+        multi_step_loss_epochs=1,
+        second_order_from_epoch=2,
+        minimum_rate=1e-4,
+    )
+    traces, task_loss = [], learner.task_loss
+    monkeypatch.setattr(learner, "task_loss", lambda *a: traces.append(learner._graph) or task_loss(*a))
+    rates, weights = [], []
+    recorder = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: (
+            rates.append(float(learner.optimizer.learning_rate)),
+            weights.append(learner.loss_weights.numpy().tolist()),
+        )
+    )
+    train = tf.data.Dataset.from_tensors(make_tasks(dtype="float32")).repeat()
+    validation = tf.data.Dataset.from_tensors(make_tasks(dtype="float32", seed=1)).repeat(2)
+    history = learner.fit(
+        train, epochs=4, steps_per_epoch=2, validation_data=validation, callbacks=[recorder], verbose=0
+    ).history
+
+    assert traces == [(False, True), (False, False), (True, False)]
+    assert weights == [[0.5, 0.5], [0, 1], [0, 1], [0, 1]]
+    cosine = [1e-4 + 9e-4 * (1 + np.cos(np.pi * epoch / 4)) / 2 for epoch in range(4)]
+    np.testing.assert_allclose(rates, cosine, rtol=1e-6)
+    tested = {"loss", "accuracy", "step_0", "step_1", "step_2"}
+    assert set(history) == {"meta_loss", "loss", "accuracy"} | {"val_" + name for name in tested}
+    assert all(len(v) == 4 and np.isfinite(v).all() for v in history.values())
+    assert history["val_accuracy"] == history["val_step_2"]
+    assert history["meta_loss"][1:] == history["loss"][1:]
+
+
+def test_training_teaches(make_learner, make_tasks):
+    learner = make_learner(keras.optimizers.Adam(1e-2), inner_rate=0.4)
+    train = tf.data.Dataset.from_tensors(make_tasks(dtype="float32")).repeat()
+    losses = learner.fit(train, epochs=2, steps_per_epoch=25, verbose=0).history["loss"]
+    assert losses[1] < 0.8 * losses[0]
+
+
+def test_regression_learns_sinusoids():
+    learner = MetaLearner(
+        mlp((1,), 1, (20, 20)), inner_steps=1, inner_rate=0.01, loss="mean_squared_error", metric="mean_squared_error"
+    )
+    learner.compile(keras.optimizers.Adam(3e-3))
+    episodes = sinusoid_episodes(shot=10, query_shot=10, tasks=8)
+    history = learner.fit(episodes, epochs=2, steps_per_epoch=60, verbose=0).history
+    assert set(history) == {"meta_loss", "loss", "mean_squared_error"}
+    np.testing.assert_allclose(history["mean_squared_error"], history["loss"], rtol=1e-5)
+    assert history["loss"][1] < history["loss"][0]
+    found = learner.evaluate(
+        sinusoid_episodes(split="validation", shot=10, query_shot=10, tasks=8, count=5), verbose=0, return_dict=True
+    )
+    assert found["step_1"] < found["step_0"]
+
+
+def test_a_subclassed_model_trains(make_tasks):
+    class Mine(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.flatten, self.dense = keras.layers.Flatten(), keras.layers.Dense(3)
+
+        def call(self, x, training=False):
+            return self.dense(self.flatten(x))
+
+    model = Mine()
+    model(tf.zeros((1, 8, 8, 1)))
+    learner = MetaLearner(model, way=3, inner_steps=1)
+    learner.compile("sgd")
+    before = model.dense.kernel.numpy()
+    learner.train_step(make_tasks(dtype="float32"))
+    assert (model.dense.kernel.numpy() != before).any()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"way": 5}, "model 'conv4' has 3 outputs for 5-way tasks: make its last layer 5 wide"),
+        ({"query_statistics": "mean"}, "query statistics are one of batch, running, support, not 'mean'"),
+        ({"evaluation_statistics": "none"}, "query statistics are one of batch, running, support, not 'none'"),
+        ({"first_order": True, "derivative_order_annealing": True}, "contradict each other: choose one"),
+        ({"inner_steps": 0}, "inner_steps must be at least 1, not 0"),
+        ({"adapted": "body"}, "adapted is 'all', 'head' or a predicate"),
+        ({"metric": "no_such_metric"}, "metric 'no_such_metric' is not a function of keras.metrics"),
+    ],
+)
+def test_settings_that_contradict_or_do_not_exist(make_learner, settings, message):
+    with pytest.raises(UserError, match=message):
+        make_learner(**settings)
+
+
+def test_a_model_without_weights_is_refused():
+    for model in (
+        keras.Sequential([keras.layers.Dense(3)], name="mine"),
+        keras.Sequential([keras.Input((3,))], name="mine"),
+    ):
+        with pytest.raises(UserError, match="model 'mine' has no weights yet"):
+            MetaLearner(model, way=3)
