@@ -45,9 +45,7 @@ def mean_loss(labels, logits):
 @pytest.mark.parametrize(
     "loss",
     [
-        pytest.param(
-            None, marks=pytest.mark.xfail(strict=True, reason="a keras Loss divides by the number of replicas")
-        ),
+        None,
         mean_loss,
     ],
 )
@@ -68,7 +66,6 @@ def test_mirrored_strategy_equals_one_device(make_tasks, mirrored, loss):
     assert logs == {name: pytest.approx(values, rel=1e-5) for name, values in spread_logs.items()}
 
 
-@pytest.mark.xfail(strict=True, raises=TypeError, reason="float() of a mirrored learning rate")
 def test_the_schedule_finds_the_optimizers_rate(mirrored):
     schedule = Schedules()
     schedule.set_model(make_learner(mirrored))

@@ -21,16 +21,11 @@ def learner_of(model, scatter=None, **settings):
     return learner
 
 
-SHARED_AND_RUNNING = pytest.mark.xfail(
-    strict=True, reason="the query pass reads moving statistics that the task's own support passes have just written"
-)
-
-
 @pytest.mark.parametrize(
     ("method", "query_statistics"),
     [
         ("maml", "batch"),
-        pytest.param("maml", "running", marks=SHARED_AND_RUNNING),
+        ("maml", "running"),
         ("maml", "support"),
         ("maml++", "batch"),
         ("maml++", "running"),

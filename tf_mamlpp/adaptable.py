@@ -117,19 +117,29 @@ class AdaptableModel:
         self, weights: Tensors, state: Tensors, support_images: tf.Tensor, step: int, training: bool = False
     ) -> Tensors:
         """The state with the support set's own moments in place of the moving ones."""
-        return self.outputs(weights, state, support_images, step, statistics="batch", momentum=0.0, training=training)[
-            1
-        ]
+        _, own = self.outputs(weights, state, support_images, step, statistics="batch", momentum=0.0, training=training)
+        return own
 
     def query_outputs(
-        self, fast: Tensors, state: Tensors, task: Task, step: int, *, statistics: str, training: bool
+        self,
+        fast: Tensors,
+        state: Tensors,
+        task: Task,
+        step: int,
+        *,
+        statistics: str,
+        training: bool = False,
+        record: bool = False,
     ) -> tuple[tf.Tensor, Tensors]:
-        """Outputs for the query set, normalised with `batch`, `running` or `support` statistics, and the state."""
+        """Outputs for the query set, normalised with `batch`, `running` or `support` statistics, and the state.
+
+        `record` updates the moving statistics with the query set's.
+        """
         weights, images = self.weights(fast), task["query_images"]
         if statistics == "support":
             own = self.support_statistics(weights, state, task["support_images"], step, training)
             return self.outputs(weights, own, images, step, statistics="running", training=training)[0], state
-        momentum = None if training else 1.0
+        momentum = None if record else 1.0
         return self.outputs(weights, state, images, step, statistics=statistics, momentum=momentum, training=training)
 
     def run(

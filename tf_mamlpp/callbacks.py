@@ -33,7 +33,7 @@ class Schedules(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Any = None) -> None:
         if self.rate is None:
-            self.rate = float(self.model.optimizer.learning_rate)
+            self.rate = float(self.model.optimizer.learning_rate.numpy())
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         assert self.rate is not None
@@ -164,7 +164,7 @@ class MetricsFile(keras.callbacks.Callback):
             "epoch": epoch + 1,
             "update": self.saver.update,
             "seconds": round(self.saver.seconds, 2),
-            "learning_rate": float(self.model.optimizer.learning_rate),
+            "learning_rate": float(self.model.optimizer.learning_rate.numpy()),
             "second_order": self.model.second_order,
             "loss_weights": [round(float(w), 6) for w in self.model.loss_weights.numpy()],
             "inner_rate_minimum": float(rates.min()),

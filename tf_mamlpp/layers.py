@@ -117,9 +117,11 @@ class PerStepBatchNormalization(keras.layers.Layer):
         rows = (self.inner_steps,)
         weights = (*(rows if self.per_step_weights else ()), channels)
         statistics = (*(rows if self.per_step_statistics else ()), channels)
-        moving = {"shape": statistics, "trainable": False, "aggregation": "mean"}
-        self.gamma = self.add_weight(name="gamma", shape=weights, initializer="ones") if self.scale else None
-        self.beta = self.add_weight(name="beta", shape=weights, initializer="zeros") if self.center else None
+        # Not cast to half precision: moments are taken in float32 there.
+        moving = {"shape": statistics, "trainable": False, "aggregation": "mean", "autocast": False}
+        learned = {"shape": weights, "autocast": False}
+        self.gamma = self.add_weight(name="gamma", initializer="ones", **learned) if self.scale else None
+        self.beta = self.add_weight(name="beta", initializer="zeros", **learned) if self.center else None
         self.moving_mean = self.add_weight(name="moving_mean", initializer="zeros", **moving)
         self.moving_variance = self.add_weight(name="moving_variance", initializer="ones", **moving)
 
@@ -132,6 +134,7 @@ class PerStepBatchNormalization(keras.layers.Layer):
             now = _Pass(self.inner_steps - 1, "batch" if training else "running", None if training else 1.0)
         if not self.trainable:  # frozen layers infer, as the stock one does
             now = _Pass(now.step, "running", 1.0)
+        inputs = tf.cast(inputs, _wide(inputs.dtype))
         row = min(now.step, self.inner_steps - 1)
         momentum = self.momentum if now.momentum is None else now.momentum
         mean = _row(self.moving_mean, row, self.per_step_statistics)
@@ -148,7 +151,7 @@ class PerStepBatchNormalization(keras.layers.Layer):
             mean, variance, gamma, beta = (
                 None if v is None else tf.reshape(v, self._spread) for v in (mean, variance, gamma, beta)
             )
-        return normalise(inputs, mean, variance, gamma, beta, self.epsilon)
+        return tf.cast(normalise(inputs, mean, variance, gamma, beta, self.epsilon), self.compute_dtype)
 
     def _update(self, table: Any, row: int, momentum: float, old: tf.Tensor, batch: tf.Tensor) -> None:
         # With momentum 0 the statistics are an answer that gradients flow through; else a record that they must not.
@@ -256,6 +259,8 @@ def convert_normalization(
         config = layer.get_config()
         if type(layer) is not keras.layers.BatchNormalization:
             return _STOCK[type(layer)].from_config(config)  # type: ignore[union-attr]
+        if config.get("renorm"):
+            raise UserError(f"batch norm '{layer.name}' has renorm=True, which has no exact counterpart: turn it off")
         kept = ("name", "trainable", "dtype", "axis", "momentum", "epsilon", "center", "scale")
         return PerStepBatchNormalization(
             inner_steps, per_step_weights, per_step_statistics, **{name: config[name] for name in kept}

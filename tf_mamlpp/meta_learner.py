@@ -31,6 +31,13 @@ def _mean(function: Loss, dtype: str) -> Loss:
     return lambda labels, outputs: tf.cast(tf.reduce_mean(function(labels, outputs)), dtype)
 
 
+def _unscaled(loss: Any) -> Loss:
+    # Called as a whole, a Keras Loss that takes a mean also divides by the number of replicas, which would shrink the
+    # inner steps, and casts to its own dtype.
+    mean = isinstance(loss, keras.losses.Loss) and loss.reduction in ("sum_over_batch_size", "mean")
+    return loss.call if mean else loss
+
+
 def _metric(metric: str | Loss) -> Loss:
     # Keras's `get` makes a stateful metric of a name.
     function = getattr(keras.metrics, metric, None) if isinstance(metric, str) else metric
@@ -122,8 +129,8 @@ class MetaLearner(keras.Model):
         parallel_tasks: int | None = None,
         name: str = "meta_learner",
     ):
-        super().__init__(name=name)
-        self.inner_steps = inner_steps
+        super().__init__(name=name, autocast=False)
+        self.inner_steps, self.per_step_statistics = inner_steps, per_step_statistics
         self.derivative_order_annealing = derivative_order_annealing
         self.cosine_annealing, self.minimum_rate = cosine_annealing, minimum_rate
         self.first_order, self.second_order_from_epoch = first_order, second_order_from_epoch
@@ -146,8 +153,8 @@ class MetaLearner(keras.Model):
         self.loss_weights = self.add_weight(
             name="loss_weights", shape=(inner_steps,), trainable=False, dtype=dtype, aggregation="mean"
         )
-        cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True, dtype=dtype)
-        self._loss = _mean(keras.losses.get(loss) if loss else cross_entropy, dtype)
+        cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        self._loss = _mean(_unscaled(keras.losses.get(loss) if loss else cross_entropy), dtype)
         self._adaptable = AdaptableModel(self.model, chosen, self.inner_rates, self._loss, way)
         self.classifies = way is not None
         self.metric_function = _metric(metric or "sparse_categorical_accuracy")
@@ -229,8 +236,12 @@ class MetaLearner(keras.Model):
         steps = range(self.inner_steps)
         queried = set(steps) if self.all_steps_count else {steps[-1]}
         # Each row of moving statistics is updated once: by the query pass that may read it, or else by the
-        # support pass of its step.
-        recorded = set(steps) if self.query_statistics == "support" else set(steps) - queried
+        # support pass of its step.  Where all steps share one row that query passes read, the last one alone updates
+        # it: nothing that a task reads may be its own record, whose gradient is stopped.
+        query_recorded = set() if self.query_statistics == "support" else queried
+        recorded = set(steps) - query_recorded
+        if self.query_statistics == "running" and not self.per_step_statistics:
+            query_recorded, recorded = {steps[-1]}, set()
         losses: list[tf.Tensor] = []
         outputs = None
 
@@ -238,7 +249,7 @@ class MetaLearner(keras.Model):
             nonlocal outputs
             if k in queried:
                 outputs, state = self._adaptable.query_outputs(
-                    fast, state, task, k, statistics=self.query_statistics, training=True
+                    fast, state, task, k, statistics=self.query_statistics, training=True, record=k in query_recorded
                 )
                 losses.append(self._loss(task["query_labels"], outputs))
             return state

@@ -55,7 +55,7 @@ class TensorBoard(keras.callbacks.Callback):
                 tf.summary.scalar(f"{group}/{name.removeprefix('step_')}", value)
             updates = self.saver.update - self._from
             tf.summary.scalar("speed/updates_per_second", updates / max(self._trained - self._then, 1e-9))
-            tf.summary.scalar("schedule/outer_rate", learner.optimizer.learning_rate)
+            tf.summary.scalar("schedule/outer_rate", learner.optimizer.learning_rate.numpy())
             tf.summary.scalar("schedule/second_order", float(learner.second_order))
             for k, weight in enumerate(learner.loss_weights.numpy()):
                 tf.summary.scalar(f"schedule_loss_weights/step_{k}", weight)

@@ -138,20 +138,18 @@ def test_a_wrong_argument_of_a_config_file(tiny_config, arguments, message):
         ("Config(training=Training(epochs='3'))", "epochs"),
         ("Config(training=3)", "training"),
         ("Config(model=Model(filters='3'))", "filters"),
-        ("1 / 0", "division by zero"),
         ("{}", "dict"),
     ],
 )
-def test_a_wrong_config_file(tiny_config, tmp_path, expression, message):
+def test_a_wrong_config_file(tmp_path, expression, message):
     file = tmp_path / "mine.py"
     file.write_text(f"from tf_mamlpp.config import *\n\n\ndef get_config(a):\n    return {expression}\n")
-    overrides = ["--config.seed=1"]
     with pytest.raises(UserError) as error:
-        train.configs.load(str(file), overrides)
+        train.configs.load(str(file))
     assert message in str(error.value)
 
 
-def test_a_missing_config_file_and_one_of_another_kind(tiny_config, tmp_path):
+def test_a_missing_config_file_and_one_of_another_kind(tmp_path):
     with pytest.raises(UserError, match="'nowhere.py' not found"):
         train.configs.load("nowhere.py")
     for content, message in (("def f(:", "cannot be read"), ("x = 1", "no function get_config")):
@@ -194,7 +192,9 @@ def test_a_folder_that_is_a_file(tiny_config, tmp_path):
 @pytest.mark.parametrize("content", ["", '{"seed": ', "[]", '{"sed": 1}'])
 def test_a_damaged_config_json(tiny_config, tmp_path, content):
     (tmp_path / "config.json").write_text(content)
-    with pytest.raises(UserError, match="config.json|'sed'"):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "update-2.index").write_text("")
+    with pytest.raises(UserError, match="config"):
         train.train_and_evaluate(tiny_config(), tmp_path)
     assert (tmp_path / "config.json").read_text() == content
 
@@ -230,9 +230,7 @@ def test_a_loss_that_stops_being_finite_keeps_the_last_good_checkpoint(tiny_conf
 def test_weights_that_stop_being_finite_are_never_saved(tiny_config, tmp_path):
     # The first update's loss is fine, and its step throws the weights out of range.
     with pytest.raises(UserError, match="update 1"):
-        train.train_and_evaluate(
-            tiny_config("training.learning_rate=1e39", "training.checkpoint_updates=1"), tmp_path
-        )
+        train.train_and_evaluate(tiny_config("training.learning_rate=1e39", "training.checkpoint_updates=1"), tmp_path)
     assert not list((tmp_path / "checkpoints").glob("update-*"))
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tf_mamlpp.errors import UserError
 from tf_mamlpp.train import train_and_evaluate
 
 
@@ -127,7 +128,7 @@ def short(tiny_config, tmp_path_factory):
     return config, workdir, train_and_evaluate(config, workdir)
 
 
-@pytest.mark.parametrize("stop", [3, 6, 9])
+@pytest.mark.parametrize("stop", [pytest.param(3, marks=pytest.mark.slow), pytest.param(6, marks=pytest.mark.slow), 9])
 def test_a_run_that_dies_at_any_update(short, tmp_path, monkeypatch, stop):
     """The process lives on here, the run does not: nothing is saved on the way out."""
     from tf_mamlpp.callbacks import SaveCheckpoints
@@ -150,3 +151,22 @@ def test_a_run_that_dies_at_any_update(short, tmp_path, monkeypatch, stop):
     found = train_and_evaluate(config, tmp_path)
     assert {**found, "train_seconds": 0} == {**expected, "train_seconds": 0}
     assert_same_run(tmp_path, reference)
+
+
+def test_a_finished_run_that_lost_its_list_of_best_epochs(short, tmp_path):
+    config, reference, _ = short
+    workdir = shutil.copytree(reference, tmp_path / "run")
+    (workdir / "checkpoints" / "best.json").unlink()
+    with pytest.raises(UserError, match="epoch"):
+        train_and_evaluate(config, workdir)
+
+
+def test_a_line_of_metrics_cut_short(short, tmp_path):
+    config, reference, _ = short
+    workdir = shutil.copytree(reference, tmp_path / "run")
+    for file in (workdir / "checkpoints").glob("update-12.*"):
+        file.unlink()
+    text = (workdir / "metrics.jsonl").read_text()
+    (workdir / "metrics.jsonl").write_text(text[:-30])
+    train_and_evaluate(config, workdir)
+    assert_same_run(workdir, reference)

@@ -38,7 +38,7 @@ def tfds_splits(
     """
     builder = _prepared(name, path)
     features = builder.info.features
-    label = features["label"] if "label" in features else None
+    label: Any = features["label"] if "label" in features else None
     if "image" not in features or not hasattr(label, "int2str"):
         raise UserError(f"{name}: is no classification set: it needs the features 'image' and 'label'")
     names = [label.int2str(number) for number in range(label.num_classes)]

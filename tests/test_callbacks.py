@@ -1,0 +1,255 @@
+"""What happens around the updates of `fit`."""
+
+import json
+import math
+import os
+import signal
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tf_mamlpp import MetaLearner, callbacks, schedules
+from tf_mamlpp.callbacks import Interrupted, MetricsFile, Progress, SaveCheckpoints, Schedules, StopOnNonFinite
+from tf_mamlpp.errors import UserError
+
+
+@pytest.fixture
+def make_learner():
+    def make(**settings):
+        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+        learner = MetaLearner(model, way=3, **{"inner_steps": 2, "learned_rates": True, **settings})
+        learner.compile(keras.optimizers.Adam(0.01))
+        return learner
+
+    return make
+
+
+@pytest.fixture
+def episodes(make_tasks):
+    return tf.data.Dataset.from_tensors(make_tasks(shape=(4,), dtype="float32")).repeat()
+
+
+class FakeCheckpoints:
+    """Remembers what it is told to save."""
+
+    def __init__(self):
+        self.seconds, self.saved, self.best = 100.0, [], []
+
+    def save(self, update, seconds):
+        self.saved.append(update)
+
+    def save_best(self, update, epoch, score):
+        self.best.append((update, epoch, score))
+
+
+def make_saver(start=0, **settings):
+    settings = {"every": 2, "updates": 5, "score": "accuracy", **settings}
+    saver = SaveCheckpoints(FakeCheckpoints(), start=start, **settings)
+    return saver, saver.checkpoints
+
+
+# --- Schedules ------------------------------------------------------------------------------------------
+
+
+class Watch(keras.callbacks.Callback):
+    """What the learner is set to during each epoch."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        learner = self.model
+        self.seen.append(
+            (float(learner.optimizer.learning_rate), learner.second_order, learner.loss_weights.numpy().tolist())
+        )
+
+
+def test_schedules_follow_the_pure_functions(make_learner, episodes):
+    learner, watch = (
+        make_learner(
+            cosine_annealing=True,
+            derivative_order_annealing=True,
+            second_order_from_epoch=2,
+            multi_step_loss=True,
+            multi_step_loss_epochs=1,
+            minimum_rate=1e-4,
+        ),
+        Watch(),
+    )
+    learner.fit(episodes, epochs=3, steps_per_epoch=1, callbacks=[Schedules(4, 0.01), watch], verbose=0)
+    for epoch, (rate, second_order, weights) in enumerate(watch.seen):
+        assert rate == pytest.approx(schedules.cosine_rate(epoch, 4, 0.01, 1e-4), rel=1e-6)
+        assert second_order == (epoch >= 2)
+        assert weights == pytest.approx(schedules.loss_weights(epoch, 2, 1))
+
+
+def test_schedules_take_the_rate_and_the_epochs_of_fit(make_learner, episodes):
+    learner, watch = make_learner(cosine_annealing=True, minimum_rate=0.0), Watch()
+    learner.fit(episodes, epochs=2, steps_per_epoch=1, callbacks=[watch], verbose=0)
+    assert [rate for rate, _, _ in watch.seen] == pytest.approx([0.01, 0.005], rel=1e-5)
+
+
+def test_without_annealing_the_rate_stays(make_learner, episodes):
+    learner, watch = make_learner(), Watch()
+    learner.fit(episodes, epochs=2, steps_per_epoch=1, callbacks=[watch], verbose=0)
+    assert [rate for rate, _, _ in watch.seen] == pytest.approx([0.01, 0.01])
+
+
+# --- StopOnNonFinite ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])
+def test_a_loss_that_is_not_finite_names_the_update(loss):
+    stop = StopOnNonFinite(40)
+    stop.on_train_batch_end(0, {"meta_loss": 1.0})
+    with pytest.raises(UserError, match=f"loss is {loss} at update 42"):
+        stop.on_train_batch_end(1, {"meta_loss": loss})
+
+
+# --- SaveCheckpoints ------------------------------------------------------------------------------------
+
+
+def test_saves_every_so_often_and_with_each_epoch():
+    saver, checkpoints = make_saver()
+    for epoch in range(2):
+        for batch in range(5):
+            saver.on_train_batch_end(batch)
+        saver.on_epoch_end(epoch, {"val_accuracy": epoch / 10})
+    assert checkpoints.saved == [2, 4, 5, 6, 8, 10]
+    assert checkpoints.best == [(5, 0, 0.0), (10, 1, 0.1)]
+
+
+def test_errors_are_better_when_smaller():
+    saver, checkpoints = make_saver(minimise=True)
+    saver.on_epoch_end(0, {"val_accuracy": 0.3})
+    assert checkpoints.best == [(0, 0, -0.3)]
+
+
+def test_time_goes_on_where_it_stopped():
+    saver, _ = make_saver()
+    assert 100 <= saver.seconds < 110
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_waits_for_the_update_and_its_checkpoint(number, status, capsys):
+    saver, checkpoints = make_saver(start=10)
+    before = signal.getsignal(number)
+    with pytest.raises(Interrupted) as end, saver.signals():
+        os.kill(os.getpid(), number)
+        assert checkpoints.saved == []
+        saver.on_train_batch_end(0)
+    assert end.value.code == status
+    assert checkpoints.saved == [11]
+    assert "saved update 11" in capsys.readouterr().out
+    assert signal.getsignal(number) == before
+
+
+def test_a_signal_in_validation_waits_for_the_epoch_s_result():
+    saver, checkpoints = make_saver(start=4)
+    with pytest.raises(Interrupted), saver.signals():
+        os.kill(os.getpid(), signal.SIGTERM)
+        saver.on_train_batch_end(4)
+        assert checkpoints.saved == []
+        saver.on_epoch_end(0, {"val_accuracy": 0.5})
+    assert checkpoints.saved == [5]
+    assert checkpoints.best == [(5, 0, 0.5)]
+
+
+def test_a_second_signal_does_not_wait():
+    saver, checkpoints = make_saver()
+    with pytest.raises(Interrupted), saver.signals():
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert checkpoints.saved == []
+
+
+@pytest.mark.parametrize(("start", "kept"), [(3, True), (5, False)])
+def test_the_metrics_of_a_broken_epoch_go_on(make_learner, start, kept):
+    learner, (saver, _) = make_learner(), make_saver(start=start)
+    saver.set_model(learner)
+    for v in learner.metrics_variables:
+        v.assign(tf.ones_like(v) * 7)
+    saver.on_train_begin()
+    learner.reset_metrics()
+    saver.on_epoch_begin(0)
+    assert [float(v) for v in learner.metrics_variables] == [7.0 * kept] * len(learner.metrics_variables)
+
+
+# --- MetricsFile ----------------------------------------------------------------------------------------
+
+
+def test_an_epoch_is_a_row(make_learner, tmp_path):
+    learner, (saver, _) = make_learner(), make_saver(start=5)
+    file = MetricsFile(tmp_path / "metrics.jsonl", saver)
+    file.set_model(learner)
+    file.on_train_begin()
+    file.on_epoch_end(0, {"loss": np.float32(0.5), "val_accuracy": 1})
+    (row,) = callbacks.read_metrics(file.path)
+    assert (row["epoch"], row["update"], row["loss"], row["val_accuracy"]) == (1, 5, 0.5, 1.0)
+    assert row["inner_rate_minimum"] == row["inner_rate_maximum"] == pytest.approx(0.1)
+    assert row["loss_weights"] == [0.0, 1.0] or sum(row["loss_weights"]) == pytest.approx(1)
+
+
+def write_rows(path, *updates, tail=""):
+    path.write_text("".join(json.dumps({"update": u}) + "\n" for u in updates) + tail)
+
+
+@pytest.mark.parametrize("tail", ["", '{"upd', "\n\n"])
+def test_a_resumed_run_drops_the_rows_to_come_and_half_rows(make_learner, tmp_path, tail):
+    learner, (saver, _) = make_learner(), make_saver(start=12)
+    file = MetricsFile(tmp_path / "metrics.jsonl", saver)
+    file.set_model(learner)
+    for updates in ((5, 10), (5, 10, 15)):
+        write_rows(file.path, *updates, tail=tail)
+        file.on_train_begin()
+        saver.update = 15
+        file.on_epoch_end(2, {"loss": 0.5})
+        assert [json.loads(line)["update"] for line in file.path.read_text().split("\n")[:-1]] == [5, 10, 15]
+        saver.update = 12
+
+
+def test_rows_survive_a_kill_while_they_are_dropped(make_learner, tmp_path, monkeypatch):
+    saver, _ = make_saver(start=7)
+    file = MetricsFile(tmp_path / "metrics.jsonl", saver)
+    write_rows(file.path, 5, 10)
+    sizes, replace = [], os.replace
+    monkeypatch.setattr(os, "replace", lambda a, b: (sizes.append(file.path.stat().st_size), replace(a, b)))
+    before = file.path.stat().st_size
+    file.on_train_begin()
+    assert sizes == [before]  # whole until it was replaced
+    assert [row["update"] for row in callbacks.read_metrics(file.path)] == [5]
+
+
+def test_no_metrics_yet(tmp_path):
+    assert callbacks.read_metrics(tmp_path / "metrics.jsonl") == []
+
+
+# --- Progress -------------------------------------------------------------------------------------------
+
+
+def test_progress_away_from_a_terminal_is_a_line_an_epoch(make_learner, episodes, capsys):
+    learner = make_learner()
+    learner.fit(
+        episodes,
+        epochs=3,
+        steps_per_epoch=2,
+        validation_data=episodes.take(1),
+        callbacks=[Progress(3)],
+        verbose=0,
+    )
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(",")[0] for line in lines if line.startswith("Epoch")] == [f"Epoch {k}/3" for k in (1, 2, 3)]
+    assert sum(line.startswith("Epoch") and "left" in line for line in lines) == 2
+    results = [line for line in lines if line.startswith("2/2")]
+    assert len(results) == 3
+    for name in ("meta_loss: ", "accuracy: ", "val_loss: ", "val_accuracy: "):
+        assert name in results[0]
+    assert "step_1" not in results[0]
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(7.4, "7 s"), (89, "89 s"), (600, "10 min"), (9000, "2.5 h")])
+def test_durations(seconds, text):
+    assert callbacks._duration(seconds) == text
