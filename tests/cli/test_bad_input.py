@@ -257,15 +257,16 @@ def test_an_unknown_key_as_a_process_and_its_traceback(command, train_arguments,
     ("arguments", "message"),
     [
         (["--config=configs/testing.py"], "workdir"),
-        (["--workdir=/nowhere"], "config"),
-        (["--config=configs/testing.py", "--workdir=/nowhere", "--epochs=3"], "'--epochs=3'"),
-        (["--config=configs/testing.py", "--workdir=/nowhere", "--config.training.epochs"], "--config.training"),
-        (["--config=configs/testing.py", "--workdir=/nowhere", "more"], "'more'"),
-        (["--config=configs/testing.py:way=2000", "--workdir=/nowhere"], "fewer than way=2000"),
-        (["--config=configs/omniglot.py", "--config.data.path=/no", "--workdir=/nowhere"], "/no"),
+        (["--workdir=WORKDIR"], "config"),
+        (["--config=configs/testing.py", "--workdir=WORKDIR", "--epochs=3"], "'--epochs=3'"),
+        (["--config=configs/testing.py", "--workdir=WORKDIR", "--config.training.epochs"], "--config.training"),
+        (["--config=configs/testing.py", "--workdir=WORKDIR", "more"], "'more'"),
+        (["--config=configs/testing.py:way=2000", "--workdir=WORKDIR"], "fewer than way=2000"),
+        (["--config=configs/omniglot.py", "--config.data.path=/no", "--workdir=WORKDIR"], "/no"),
     ],
 )
-def test_other_mistakes_as_processes(command, one_line, arguments, message):
+def test_other_mistakes_as_processes(command, one_line, tmp_path, arguments, message):
+    arguments = [a.replace("WORKDIR", str(tmp_path / "run")) for a in arguments]
     assert message in one_line(command("train", *arguments))
 
 

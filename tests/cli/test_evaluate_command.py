@@ -88,7 +88,7 @@ def test_a_run_without_a_finished_epoch(finished, tmp_path):
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
-        ("--workdir=/nowhere", "'/nowhere' not found"),
+        ("--workdir=/no/such/run", "'/no/such/run' not found"),
         ("--query_statistics=mean", "'mean'"),
         ("--split=valid", "valid"),
         ("--tasks=0", "tasks"),
