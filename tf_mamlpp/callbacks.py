@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import os
 import signal
 import sys
 import time
@@ -110,6 +111,8 @@ class SaveCheckpoints(keras.callbacks.Callback):
         finally:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
+        if self._signal is not None:  # it came after the last save
+            raise Interrupted(128 + self._signal)
 
     def _on_signal(self, number: int, frame: Any) -> None:
         if self._signal is not None:  # the second one does not wait
@@ -154,9 +157,11 @@ class MetricsFile(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Any = None) -> None:
         rows = read_metrics(self.path)
-        kept = [row for row in rows if row["update"] <= self.saver.update]
-        if len(kept) < len(rows):
-            self.path.write_text("".join(json.dumps(row) + "\n" for row in kept))
+        text = "".join(json.dumps(row) + "\n" for row in rows if row["update"] <= self.saver.update)
+        if self.path.exists() and self.path.read_text() != text:
+            temporary = self.path.with_name(self.path.name + ".tmp")
+            temporary.write_text(text)
+            os.replace(temporary, self.path)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         rates = self.model.inner_rates.table.numpy()

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from tf_mamlpp.errors import UserError
@@ -33,6 +34,10 @@ def _raw(variables: Sequence[Any]) -> list[tf.Variable]:
     return [getattr(v, "value", v) for v in variables]
 
 
+_UNREADABLE = (tf.errors.OpError, AssertionError, ValueError, LookupError, RuntimeError)  # cut short: IndexError
+_ENTRY = {"update", "epoch", "score"}
+
+
 class Checkpoints:
     """The folder `checkpoints/` of a run.
 
@@ -43,7 +48,7 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path, learner: MetaLearner, keep_best: int = 5):
-        self.folder, self.keep_best = folder, keep_best
+        self.folder, self.keep_best, self._learner = folder, keep_best, learner
         self.update = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.seconds = tf.Variable(0.0, dtype=tf.float64, trainable=False)
         self._all = tf.train.Checkpoint(
@@ -54,29 +59,51 @@ class Checkpoints:
             seconds=self.seconds,
         )
         self._weights = tf.train.Checkpoint(learner=_raw(learner.variables))
-        self._manager = tf.train.CheckpointManager(
-            self._all, str(folder), max_to_keep=2, checkpoint_name="update", step_counter=self.update
-        )
 
     def save(self, update: int, seconds: float) -> None:
         """Saves everything after outer update `update`, `seconds` of training time into the run."""
+        self.check_finite(update)
         self.update.assign(update)
         self.seconds.assign(seconds)
         try:
-            self._manager.save(checkpoint_number=update)
+            self._all.write(str(self.folder / f"update-{update}"))
+            self._remove("update", keep=self._updates()[-2:])
         except (tf.errors.OpError, OSError) as error:
             raise UserError(
                 f"cannot save a checkpoint in '{self.folder}': {_first_line(error)}; free some space or mend its "
                 "permissions and run the same command again: the checkpoint before this one is whole"
             ) from error
 
+    def check_finite(self, update: int) -> None:
+        """Refuses weights that no run can go on from: a finite loss can have a meta-gradient that is not."""
+        for variable in self._learner.trainable_variables:
+            if not np.isfinite(variable.numpy()).all():
+                raise UserError(
+                    f"'{variable.path}' is not finite after update {update}; the last checkpoint is kept. Lower "
+                    "learner.inner_rate or training.learning_rate, or set learner.gradient_clip, and use a new workdir"
+                )
+
+    def _updates(self) -> list[int]:
+        """The updates of which there are files, whole or not, oldest first."""
+        names = {file.name.split(".")[0].removeprefix("update-") for file in self.folder.glob("update-*.*")}
+        return sorted(int(name) for name in names if name.isdigit())
+
+    def _remove(self, kind: str, keep: Sequence[int]) -> None:
+        """Deletes other checkpoints, and the folders in which a kill left half of one."""
+        kept = {f"{kind}-{update}" for update in keep}
+        for file in self.folder.glob(f"{kind}-*"):
+            if file.is_dir():
+                shutil.rmtree(file, ignore_errors=True)
+            elif file.name.split(".")[0] not in kept:
+                file.unlink(missing_ok=True)
+
     def restore_latest(self) -> int:
         """Restores the latest readable checkpoint; returns its update, 0 if there is none."""
         damaged = []
-        for path in reversed(self._manager.checkpoints):
+        for path in (str(self.folder / f"update-{update}") for update in reversed(self._updates())):
             try:
-                self._all.restore(path).assert_consumed()
-            except (tf.errors.OpError, AssertionError, ValueError) as error:
+                self._all.read(path).assert_consumed()
+            except _UNREADABLE as error:
                 damaged.append(path)
                 print(
                     f"checkpoint '{path}' cannot be read ({_first_line(error)}), trying the one before",
@@ -94,7 +121,10 @@ class Checkpoints:
     def best(self) -> list[dict[str, Any]]:
         """`{"update", "epoch", "score"}` of the kept epochs, best first."""
         try:
-            return json.loads((self.folder / "best.json").read_text())
+            entries = json.loads((self.folder / "best.json").read_text())
+            if not isinstance(entries, list) or not all(isinstance(e, dict) and _ENTRY <= e.keys() for e in entries):
+                raise ValueError("not a list of epochs")
+            return entries
         except FileNotFoundError:
             return []
         except ValueError as error:
@@ -104,6 +134,7 @@ class Checkpoints:
 
     def save_best(self, update: int, epoch: int, score: float) -> None:
         """Keeps this epoch's weights if it is among the best; an earlier epoch wins a tie."""
+        self.check_finite(update)
         entries = [e for e in self.best if e["update"] != update]
         entries.append({"update": update, "epoch": epoch, "score": score})
         entries.sort(key=lambda e: (-e["score"], e["update"]))
@@ -116,7 +147,7 @@ class Checkpoints:
         path = self._best_path(self.best[rank]["update"])
         try:
             self._weights.read(path).assert_consumed()
-        except (tf.errors.OpError, AssertionError, ValueError) as error:
+        except _UNREADABLE as error:
             raise UserError(f"checkpoint '{path}' cannot be read: {_first_line(error)}") from error
 
     def _best_path(self, update: int) -> str:
@@ -129,11 +160,7 @@ class Checkpoints:
     def _write_best(self, entries: list[dict[str, Any]]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         write_json(self.folder / "best.json", entries)
-        kept = {f"best-{e['update']}" for e in entries}
-        for file in self.folder.glob("best-*"):
-            if file.name.split(".")[0] not in kept:
-                with contextlib.suppress(FileNotFoundError):
-                    file.unlink()
+        self._remove("best", keep=[e["update"] for e in entries])
 
 
 def _first_line(error: BaseException) -> str:

@@ -115,8 +115,17 @@ MACHINE_KEYS = ("data.path", "data.cache_dir", "learner.parallel_tasks", "traini
 
 def _validate(config: Config) -> None:
     data, learner, training, evaluation = config.data, config.learner, config.training, config.evaluation
-    for section in ("data", "model", "learner", "training", "evaluation"):
-        for f in dataclasses.fields(getattr(config, section)):
+    if type(config.seed) is not int or not 0 <= config.seed < 2**32:
+        raise UserError(f"seed is {config.seed!r}: it must be an integer from 0 to {2**32 - 1}")
+    kinds: dict[str, Any] = typing.get_type_hints(Config)
+    for section, kind in kinds.items():
+        if not dataclasses.is_dataclass(kind):
+            continue
+        if not isinstance(getattr(config, section), kind):
+            raise UserError(f"config key '{section}' is a {kind.__name__}, {getattr(config, section)!r} is not one")
+        hints = typing.get_type_hints(kind)
+        for f in dataclasses.fields(kind):
+            _typed(f"{section}.{f.name}", getattr(getattr(config, section), f.name), hints[f.name])
             _check_positive(f"{section}.{f.name}", getattr(getattr(config, section), f.name))
     _check_choice("learner.query_statistics", learner.query_statistics, QUERY_STATISTICS)
     if learner.evaluation_statistics is not None:
@@ -179,7 +188,12 @@ def load(flag: str, overrides: Sequence[str] = ()) -> Config:
         raise UserError(f"config file '{file}' cannot be read: {error}") from error
     if not callable(getattr(module, "get_config", None)):
         raise UserError(f"config file '{file}' has no function get_config(arg)")
-    config = module.get_config(argument)
+    try:
+        config = module.get_config(argument)
+    except TypeError as error:
+        if "unexpected keyword argument" not in str(error):
+            raise
+        raise UserError(f"config file '{file}' has an unknown config key: {error}") from error
     if not isinstance(config, Config):
         raise UserError(f"get_config of '{file}' returns {type(config).__name__}, not a tf_mamlpp.config.Config")
     return override(config, overrides)

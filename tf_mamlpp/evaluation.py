@@ -27,7 +27,7 @@ class Evaluation:
     @property
     def value(self) -> float:
         """Mean over tasks after the last step."""
-        return float(self.per_task[:, -1].mean())
+        return self.per_inner_step[-1]
 
     @property
     def confidence_95(self) -> float:

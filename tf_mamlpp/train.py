@@ -136,7 +136,7 @@ def workdir_for(config: Config, workdir: Path) -> Iterator[None]:
         except OSError:
             raise UserError(f"workdir '{workdir}' is in use by another run: wait for it or choose another") from None
         file = workdir / "config.json"
-        if file.exists():
+        if file.exists() and any((workdir / "checkpoints").glob("update-*")):  # else it holds a mistake, no run
             changed = configs.differences(read_config(workdir), config)
             if changed:
                 raise UserError(
@@ -176,8 +176,8 @@ def train_and_evaluate(config: Config, workdir: str | os.PathLike[str]) -> dict[
         UserError: a mistake that the message tells how to mend.
     """
     workdir = Path(workdir)
-    banks = load_banks(config)
     with workdir_for(config, workdir):
+        banks = load_banks(config)
         strategy = make_strategy(config)
         with strategy.scope():
             learner = make_learner(config)
@@ -277,6 +277,8 @@ def describe(
     """
     count = tasks or config.evaluation.test_tasks
     members = min(ensemble or config.evaluation.ensemble, len(checkpoints.best))
+    if not members:
+        raise UserError(f"'{checkpoints.folder}' lists no finished epoch in best.json: train in a new workdir")
     found = evaluate(
         learner,
         fixed_episodes(config, banks, split, count),
