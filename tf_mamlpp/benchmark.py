@@ -140,7 +140,7 @@ def count_gflop(learner: MetaLearner, batch: Mapping[str, tf.Tensor]) -> float:
         for g in _graphs(graph)
         if any(op.type.startswith("Conv2D") or op.type == "MatMul" for op in g.get_operations())
     ]
-    return sum(_flop(op) for g in bodies for op in _reachable(g)) * len(batch["support_labels"]) / 1e9
+    return float(sum(_flop(op) for g in bodies for op in _reachable(g))) * len(batch["support_labels"]) / 1e9
 
 
 def _graphs(graph: Any) -> list[Any]:
