@@ -19,8 +19,8 @@ def get_config(argument: str = "") -> Config:
             query_shot=a.query_shot,
             image_size=(a.size, a.size),
             channels=a.channels,
-            mean=(0.5,),
-            std=(0.5,),
+            mean=(0.485, 0.456, 0.406) if a.channels == 3 else (0.5,),  # ImageNet's
+            std=(0.229, 0.224, 0.225) if a.channels == 3 else (0.5,),
         ),
         learner=Learner(
             **presets[a.method],

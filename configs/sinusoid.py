@@ -17,7 +17,7 @@ def get_config(argument: str = "") -> Config:
         seed=a.seed,
         data=Data(name="sinusoid", shot=a.shot, query_shot=10),
         model=Model(name="mlp"),
-        learner=Learner(**presets[a.method], inner_steps=1, inner_rate=0.01),
+        learner=Learner(**presets[a.method], inner_steps=1, inner_rate=0.01, second_order_from_epoch=a.epochs // 2),
         training=Training(epochs=a.epochs, updates=500, tasks=25, checkpoint_updates=250),
         evaluation=Evaluation(validation_tasks=100, test_tasks=600, ensemble=1),
     )

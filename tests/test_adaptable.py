@@ -33,6 +33,11 @@ def test_the_head_is_the_last_layer_with_weights(model):
     assert names(nested, "head") == ["top/kernel", "top/bias"]
 
 
+def test_the_head_of_a_nested_model_is_its_inner_models_last_layer():
+    inner = keras.Sequential([keras.layers.Dense(4, name="first"), keras.layers.Dense(3, name="last")])
+    assert names(keras.Sequential([keras.Input((2,)), inner]), "head") == ["last/kernel", "last/bias"]
+
+
 def test_a_predicate_on_the_path(model):
     assert names(model, lambda path: "conv1" in path) == ["conv1/kernel", "conv1/bias"]
 

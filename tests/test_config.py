@@ -89,7 +89,6 @@ def _json(config, key):
         ("--config.learner.query_statistics=none", "learner.query_statistics is one of batch, running, support"),
         ("--config.learner.evaluation_statistics=mean", "learner.evaluation_statistics is one of"),
         ("--config.training.strategy=tpu", "training.strategy is one of none, mirrored"),
-        ("--config.evaluation.ensemble=99", "evaluation.ensemble=99 needs that many epochs"),
         ("--config.seed", "'--config.seed' is not a flag"),
         ("--seed=3", "'--seed=3' is not a flag"),
     ],

@@ -69,5 +69,6 @@ def test_mirrored_strategy_equals_one_device(make_tasks, mirrored, loss):
 def test_the_schedule_finds_the_optimizers_rate(mirrored):
     schedule = Schedules()
     schedule.set_model(make_learner(mirrored))
+    schedule.set_params({"epochs": 1})
     schedule.on_train_begin()
     assert schedule.rate == RATE

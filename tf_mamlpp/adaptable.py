@@ -27,13 +27,16 @@ def adapted_variables(model: keras.Model, adapted: str | Callable[[str], bool]) 
     Raises:
         UserError: the choice is unknown or leaves nothing.
     """
-    norms = [layer for layer in model._flatten_layers() if isinstance(layer, PerStepBatchNormalization)]
-    excluded = {id(v) for layer in norms for v in layer.trainable_variables}
+    excluded = {id(v) for layer in _batch_norms(model) for v in layer.trainable_variables}
     wanted = _predicate(adapted, model)
     chosen = [i for i, v in enumerate(model.trainable_variables) if id(v) not in excluded and wanted(v.path)]
     if not chosen:
         raise UserError(f"adapted={adapted!r} leaves the inner loop no weight to change in model '{model.name}'")
     return chosen
+
+
+def _batch_norms(model: keras.Model) -> list[PerStepBatchNormalization]:
+    return [layer for layer in model._flatten_layers() if isinstance(layer, PerStepBatchNormalization)]
 
 
 def _predicate(adapted: str | Callable[[str], bool], model: keras.Model) -> Callable[[str], bool]:
@@ -42,9 +45,9 @@ def _predicate(adapted: str | Callable[[str], bool], model: keras.Model) -> Call
     if adapted == "all":
         return lambda path: True
     if adapted == "head":
-        head = [layer for layer in model._flatten_layers(include_self=False) if layer.trainable_variables][-1]
-        paths = {v.path for v in head.trainable_variables}
-        return lambda path: path in paths
+        norms = {id(v) for layer in _batch_norms(model) for v in layer.trainable_variables}
+        last = [v for v in model.trainable_variables if id(v) not in norms][-1].path.rpartition("/")[0]
+        return lambda path: path.rpartition("/")[0] == last
     raise UserError(f"adapted is 'all', 'head' or a predicate on a variable's path, not {adapted!r}")
 
 

@@ -15,6 +15,7 @@ import tensorflow as tf
 from tf_mamlpp import models
 from tf_mamlpp.meta_learner import MetaLearner
 from tf_mamlpp.methods import presets
+from tf_mamlpp.runtime import cores
 
 
 @dataclass(frozen=True)
@@ -115,12 +116,12 @@ def _resident_mb() -> float:
 def matmul_gflops(size: int = 1536, repeats: int = 3) -> float:
     """The machine's float32 matmul peak as this process sees it, one product on each core at once."""
     matrix = tf.random.normal((size, size))
-    cores = 8
+    count = 4 * cores()
 
     @tf.function
     def products() -> tf.Tensor:
         one: Callable[[Any], Any] = lambda i: tf.reduce_sum((matrix + tf.cast(i, tf.float32)) @ matrix)  # noqa: E731
-        return tf.map_fn(one, tf.range(cores), parallel_iterations=cores, fn_output_signature=tf.float32)
+        return tf.map_fn(one, tf.range(count), parallel_iterations=count, fn_output_signature=tf.float32)
 
     products()
     times = []
@@ -128,7 +129,7 @@ def matmul_gflops(size: int = 1536, repeats: int = 3) -> float:
         began = time.perf_counter()
         products().numpy()
         times.append(time.perf_counter() - began)
-    return cores * 2 * size**3 / min(times) / 1e9
+    return count * 2 * size**3 / min(times) / 1e9
 
 
 def count_gflop(learner: MetaLearner, batch: Mapping[str, tf.Tensor]) -> float:

@@ -25,7 +25,7 @@ class Schedules(keras.callbacks.Callback):
 
     Args:
         epochs: of the whole run, for the cosine; None for those of this `fit`.
-        rate: the rate that cosine annealing starts from; None for the optimizer's at the start of `fit`.
+        rate: the rate that cosine annealing starts from; None for the one compiled.
     """
 
     def __init__(self, epochs: int | None = None, rate: float | None = None):
@@ -33,8 +33,15 @@ class Schedules(keras.callbacks.Callback):
         self.epochs, self.rate = epochs, rate
 
     def on_train_begin(self, logs: Any = None) -> None:
+        learner, epochs = self.model, self.epochs or self.params["epochs"]
         if self.rate is None:
-            self.rate = float(self.model.optimizer.learning_rate.numpy())
+            self.rate = learner.outer_rate
+        if learner.derivative_order_annealing and learner.second_order_from_epoch >= epochs:
+            print(
+                f"note: all {epochs} epochs have first-order gradients, second_order_from_epoch is "
+                f"{learner.second_order_from_epoch}",
+                flush=True,
+            )
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         assert self.rate is not None
@@ -61,6 +68,14 @@ class StopOnNonFinite(keras.callbacks.Callback):
                 f"the loss is {logs['meta_loss']} at update {self._updates}; the last checkpoint is kept. Lower "
                 "learner.inner_rate or training.learning_rate, or set learner.gradient_clip, and use a new workdir"
             )
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        for name, value in logs.items():
+            if not math.isfinite(value):
+                raise UserError(
+                    f"{name} is {value} after update {self._updates}; the last checkpoint is kept. Lower "
+                    "learner.inner_rate or training.learning_rate, or set learner.gradient_clip, and use a new workdir"
+                )
 
 
 class Interrupted(SystemExit):

@@ -86,7 +86,7 @@ class Evaluation:
 
     validation_tasks: int = 600
     test_tasks: int = 600
-    ensemble: int = 5  # best validation epochs whose softmax the test averages; each is kept as a checkpoint
+    ensemble: int = 5  # best validation epochs whose softmax the test averages (fewer if there are fewer)
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ MACHINE_KEYS = ("data.path", "data.cache_dir", "learner.parallel_tasks", "traini
 
 
 def _validate(config: Config) -> None:
-    data, learner, training, evaluation = config.data, config.learner, config.training, config.evaluation
+    data, learner, training = config.data, config.learner, config.training
     if type(config.seed) is not int or not 0 <= config.seed < 2**32:
         raise UserError(f"seed is {config.seed!r}: it must be an integer from 0 to {2**32 - 1}")
     sections = {name: kind for name, kind in typing.get_type_hints(Config).items() if name != "seed"}
@@ -141,14 +141,15 @@ def _validate(config: Config) -> None:
         raise UserError("data.std must not be 0")
     if learner.first_order and learner.derivative_order_annealing:
         raise UserError("learner.first_order and learner.derivative_order_annealing contradict: choose one")
-    if evaluation.ensemble > training.epochs:
-        raise UserError(
-            f"evaluation.ensemble={evaluation.ensemble} needs that many epochs, training.epochs is {training.epochs}"
-        )
 
 
-_MAY_BE_ZERO = ("learner.multi_step_loss_epochs", "learner.second_order_from_epoch", "data.split_seed")
-_ANY_SIGN = ("data.mean", "data.std", "learner.minimum_rate")
+_MAY_BE_ZERO = (
+    "learner.minimum_rate",
+    "learner.multi_step_loss_epochs",
+    "learner.second_order_from_epoch",
+    "data.split_seed",
+)
+_ANY_SIGN = ("data.mean", "data.std")
 
 
 def _check_positive(name: str, value: Any) -> None:
@@ -182,16 +183,18 @@ def load(flag: str, overrides: Sequence[str] = ()) -> Config:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except (SyntaxError, ImportError) as error:
-        raise UserError(f"config file '{file}' cannot be read: {error}") from error
+    except Exception as error:
+        raise UserError(f"config file '{file}' cannot be read: {type(error).__name__}: {error}") from error
     if not callable(getattr(module, "get_config", None)):
         raise UserError(f"config file '{file}' has no function get_config(arg)")
     try:
         config = module.get_config(argument)
-    except TypeError as error:
-        if "unexpected keyword argument" not in str(error):
-            raise
-        raise UserError(f"config file '{file}' has an unknown config key: {error}") from error
+    except UserError:
+        raise
+    except Exception as error:
+        unknown = "unexpected keyword argument" in str(error)
+        what = "has an unknown config key" if unknown else "fails in get_config"
+        raise UserError(f"config file '{file}' {what}: {type(error).__name__}: {error}") from error
     if not isinstance(config, Config):
         raise UserError(f"get_config of '{file}' returns {type(config).__name__}, not a tf_mamlpp.config.Config")
     return override(config, overrides)

@@ -268,7 +268,14 @@ def convert_normalization(
 
     graph_known = isinstance(model, keras.Sequential) or hasattr(model, "operations")
     if graph_known and model.built:
-        converted = keras.models.clone_model(model, clone_function=replace, recursive=True)
+        try:
+            converted = keras.models.clone_model(model, clone_function=replace, recursive=True)
+        except (ValueError, TypeError, NotImplementedError) as error:
+            raise UserError(
+                f"model '{model.name}' has stock normalisation layers, which are wrong in second order, and cannot be "
+                f"copied without them: {' '.join(str(error).split())[:200]} Use tf_mamlpp.PerStepBatchNormalization, "
+                "ExactLayerNormalization or ExactGroupNormalization in it yourself"
+            ) from error
         left = [layer.name for layer in _leaves(converted) if _is_inexact(layer)]
         if not left:
             _copy_weights(model, converted)

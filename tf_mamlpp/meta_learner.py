@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -15,6 +14,7 @@ from tf_mamlpp.errors import UserError
 from tf_mamlpp.inner_rates import InnerRates
 from tf_mamlpp.layers import convert_normalization
 from tf_mamlpp.methods import QUERY_STATISTICS
+from tf_mamlpp.runtime import cores
 
 
 class Adapted(NamedTuple):
@@ -138,7 +138,7 @@ class MetaLearner(keras.Model):
         self.query_statistics = query_statistics
         self.evaluation_statistics = evaluation_statistics or query_statistics
         self.gradient_clip = gradient_clip
-        self.parallel_tasks = parallel_tasks or os.cpu_count() or 1
+        self.parallel_tasks = parallel_tasks or cores()
         self._check_settings()
         self.way = way
         self.model = convert_normalization(model, inner_steps, per_step_weights, per_step_statistics)
@@ -156,7 +156,7 @@ class MetaLearner(keras.Model):
         cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         self._loss = _mean(_unscaled(keras.losses.get(loss) if loss else cross_entropy), dtype)
         self._adaptable = AdaptableModel(self.model, chosen, self.inner_rates, self._loss, way)
-        self.classifies = way is not None
+        self.classifies = way is not None or loss is None
         self.metric_function = _metric(metric or "sparse_categorical_accuracy")
         self._metric = _mean(self.metric_function, dtype)
         self.metric_name = "accuracy" if metric is None else getattr(metric, "__name__", str(metric))
@@ -212,8 +212,12 @@ class MetaLearner(keras.Model):
 
     def compile(self, optimizer: Any = "adam", **kwargs: Any) -> None:
         """`keras.Model.compile`; the loss and the metric are the constructor's, and XLA is off unless asked for."""
+        unused = [name for name in ("loss", "metrics", "weighted_metrics", "loss_weights") if kwargs.get(name)]
+        if unused:
+            raise UserError(f"compile({unused[0]}=...) has no use here: give loss and metric to MetaLearner")
         kwargs.setdefault("jit_compile", False)
         super().compile(optimizer=optimizer, **kwargs)
+        self.outer_rate = float(self.optimizer.learning_rate.numpy())
         # Variables made inside the train function would make it trace twice.
         self.optimizer.build(self.trainable_variables)
 

@@ -9,6 +9,11 @@ import tempfile
 from collections.abc import Iterator
 
 
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def configure() -> None:
     """Quiets TensorFlow's log, and on a CPU gives each task one thread.
 
@@ -23,7 +28,7 @@ def configure() -> None:
         gpus = tf.config.list_physical_devices("GPU")
     if not gpus:
         tf.config.threading.set_intra_op_parallelism_threads(1)
-        tf.config.threading.set_inter_op_parallelism_threads(os.cpu_count() or 1)
+        tf.config.threading.set_inter_op_parallelism_threads(cores())
     tf.config.optimizer.set_experimental_options({"remapping": False})
 
 

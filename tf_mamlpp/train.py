@@ -217,7 +217,11 @@ def _fit(
         StopOnNonFinite(update),
         Progress(t.epochs),
         MetricsFile(workdir / "metrics.jsonl", saver),
-        TensorBoard(workdir / "tensorboard", saver, make_episodes(config, banks, "validation", 1, count=4)),
+        TensorBoard(
+            workdir / "tensorboard",
+            saver,
+            make_episodes(dataclasses.replace(config, seed=0), banks, "validation", 1, count=4),
+        ),
         saver,
     ]
     epoch, done = divmod(update, t.updates)
@@ -273,7 +277,7 @@ def describe(
     """Evaluates the run's best epochs on fixed tasks; None takes the config's setting.
 
     Returns:
-        Everything that a reported number needs beside it; see docs/results.md for the keys.
+        Everything that a reported number needs beside it; docs/results.md has the keys.
     """
     count = tasks or config.evaluation.test_tasks
     members = min(ensemble or config.evaluation.ensemble, len(checkpoints.best))
@@ -290,7 +294,7 @@ def describe(
     return {
         "dataset": config.data.name,
         "split": split,
-        "way": config.data.way,
+        "way": None if banks is None else config.data.way,
         "shot": config.data.shot,
         "query_shot": config.data.query_shot,
         "inner_steps": found.per_task.shape[1] - 1,

@@ -112,7 +112,6 @@ def test_an_unknown_source(tiny_config, refused):
         ("data.image_size=28,28,1", "data.image_size"),
         ("seed=-1", "seed is -1"),
         ("seed=99999999999", "seed"),
-        ("evaluation.ensemble=3", "evaluation.ensemble=3"),
         ("learner.query_statistics=mean", "'mean'"),
     ],
 )
