@@ -19,7 +19,7 @@ def divide_classes(class_names: Sequence[str], split_seed: int, *, source: str) 
     Args:
         class_names: all classes, in an order that does not depend on the machine.
         split_seed: a non-negative number; the same seed always gives the same division.
-        source: what to call the data in an error; "omniglot" and "tfds:omniglot" have sizes of their own.
+        source: what to call the data in an error; Omniglot, official or a TFDS set named after it, has sizes of its own.
 
     Returns:
         Class numbers of "train", "validation" and "test", each in rising order.
@@ -32,7 +32,8 @@ def divide_classes(class_names: Sequence[str], split_seed: int, *, source: str) 
         raise UserError(f"{source}: has {total} classes, but train, validation and test need one each")
     # Raw bits, because NumPy promises their stream for ever and promises nothing for `permutation`.
     order = np.argsort(np.random.Philox(np.random.SeedSequence(split_seed)).random_raw(total), kind="stable")
-    if source in ("omniglot", "tfds:omniglot") and total == OMNIGLOT_CLASSES:
+    known = source == "omniglot" or (source.startswith("tfds:") and "omniglot" in source)
+    if known and total == OMNIGLOT_CLASSES:
         train, validation = _OMNIGLOT_SIZES
     else:
         validation = max(1, round(0.2 * total))
