@@ -19,7 +19,7 @@ def divide_classes(class_names: Sequence[str], split_seed: int, *, source: str) 
     Args:
         class_names: all classes, in an order that does not depend on the machine.
         split_seed: a non-negative number; the same seed always gives the same division.
-        source: what to call the data in an error; Omniglot, official or a TFDS set named after it, has sizes of its own.
+        source: what to call the data in an error; Omniglot and TFDS sets named after it have sizes of their own.
 
     Returns:
         Class numbers of "train", "validation" and "test", each in rising order.
