@@ -20,6 +20,6 @@ def get_config(argument: str = "") -> Config:
             multi_step_loss_epochs=max(a.epochs - 1, 1),
             second_order_from_epoch=1,
         ),
-        training=Training(epochs=a.epochs, updates=40, tasks=4, checkpoint_updates=5),
+        training=Training(epochs=a.epochs, updates=60, tasks=4, checkpoint_updates=5),
         evaluation=Evaluation(validation_tasks=48, test_tasks=96, ensemble=min(2, a.epochs)),
     )

@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path as FilePath
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -42,6 +43,8 @@ _FACES = tuple(
     + [f"STIXGeneral{style}" for style in ("", "Bol", "Italic", "BolIta")]
 )  # matplotlib's other fonts hold symbols only, or number their letters in ways of their own
 _MINIMUM_FACES = 3
+# Before 3.11, matplotlib divides unscaled widths by this.
+_UNSQUEEZED: dict[str, Any] = {"hinting_factor": 1} if matplotlib.__version_info__ < (3, 11) else {}
 _LOOKALIKE = 0.92  # cosine similarity of two blurred drawings from which they are taken for one character
 _EXTENT = 20.0  # pixels, the longer side of a letter before variation
 
@@ -98,7 +101,7 @@ def _outlines() -> dict[str, list[Path]]:
     wanted = {system for systems in WRITING_SYSTEMS.values() for system in systems}
     found: dict[str, dict[bytes, Path]] = {}
     for face in _FACES:
-        font = FT2Font(str(_font_file(face)))
+        font = FT2Font(str(_font_file(face)), **_UNSQUEEZED)
         for code in font.get_charmap():
             if _is_letter(chr(code)) and _system(chr(code)) in wanted:
                 outline = _outline(font, code)
