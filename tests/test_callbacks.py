@@ -11,8 +11,9 @@ import pytest
 import tensorflow as tf
 
 from tf_mamlpp import MetaLearner, callbacks, schedules
-from tf_mamlpp.callbacks import Interrupted, MetricsFile, Progress, SaveCheckpoints, Schedules, StopOnNonFinite
+from tf_mamlpp.callbacks import Interrupted, MetricsFile, Progress, SaveCheckpoints, StopOnNonFinite
 from tf_mamlpp.errors import UserError
+from tf_mamlpp.schedules import Schedules
 
 
 @pytest.fixture

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_mamlpp.callbacks import Schedules
 from tf_mamlpp.meta_learner import MetaLearner
 from tf_mamlpp.methods import presets
 from tf_mamlpp.models import conv4
+from tf_mamlpp.schedules import Schedules
 
 RATE, CLIP = 0.5, 0.02
 

@@ -201,12 +201,10 @@ class MetaLearner(keras.Model):
         return self._graph[1]
 
     def fit(self, *args: Any, callbacks: Sequence[keras.callbacks.Callback] | None = None, **kwargs: Any) -> Any:
-        """`keras.Model.fit`, with the schedules applied (a `callbacks.Schedules` of your own takes precedence)."""
-        from tf_mamlpp.callbacks import Schedules
-
+        """`keras.Model.fit`, with the schedules applied (a `schedules.Schedules` of your own takes precedence)."""
         callbacks = list(callbacks or ())
-        if not any(isinstance(c, Schedules) for c in callbacks):
-            callbacks.insert(0, Schedules())
+        if not any(isinstance(c, schedules.Schedules) for c in callbacks):
+            callbacks.insert(0, schedules.Schedules())
         kwargs.setdefault("shuffle", False)
         return super().fit(*args, callbacks=callbacks, **kwargs)
 

@@ -18,12 +18,13 @@ import tensorflow as tf
 
 from tf_mamlpp import config as configs
 from tf_mamlpp import data, models
-from tf_mamlpp.callbacks import MetricsFile, Progress, SaveCheckpoints, Schedules, StopOnNonFinite
+from tf_mamlpp.callbacks import MetricsFile, Progress, SaveCheckpoints, StopOnNonFinite
 from tf_mamlpp.checkpoints import Checkpoints, write_json
 from tf_mamlpp.config import Config
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.evaluation import evaluate
 from tf_mamlpp.meta_learner import MetaLearner
+from tf_mamlpp.schedules import Schedules
 from tf_mamlpp.tensorboard import TensorBoard
 
 Banks = Mapping[str, data.ImageBank] | None
