@@ -154,7 +154,7 @@ def _graphs(graph: Any) -> list[Any]:
                     name = op.get_attr(attribute).name
                 except (ValueError, AttributeError):
                     continue
-                inner = next((g for g in (current._get_function(name),) if g is not None), None)
+                inner = current._get_function(name)
                 if inner is not None and name not in names:
                     names.add(name)
                     found.append(inner.graph)

@@ -16,7 +16,7 @@ from typing import Any
 import keras
 
 from tf_mamlpp.checkpoints import Checkpoints
-from tf_mamlpp.errors import UserError
+from tf_mamlpp.errors import DIVERGED, UserError
 
 
 class StopOnNonFinite(keras.callbacks.Callback):
@@ -29,18 +29,12 @@ class StopOnNonFinite(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self._updates += 1
         if not math.isfinite(logs["meta_loss"]):
-            raise UserError(
-                f"the loss is {logs['meta_loss']} at update {self._updates}; the last checkpoint is kept. Lower "
-                "learner.inner_rate or training.learning_rate, or set learner.gradient_clip, and use a new workdir"
-            )
+            raise UserError(f"the loss is {logs['meta_loss']} at update {self._updates}; {DIVERGED}")
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         for name, value in logs.items():
             if not math.isfinite(value):
-                raise UserError(
-                    f"{name} is {value} after update {self._updates}; the last checkpoint is kept. Lower "
-                    "learner.inner_rate or training.learning_rate, or set learner.gradient_clip, and use a new workdir"
-                )
+                raise UserError(f"{name} is {value} after update {self._updates}; {DIVERGED}")
 
 
 class Interrupted(SystemExit):

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tf_mamlpp.errors import UserError
+from tf_mamlpp.errors import DIVERGED, UserError
 from tf_mamlpp.meta_learner import MetaLearner
 
 
@@ -78,10 +78,7 @@ class Checkpoints:
         """Refuses weights that no run can go on from: a finite loss can have a meta-gradient that is not."""
         for variable in self._learner.trainable_variables:
             if not np.isfinite(variable.numpy()).all():
-                raise UserError(
-                    f"'{variable.path}' is not finite after update {update}; the last checkpoint is kept. Lower "
-                    "learner.inner_rate or training.learning_rate, or set learner.gradient_clip, and use a new workdir"
-                )
+                raise UserError(f"'{variable.path}' is not finite after update {update}; {DIVERGED}")
 
     def _updates(self) -> list[int]:
         """The updates of which there are files, whole or not, oldest first."""
