@@ -1,0 +1,253 @@
+"""The SavedModel that learns classes: what any TensorFlow runtime needs to adapt a trained model, and nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tf_mamlpp.checkpoints import write_json
+from tf_mamlpp.data.encoded import decode_encoded
+from tf_mamlpp.data.images import resize
+from tf_mamlpp.errors import UserError
+from tf_mamlpp.meta_learner import MetaLearner
+from tf_mamlpp.task_learner import TaskLearner
+
+FORMAT = 1
+"""Of metadata.json; another number means that its keys or the state have changed."""
+
+
+def task_learner(learner: MetaLearner, **settings: Any) -> TaskLearner:
+    """The learner as it is deployed.
+
+    Args:
+        learner: of a classifier.
+        settings: `mean`, `std`, `inner_steps` (None for as many as trained) and `query_statistics` of `TaskLearner`.
+    """
+    if learner.way is None:
+        raise UserError("only classifiers are exported, and this learner has no `way`: it was trained for regression")
+    settings["inner_steps"] = settings.get("inner_steps") or learner.inner_steps
+    return TaskLearner(learner._adaptable, way=learner.way, **settings)
+
+
+class Signatures(tf.Module):
+    """The functions of the SavedModel.  Each is traced once, for any number of pictures of any size.
+
+    Args:
+        learner: what learns and answers.
+        image_size: height and width that the model was trained on.
+        channels: 1 for grey, 3 for RGB.
+    """
+
+    def __init__(self, learner: TaskLearner, image_size: tuple[int, int], channels: int):
+        super().__init__(name="tf_mamlpp")
+        self._learner, self._image_size, self._channels = learner, tuple(image_size), channels
+        model = learner.model
+        # The plain TensorFlow variables: Keras's own would need Keras to be loaded again.
+        self._weights = [getattr(v, "value", v) for v in (*model.model.variables, model.rates.table)]
+        floats, labels = self._spec(tf.float32), tf.TensorSpec([None], tf.int32)
+        state = tf.TensorSpec([None], tf.float32)
+        self._adapt = tf.function(self._adapt_pixels, input_signature=[floats, labels], autograph=False)
+        self._predict = tf.function(self._predict_pixels, input_signature=[state, floats], autograph=False)
+
+    def _spec(self, dtype: tf.DType, *leading: None) -> tf.TensorSpec:
+        encoded = dtype == tf.string
+        shape = [*leading, None] if encoded else [*leading, None, None, None, self._channels]
+        return tf.TensorSpec(shape, dtype)
+
+    # --- From pictures to answers --------------------------------------------------------------------
+
+    def _sized(self, images: tf.Tensor) -> tf.Tensor:
+        """Pictures `[n, H, W, C]` as training saw them, `[n, height, width, C]` float32."""
+        fits = tf.reduce_all(tf.shape(images)[1:3] == self._image_size)
+        shape = [None, *self._image_size, self._channels]
+        # A picture of the right size comes out of `resize` as it went in, rounded to whole grey values.
+        return tf.cond(
+            fits,
+            lambda: resize(tf.ensure_shape(images, shape), self._image_size),
+            lambda: resize(images, self._image_size),
+        )
+
+    def _decoded(self, content: tf.Tensor) -> tf.Tensor:
+        def one(item: tf.Tensor) -> tf.Tensor:
+            return resize(decode_encoded(item, self._channels), self._image_size)
+
+        signature = tf.TensorSpec([*self._image_size, self._channels], tf.float32)
+        return tf.map_fn(one, content, fn_output_signature=signature)
+
+    def _adapt_pixels(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        count, way = tf.shape(images)[0], self._learner.way
+        in_range = tf.reduce_all((labels >= 0) & (labels < way))
+        checks = [
+            _require(count > 0, "the support set is empty; its pictures are", count),
+            _require(
+                count == tf.size(labels), "each support picture needs one label; labels, pictures:", tf.size(labels), count
+            ),
+            _require(in_range, f"support_labels must be 0..{way - 1} for this {way}-way model; they are", labels),
+        ]
+        with tf.control_dependencies(checks):
+            return self._learner.learn(self._sized(images), labels)
+
+    def _predict_pixels(self, state: tf.Tensor, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        state, stamp = tf.ensure_shape(state, [self._learner.state_size]), self._learner.stamp
+        ours = _require(state[0] == stamp, f"this state is another model's: its stamp is not {stamp:.0f} but", state[0])
+        with tf.control_dependencies([ours]):
+            return self._learner.answer(tf.identity(state), self._sized(images))
+
+    # --- The signatures ------------------------------------------------------------------------------
+
+    def all(self) -> dict[str, Any]:
+        """The concrete functions by name; docs/deploy.md describes them."""
+        labels = tf.TensorSpec([None], tf.int32, name="support_labels")
+        tasks_labels = tf.TensorSpec([None, None], tf.int32, name="support_labels")
+        state = tf.TensorSpec([None], tf.float32, name="state")
+        found: dict[str, Any] = {}
+
+        def add(name: str, function: Any, *specs: tf.TensorSpec) -> None:
+            found[name] = tf.function(function, autograph=False).get_concrete_function(*specs)
+
+        def named(name: str, dtype: tf.DType, *leading: None) -> tf.TensorSpec:
+            spec = self._spec(dtype, *leading)
+            return tf.TensorSpec(spec.shape, spec.dtype, name=name)
+
+        for suffix, dtype in (("", tf.float32), ("_uint8", tf.uint8), ("_encoded", tf.string)):
+            support, query, images = (named(n, dtype) for n in ("support_images", "query_images", "images"))
+            add("serving_default" if not suffix else f"adapt_and_predict{suffix}", self._both, support, labels, query)
+            add(f"adapt{suffix}", self._adapt_only, support, labels)
+            add(f"predict{suffix}", self._predict_only, state, images)
+        tasks = (named("support_images", tf.float32, None), tasks_labels, named("query_images", tf.float32, None))
+        add("adapt_and_predict_tasks", self._tasks, *tasks)
+        return found
+
+    def _pixels(self, images: tf.Tensor) -> tf.Tensor:
+        return self._decoded(images) if images.dtype == tf.string else tf.cast(images, tf.float32)
+
+    def _adapt_only(self, support_images: tf.Tensor, support_labels: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"state": self._adapt(self._pixels(support_images), support_labels)}
+
+    def _predict_only(self, state: tf.Tensor, images: tf.Tensor) -> dict[str, tf.Tensor]:
+        probabilities, logits = self._predict(state, self._pixels(images))
+        return {"probabilities": probabilities, "logits": logits}
+
+    def _both(
+        self, support_images: tf.Tensor, support_labels: tf.Tensor, query_images: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        return self._predict_only(self._adapt_only(support_images, support_labels)["state"], query_images)
+
+    def _tasks(
+        self, support_images: tf.Tensor, support_labels: tf.Tensor, query_images: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        answer = tf.TensorSpec([None, self._learner.way], tf.float32)
+        return tf.map_fn(
+            lambda task: self._both(*task),
+            (support_images, support_labels, query_images),
+            fn_output_signature={"probabilities": answer, "logits": answer},
+        )
+
+
+def _require(condition: tf.Tensor, message: str, *found: tf.Tensor) -> tf.Operation:
+    return tf.debugging.Assert(condition, [message, *found], summarize=32)
+
+
+# --- Writing -------------------------------------------------------------------------------------------
+
+
+def export_saved_model(
+    learner: MetaLearner,
+    folder: str | os.PathLike[str],
+    *,
+    image_size: tuple[int, int],
+    channels: int,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    inner_steps: int | None = None,
+    query_statistics: str = "support",
+    metadata: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Writes a SavedModel that adapts and predicts, and `metadata.json` inside it.
+
+    Args:
+        learner: trained, with float32 weights.
+        folder: must not exist, or be empty.
+        image_size: height and width that the model was trained on; pictures of other sizes are resized to it.
+        channels: of the pictures, 1 or 3.
+        mean, std: of `data.images.normalise`, as in training.
+        inner_steps: of adaptation; None for as many as trained.
+        query_statistics: see `TaskLearner`.
+        metadata: more to write to `metadata.json`.
+
+    Returns:
+        What `metadata.json` holds.
+
+    Raises:
+        UserError: the folder is taken or cannot be written, or the learner cannot be exported.
+    """
+    deployed = task_learner(learner, mean=mean, std=std, inner_steps=inner_steps, query_statistics=query_statistics)
+    module = Signatures(deployed, image_size, channels)
+    signatures = module.all()
+    described = {
+        **describe(deployed, image_size, channels),
+        "signatures": {name: _shapes(function) for name, function in signatures.items()},
+        **(metadata or {}),
+    }
+    with new_folder(folder) as building:
+        tf.saved_model.save(module, str(building), signatures)
+        write_json(building / "metadata.json", described)
+    return described
+
+
+def describe(learner: TaskLearner, image_size: tuple[int, int], channels: int) -> dict[str, Any]:
+    """What a client has to know, whatever the format."""
+    return {
+        "format": FORMAT,
+        "way": learner.way,
+        "inner_steps": learner.inner_steps,
+        "query_statistics": learner.query_statistics,
+        "state_size": learner.state_size,
+        "stamp": int(learner.stamp),
+        "parameters": sum(int(np.prod(v.shape)) for v in learner.model.model.trainable_variables),
+        "pictures": {
+            "range": [0, 255],
+            "channels": channels,
+            "trained_size": list(image_size),
+            "mean": list(learner.mean),
+            "std": list(learner.std),
+        },
+    }
+
+
+def _shapes(function: Any) -> dict[str, Any]:
+    def described(specs: Mapping[str, tf.TensorSpec]) -> dict[str, Any]:
+        return {name: {"dtype": s.dtype.name, "shape": s.shape.as_list()} for name, s in sorted(specs.items())}
+
+    _, inputs = function.structured_input_signature
+    arguments = dict(zip(function._arg_keywords, function.inputs, strict=False)) or inputs
+    return {"inputs": described(arguments), "outputs": described(function.structured_outputs)}
+
+
+@contextlib.contextmanager
+def new_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """A folder to fill, that takes its name when it is complete; nothing is left of one that is not."""
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"'{folder}' exists already: choose another output, or remove it")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        building = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    except OSError as error:
+        raise UserError(f"'{folder}' cannot be written: {error.strerror}; choose another output") from error
+    try:
+        yield building
+        building.chmod(0o755)  # mkdtemp's is private, and a server runs as another user
+        os.replace(building, folder)
+    except (tf.errors.OpError, OSError) as error:
+        raise UserError(f"'{folder}' cannot be written: {error}; choose another output") from error
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
