@@ -16,12 +16,10 @@ import tensorflow as tf
 from tf_mamlpp.checkpoints import write_json
 from tf_mamlpp.data.encoded import decode_encoded
 from tf_mamlpp.data.images import resize
+from tf_mamlpp.deployed import FORMAT
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.meta_learner import MetaLearner
 from tf_mamlpp.task_learner import TaskLearner
-
-FORMAT = 1
-"""Of metadata.json; another number means that its keys or the state have changed."""
 
 
 def task_learner(learner: MetaLearner, **settings: Any) -> TaskLearner:
@@ -48,19 +46,19 @@ class Signatures(tf.Module):
 
     def __init__(self, learner: TaskLearner, image_size: tuple[int, int], channels: int):
         super().__init__(name="tf_mamlpp")
-        self._learner, self._image_size, self._channels = learner, tuple(image_size), channels
+        self.learner, self._image_size, self._channels = learner, image_size, channels
         model = learner.model
         # The plain TensorFlow variables: Keras's own would need Keras to be loaded again.
         self._weights = [getattr(v, "value", v) for v in (*model.model.variables, model.rates.table)]
-        floats, labels = self._spec(tf.float32), tf.TensorSpec([None], tf.int32)
+        floats, labels = self._spec(tf.float32, "images"), tf.TensorSpec([None], tf.int32)
         state = tf.TensorSpec([None], tf.float32)
         self._adapt = tf.function(self._adapt_pixels, input_signature=[floats, labels], autograph=False)
         self._predict = tf.function(self._predict_pixels, input_signature=[state, floats], autograph=False)
 
-    def _spec(self, dtype: tf.DType, *leading: None) -> tf.TensorSpec:
-        encoded = dtype == tf.string
-        shape = [*leading, None] if encoded else [*leading, None, None, None, self._channels]
-        return tf.TensorSpec(shape, dtype)
+    def _spec(self, dtype: tf.DType, name: str, leading: int = 1) -> tf.TensorSpec:
+        """Of pictures: encoded ones are scalars, others have any height and width."""
+        picture = [] if dtype == tf.string else [None, None, self._channels]
+        return tf.TensorSpec([None] * leading + picture, dtype, name)
 
     # --- From pictures to answers --------------------------------------------------------------------
 
@@ -83,48 +81,53 @@ class Signatures(tf.Module):
         return tf.map_fn(one, content, fn_output_signature=signature)
 
     def _adapt_pixels(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-        count, way = tf.shape(images)[0], self._learner.way
+        count, way = tf.shape(images)[0], self.learner.way
         in_range = tf.reduce_all((labels >= 0) & (labels < way))
         checks = [
             _require(count > 0, "the support set is empty; its pictures are", count),
             _require(
-                count == tf.size(labels), "each support picture needs one label; labels, pictures:", tf.size(labels), count
+                count == tf.size(labels),
+                "each support picture needs one label; labels, pictures:",
+                tf.size(labels),
+                count,
             ),
             _require(in_range, f"support_labels must be 0..{way - 1} for this {way}-way model; they are", labels),
         ]
         with tf.control_dependencies(checks):
-            return self._learner.learn(self._sized(images), labels)
+            return self.learner.learn(self._sized(images), labels)
 
     def _predict_pixels(self, state: tf.Tensor, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        state, stamp = tf.ensure_shape(state, [self._learner.state_size]), self._learner.stamp
-        ours = _require(state[0] == stamp, f"this state is another model's: its stamp is not {stamp:.0f} but", state[0])
+        state, stamp = tf.ensure_shape(state, [self.learner.state_size]), self.learner.stamp
+        ours = _require(
+            state[0] == stamp, f"this state was learned by another model: its stamp is not {stamp:.0f} but", state[0]
+        )
         with tf.control_dependencies([ours]):
-            return self._learner.answer(tf.identity(state), self._sized(images))
+            return self.learner.answer(tf.identity(state), self._sized(images))
 
     # --- The signatures ------------------------------------------------------------------------------
 
     def all(self) -> dict[str, Any]:
         """The concrete functions by name; docs/deploy.md describes them."""
         labels = tf.TensorSpec([None], tf.int32, name="support_labels")
-        tasks_labels = tf.TensorSpec([None, None], tf.int32, name="support_labels")
         state = tf.TensorSpec([None], tf.float32, name="state")
         found: dict[str, Any] = {}
 
         def add(name: str, function: Any, *specs: tf.TensorSpec) -> None:
             found[name] = tf.function(function, autograph=False).get_concrete_function(*specs)
 
-        def named(name: str, dtype: tf.DType, *leading: None) -> tf.TensorSpec:
-            spec = self._spec(dtype, *leading)
-            return tf.TensorSpec(spec.shape, spec.dtype, name=name)
-
         for suffix, dtype in (("", tf.float32), ("_uint8", tf.uint8), ("_encoded", tf.string)):
-            support, query, images = (named(n, dtype) for n in ("support_images", "query_images", "images"))
+            support, query, images = (self._spec(dtype, n) for n in ("support_images", "query_images", "images"))
             add("serving_default" if not suffix else f"adapt_and_predict{suffix}", self._both, support, labels, query)
             add(f"adapt{suffix}", self._adapt_only, support, labels)
             add(f"predict{suffix}", self._predict_only, state, images)
-        tasks = (named("support_images", tf.float32, None), tasks_labels, named("query_images", tf.float32, None))
-        add("adapt_and_predict_tasks", self._tasks, *tasks)
+        found["adapt_and_predict_tasks"] = self.all_tasks()
         return found
+
+    def all_tasks(self) -> Any:
+        """`adapt_and_predict_tasks`: a batch of tasks, each adapted to by itself."""
+        support, query = (self._spec(tf.float32, n, 2) for n in ("support_images", "query_images"))
+        labels = tf.TensorSpec([None, None], tf.int32, name="support_labels")
+        return tf.function(self._tasks, autograph=False).get_concrete_function(support, labels, query)
 
     def _pixels(self, images: tf.Tensor) -> tf.Tensor:
         return self._decoded(images) if images.dtype == tf.string else tf.cast(images, tf.float32)
@@ -144,7 +147,7 @@ class Signatures(tf.Module):
     def _tasks(
         self, support_images: tf.Tensor, support_labels: tf.Tensor, query_images: tf.Tensor
     ) -> dict[str, tf.Tensor]:
-        answer = tf.TensorSpec([None, self._learner.way], tf.float32)
+        answer = tf.TensorSpec([None, self.learner.way], tf.float32)
         return tf.map_fn(
             lambda task: self._both(*task),
             (support_images, support_labels, query_images),

@@ -53,7 +53,9 @@ class TaskLearner:
         if inner_steps < 1:
             raise UserError(f"inner_steps must be at least 1, not {inner_steps}")
         if any(w.dtype != tf.float32 for w in model.fast):
-            raise UserError(f"model '{model.model.name}' adapts {model.fast[0].dtype.name} weights: deploy float32 ones")
+            raise UserError(
+                f"model '{model.model.name}' adapts {model.fast[0].dtype.name} weights: deploy float32 ones"
+            )
         self.model, self.way, self.mean, self.std = model, way, tuple(mean), tuple(std)
         self.inner_steps, self.query_statistics = inner_steps, query_statistics
         self._norms = self._read_statistics()

@@ -1,0 +1,86 @@
+"""Teaches an exported model new classes: python bin/adapt.py --model=DIR --support=DIR --query=DIR --output=DIR"""
+
+from pathlib import Path
+
+from absl import flags
+
+from tf_mamlpp import cli
+from tf_mamlpp.errors import UserError
+from tf_mamlpp.report import percent
+
+_MODEL = flags.DEFINE_string("model", None, "Folder that bin/export.py wrote.", required=True)
+_SUPPORT = flags.DEFINE_string("support", None, "Folder with a folder of pictures for each class to learn.")
+_QUERY = flags.DEFINE_string("query", None, "Folder of pictures to classify.")
+_OUTPUT = flags.DEFINE_string("output", None, "Folder for predictions.csv and contact_sheet.png.")
+_EVALUATE = flags.DEFINE_bool("evaluate", False, "The query folder has class folders: measure the accuracy.")
+_SAVE = flags.DEFINE_string("save_state", None, "File (.npz) to keep in what was learned.")
+_LOAD = flags.DEFINE_string("load_state", None, "File of --save_state, instead of --support.")
+_TRIALS = flags.DEFINE_integer(
+    "trials",
+    None,
+    "Instead of classifying: learn this many random choices of --way classes and --shot pictures from the class "
+    "folders of --support, and report the accuracy on others of their pictures.",
+    lower_bound=2,
+)
+_WAY = flags.DEFINE_integer("way", None, "Classes a trial; as many as the model has by default.", lower_bound=2)
+_SHOT = flags.DEFINE_integer("shot", 1, "Support pictures a class, in trials.", lower_bound=1)
+_QUERY_SHOT = flags.DEFINE_integer("query_shot", 5, "Query pictures a class, in trials.", lower_bound=1)
+_SEED = flags.DEFINE_integer("seed", 0, "Of the trials' choices.", lower_bound=0)
+
+
+def _check_flags() -> None:
+    if not Path(_MODEL.value).is_dir():
+        raise UserError(f"model '{_MODEL.value}' not found: write one with bin/export.py")
+    if bool(_SUPPORT.value) == bool(_LOAD.value):
+        raise UserError("give --support (class folders to learn) or --load_state (what was learned before)")
+    if _TRIALS.value and not _SUPPORT.value:
+        raise UserError("--trials needs --support, the class folders to choose from")
+    if not _TRIALS.value and not (_QUERY.value or _SAVE.value):
+        raise UserError("give --query (pictures to classify), or --save_state to only learn")
+    if _QUERY.value and not _OUTPUT.value:
+        raise UserError("--query needs --output, the folder for predictions.csv and contact_sheet.png")
+
+
+def main(overrides: list[str]) -> None:
+    if overrides:
+        raise UserError(f"'{overrides[0]}': an exported model has its own config")
+    _check_flags()
+    from tf_mamlpp.runtime import configure
+
+    configure()
+    from tf_mamlpp import adapt_folders
+    from tf_mamlpp.deployed import DeployedModel, Learned
+
+    model = DeployedModel(_MODEL.value)
+    if _TRIALS.value:
+        way = _WAY.value or model.way
+        found = adapt_folders.trials(
+            model,
+            Path(str(_SUPPORT.value)),
+            way=way,
+            shot=_SHOT.value,
+            query_shot=_QUERY_SHOT.value,
+            count=_TRIALS.value,
+            seed=_SEED.value,
+        )
+        print(f"{_TRIALS.value} trials, {way} classes, {_SHOT.value} support pictures a class:")
+        print(f"  this model     {percent(*found['accuracy'])}  (95 % interval over trials)")
+        print(f"  nearest pixel  {percent(*found['nearest_pixel'])}  (1-NN on raw pixels)")
+        return
+    if _LOAD.value:
+        learned = Learned.load(_LOAD.value)
+    else:
+        learned = adapt_folders.learn_folder(model, Path(str(_SUPPORT.value)))
+        print(f"learned {', '.join(learned.class_names)} from {len(learned.labels)} pictures")
+    if _SAVE.value:
+        learned.save(_SAVE.value)
+    if _QUERY.value:
+        answers = adapt_folders.classify_folder(model, learned, Path(str(_QUERY.value)), _EVALUATE.value)
+        adapt_folders.write_predictions(answers, learned, Path(str(_OUTPUT.value)))
+        if _EVALUATE.value:
+            print(adapt_folders.confusion_matrix(answers))
+        print(adapt_folders.summary(answers))
+
+
+if __name__ == "__main__":
+    cli.run(main)

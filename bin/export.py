@@ -1,0 +1,66 @@
+"""Exports a trained run: python bin/export.py --workdir=runs/omniglot --output=models/omniglot/1"""
+
+from pathlib import Path
+
+from absl import flags
+
+from tf_mamlpp import cli
+from tf_mamlpp.errors import UserError
+from tf_mamlpp.methods import QUERY_STATISTICS
+from tf_mamlpp.report import percent
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
+_OUTPUT = flags.DEFINE_string("output", None, "Folder of the SavedModel, or the .tflite file, to write.", required=True)
+_FORMAT = flags.DEFINE_enum(
+    "format", "saved_model", ["saved_model", "tflite"], "SavedModel, or one file for LiteRT on a device."
+)
+_STATISTICS = flags.DEFINE_enum(
+    "query_statistics",
+    "support",
+    QUERY_STATISTICS,
+    "What batch norm normalises query pictures with; 'support': a picture's answer never depends on others.",
+)
+_STEPS = flags.DEFINE_integer("inner_steps", None, "Of adaptation; as many as trained by default.", lower_bound=1)
+_TASKS = flags.DEFINE_integer(
+    "tasks", None, "Test tasks to measure the accuracy on; the run's setting by default, 0 for none.", lower_bound=0
+)
+_PATH = flags.DEFINE_string("data_path", None, "Where the data are, if they have moved since training.")
+
+
+def main(overrides: list[str]) -> None:
+    if overrides:
+        raise UserError(f"'{overrides[0]}': a run is exported with its own config")
+    workdir, output = Path(_WORKDIR.value), Path(_OUTPUT.value)
+    if not workdir.is_dir():
+        raise UserError(f"workdir '{workdir}' not found: train a run there with bin/train.py")
+    if output.exists() and (output.is_file() or any(output.iterdir())):
+        raise UserError(f"'{output}' exists already: choose another output, or remove it")
+    from tf_mamlpp.runtime import configure
+
+    configure()
+    from tf_mamlpp.export_run import export_run
+
+    described = export_run(
+        workdir,
+        output,
+        form=_FORMAT.value,
+        inner_steps=_STEPS.value,
+        query_statistics=_STATISTICS.value,
+        tasks=_TASKS.value,
+        data_path=_PATH.value,
+    )
+    trained = described["config"]["learner"]["query_statistics"]
+    if trained != _STATISTICS.value:
+        print(
+            f"note: trained with query statistics '{trained}', exported with '{_STATISTICS.value}'; a run trained with "
+            f"--config.learner.query_statistics={_STATISTICS.value} is usually more accurate so"
+        )
+    test, shown = described["test"], ""
+    if test:
+        accuracy = percent(test["accuracy"], test["confidence_95"])
+        shown = f", {accuracy} on {test['tasks']} {test['way']}-way {test['shot']}-shot test tasks"
+    print(f"'{output}': {described['way']}-way, {described['inner_steps']} inner steps{shown}")
+
+
+if __name__ == "__main__":
+    cli.run(main)
