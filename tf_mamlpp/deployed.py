@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +57,7 @@ class Learned:
                 state, names, images, labels = (held[k] for k in ("state", "class_names", "images", "labels"))
         except OSError as error:
             raise UserError(f"state '{file}' cannot be read: {error.strerror or error}") from error
-        except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except Exception as error:  # a damaged archive raises nearly anything
             raise UserError(f"state '{file}' is damaged or was not written by bin/adapt.py: {error}") from error
         if state.dtype != np.float32 or state.ndim != 1 or images.ndim != 4 or labels.shape != images.shape[:1]:
             raise UserError(f"state '{file}' was not written by bin/adapt.py: learn the task again")
