@@ -1,4 +1,7 @@
-"""Speed of a meta-update on this machine: python bin/benchmark.py --case=omniglot_5way_1shot"""
+"""Speed on this machine, of meta-updates: python bin/benchmark.py --case=omniglot_5way_1shot
+
+or of an exported model: python bin/benchmark.py --model=DIR
+"""
 
 import json
 
@@ -8,6 +11,9 @@ from tf_mamlpp import cli
 from tf_mamlpp.errors import UserError
 
 _CASE = flags.DEFINE_list("case", ["omniglot_5way_1shot"], "Cases, or 'all'.")
+_MODEL = flags.DEFINE_string(
+    "model", None, "Time an exported model instead: learning tasks, and answering about pictures."
+)
 _UPDATES = flags.DEFINE_integer("updates", 30, "Updates to time.", lower_bound=3)
 _JSON = flags.DEFINE_bool("json", False, "Print the results as one JSON object on the last line.")
 
@@ -18,6 +24,24 @@ def main(overrides: list[str]) -> None:
     from tf_mamlpp.runtime import configure
 
     configure()
+    if _MODEL.value:
+        from tf_mamlpp.serving_benchmark import run_serving
+
+        served = run_serving(_MODEL.value)
+        for shot in (1, 5):
+            print(
+                f"adapt, {shot} shot  {served[f'adapt_{shot}shot_milliseconds']:8.1f} ms "
+                f"(95 % below {served[f'adapt_{shot}shot_milliseconds_95']:.1f})"
+                f"{served[f'adapt_{shot}shot_tasks_per_second']:10.1f} tasks/s"
+            )
+        print(
+            f"predict, 1 picture{served['predict_milliseconds']:6.1f} ms "
+            f"(95 % below {served['predict_milliseconds_95']:.1f})"
+            f"{served['predict_pictures_per_second']:10.0f} pictures/s, 64 a call"
+        )
+        if _JSON.value:
+            print(json.dumps(served))
+        return
     from tf_mamlpp.benchmark import CASES, run_case
 
     names = list(CASES) if _CASE.value == ["all"] else _CASE.value

@@ -131,9 +131,7 @@ def test_encoded_pictures_equal_what_training_reads(model):
 def test_a_batch_of_tasks_equals_task_by_task(model):
     support, query = pictures(8).reshape(2, 4, 12, 14, 1), pictures(6, seed=1).reshape(2, 3, 12, 14, 1)
     labels = np.stack([LABELS, LABELS[::-1]])
-    tasks = call(
-        model, "adapt_and_predict_tasks", support_images=support, support_labels=labels, query_images=query
-    )
+    tasks = call(model, "adapt_and_predict_tasks", support_images=support, support_labels=labels, query_images=query)
     for i in range(2):
         alone = call(
             model, "serving_default", support_images=support[i], support_labels=labels[i], query_images=query[i]

@@ -1,0 +1,112 @@
+"""bin/export.py and bin/adapt.py, one after the other, on the tiny run's model."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tf_mamlpp import data
+from tf_mamlpp.train import evaluate_run
+
+
+@pytest.fixture(scope="session")
+def exported(command, finished, tmp_path_factory):
+    """The exported model's folder, and what the command printed."""
+    folder = tmp_path_factory.mktemp("exported") / "model" / "1"
+    done = command("export", f"--workdir={finished.workdir}", f"--output={folder}")
+    assert done.returncode == 0, done.stderr
+    return folder, done
+
+
+@pytest.fixture(scope="session")
+def folders(finished, tmp_path_factory):
+    """Support and query folders of five test classes."""
+    root = tmp_path_factory.mktemp("pictures")
+    bank = data.load_banks("glyphs", image_size=(28, 28), channels=1)["test"]
+    for c in range(5):
+        rows = range(bank.offsets[c], bank.offsets[c] + 4)
+        for i, image in enumerate(bank.images[rows]):
+            folder = root / ("support" if i < 2 else "query") / f"letter {c}"
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image[..., 0]).save(folder / f"{i}.png")
+    return root
+
+
+def test_export_leaves_the_run_alone_and_says_what_it_measured(exported, finished, snapshot):
+    folder, done = exported
+    about = json.loads((folder / "metadata.json").read_text())
+    found = evaluate_run(finished.workdir, ["support"], ensemble=1)[0]
+    # The same tasks through another path: plain pixels and the exported functions.
+    for key in ("dataset", "split", "way", "shot", "query_shot", "tasks", "query_statistics", "inner_steps"):
+        assert about["test"][key] == found[key]
+    assert about["test"]["accuracy"] == pytest.approx(found["accuracy"], abs=1e-6)
+    assert about["test"]["confidence_95"] == pytest.approx(found["confidence_95"], abs=1e-6)
+    assert about["config"] == finished.json("config.json")
+    assert f"{100 * found['accuracy']:.2f}" in done.stdout
+    assert done.stdout.splitlines()[0].startswith("note: trained with query statistics 'batch'")
+
+
+def test_adapt_learns_keeps_and_evaluates(command, exported, folders, tmp_path):
+    state, output = tmp_path / "state.npz", tmp_path / "out"
+    first = command(
+        "adapt",
+        f"--model={exported[0]}",
+        f"--support={folders / 'support'}",
+        f"--query={folders / 'query'}",
+        f"--output={output}",
+        f"--save_state={state}",
+    )
+    assert first.returncode == 0, first.stderr
+    assert first.stdout.splitlines()[0].startswith("learned letter 0, letter 1")
+    table = (output / "predictions.csv").read_text().splitlines()
+    assert len(table) == 1 + 10
+    again = command(
+        "adapt",
+        f"--model={exported[0]}",
+        f"--load_state={state}",
+        f"--query={folders / 'query'}",
+        f"--output={tmp_path / 'again'}",
+        "--evaluate",
+    )
+    assert again.returncode == 0, again.stderr
+    assert "true \\ predicted" in again.stdout and "accuracy" in again.stdout
+    files = {row.split(",")[0]: row.split(",")[1] for row in table}
+    for row in (tmp_path / "again" / "predictions.csv").read_text().splitlines():
+        assert row.split(",")[1] == files[row.split(",")[0]], "the kept state answers otherwise"
+
+
+def test_a_mistake_is_one_line(command, exported, finished, folders, one_line, tmp_path):
+    assert "exists already" in one_line(command("export", f"--workdir={finished.workdir}", f"--output={exported[0]}"))
+    assert "not found" in one_line(command("export", f"--workdir={tmp_path / 'no'}", f"--output={tmp_path / 'm'}"))
+    assert "--support" in one_line(command("adapt", f"--model={exported[0]}", f"--query={folders}"))
+    broken = tmp_path / "query"
+    broken.mkdir()
+    (broken / "a.png").write_bytes(b"no picture")
+    done = command(
+        "adapt",
+        f"--model={exported[0]}",
+        f"--support={folders / 'support'}",
+        f"--query={broken}",
+        f"--output={tmp_path / 'out'}",
+    )
+    assert done.returncode == 1
+    assert [line.split(":")[0] for line in done.stderr.splitlines()] == ["skipped", "error"]
+    assert not Path(tmp_path / "out").exists()
+
+
+def test_trials(command, exported, tmp_path):
+    for c in range(6):
+        folder = tmp_path / "pool" / str(c)
+        folder.mkdir(parents=True)
+        for i in range(3):
+            noise = np.random.default_rng(i).integers(0, 20, (10, 10), np.uint8)
+            Image.fromarray(noise + 40 * c).save(folder / f"{i}.png")
+    done = command(
+        "adapt", f"--model={exported[0]}", f"--support={tmp_path / 'pool'}", "--trials=3", "--shot=2", "--query_shot=1"
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0] == "3 trials, 5 classes, 2 support pictures a class:"
+    assert "this model" in lines[1] and "nearest pixel  100.00 ± 0.00 %" in lines[2]
