@@ -14,7 +14,8 @@ from tf_mamlpp.errors import UserError
 class NearestGrey:
     """A deployed model's interface around nearest neighbours of mean grey."""
 
-    way, image_size, channels, query_statistics = 3, (6, 6), 1, "support"
+    way, image_size, channels = 3, (6, 6), 1
+    query_statistics, resize_policy = "support", "crop"
 
     def __init__(self):
         self.sizes = []

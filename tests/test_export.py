@@ -1,3 +1,4 @@
+import base64
 import io
 import json
 import subprocess
@@ -99,6 +100,18 @@ def test_pictures_of_any_size_are_resized_as_in_training(model, size):
         np.testing.assert_array_equal(given, sized)
 
 
+def test_pictures_are_cropped_where_training_crops(learner):
+    deployed = export.task_learner(learner, mean=PICTURES["mean"], std=PICTURES["std"])
+    support = pictures(4, (30, 15))
+    sized = {}
+    for policy in ("stretch", "crop"):
+        signatures = export.Signatures(deployed, (12, 14), 1, policy)
+        state = signatures._adapt(tf.constant(support), tf.constant(LABELS))
+        np.testing.assert_allclose(state, deployed.learn(resize(support, (12, 14), policy), LABELS), atol=1e-4)
+        sized[policy] = state.numpy()
+    assert np.abs(sized["crop"] - sized["stretch"]).max() > 1e-2
+
+
 def test_uint8_and_float_learn_the_same(model):
     support = pictures(4)
     floats = call(model, "adapt", support_images=support, support_labels=LABELS)["state"]
@@ -171,6 +184,7 @@ def test_metadata(exported, model):
         "range": [0, 255],
         "channels": 1,
         "trained_size": [12, 14],
+        "resize": "stretch",
         "mean": [0.5],
         "std": [0.25],
     }
@@ -233,6 +247,66 @@ def test_tensorflow_alone_is_enough(exported, model, tmp_path):
     assert done.returncode == 0, done.stderr
     here = call(model, "serving_default", support_images=support, support_labels=LABELS, query_images=query)
     np.testing.assert_allclose(np.load(tmp_path / "out.npy"), here["probabilities"], rtol=1e-4, atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def served(exported):
+    """Answers a request as TensorFlow Serving does: the SavedModel in a C++ session, fed by tensor name.
+
+    The body has the columnar form of its REST API: `inputs`, by name, nested lists and `{"b64": ...}` for bytes; the
+    answer has `outputs`.
+    """
+    session = tf.compat.v1.Session(graph=tf.Graph())
+    with session.graph.as_default():
+        signatures = tf.compat.v1.saved_model.load(session, ["serve"], str(exported[0])).signature_def
+
+    def tensor(value, dtype):
+        if isinstance(value, dict):
+            return base64.b64decode(value["b64"])
+        return [tensor(v, dtype) for v in value] if isinstance(value, list) else value
+
+    def answer(body):
+        request = json.loads(body)
+        signature = signatures[request.get("signature_name", "serving_default")]
+        assert request["inputs"].keys() == signature.inputs.keys()
+        feeds = {
+            info.name: np.array(tensor(request["inputs"][name], info.dtype), tf.as_dtype(info.dtype).as_numpy_dtype)
+            for name, info in signature.inputs.items()
+        }
+        outputs = session.run({name: info.name for name, info in signature.outputs.items()}, feeds)
+        return json.dumps({"outputs": {name: value.tolist() for name, value in outputs.items()}})
+
+    yield answer
+    session.close()
+
+
+def test_a_server_answers_json(served, model):
+    """adapt, then predict, with pictures as numbers; the state travels as JSON in between."""
+    support, query = pictures(4, (20, 10)), pictures(2, seed=1)
+    body = {
+        "signature_name": "adapt",
+        "inputs": {"support_images": support.tolist(), "support_labels": LABELS.tolist()},
+    }
+    state = json.loads(served(json.dumps(body)))["outputs"]["state"]
+    body = {"signature_name": "predict", "inputs": {"state": state, "images": query.tolist()}}
+    there = json.loads(served(json.dumps(body)))["outputs"]
+    here = call(model, "serving_default", support_images=support, support_labels=LABELS, query_images=query)
+    for name in ("probabilities", "logits"):
+        np.testing.assert_allclose(there[name], here[name], rtol=1e-4, atol=1e-5)
+
+
+def test_a_server_answers_files_in_base64(served, model):
+    files = [encoded(picture[..., 0].astype(np.uint8), "PNG") for picture in pictures(4)]
+    items = [{"b64": base64.b64encode(f).decode()} for f in files]
+    body = {
+        "signature_name": "adapt_and_predict_encoded",
+        "inputs": {"support_images": items, "support_labels": LABELS.tolist(), "query_images": items[:1]},
+    }
+    there = json.loads(served(json.dumps(body)))["outputs"]
+    here = call(
+        model, "serving_default", support_images=pictures(4), support_labels=LABELS, query_images=pictures(4)[:1]
+    )
+    np.testing.assert_allclose(there["probabilities"], here["probabilities"], rtol=1e-4, atol=1e-6)
 
 
 def test_a_taken_folder_is_left_alone(learner, tmp_path):

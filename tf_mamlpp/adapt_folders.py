@@ -68,7 +68,8 @@ def _read(files: Iterable[Path], model: DeployedModel) -> Iterator[tuple[Path, n
         except UserError as error:
             print(f"skipped: {error}", file=sys.stderr)
             continue
-        yield file, picture, resize(picture, model.image_size).numpy().astype(np.uint8)
+        sized = resize(picture, model.image_size, model.resize_policy)
+        yield file, picture, sized.numpy().astype(np.uint8)
 
 
 def _tree(folder: Path) -> dict[str, list[Path]]:

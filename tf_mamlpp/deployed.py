@@ -82,6 +82,7 @@ class DeployedModel:
             self.query_statistics = str(about["query_statistics"])
             self.channels = int(about["pictures"]["channels"])
             height, width = map(int, about["pictures"]["trained_size"])
+            self.resize_policy = str(about["pictures"]["resize"])
         except FileNotFoundError:
             raise UserError(f"'{folder}' holds no exported model: write one with bin/export.py") from None
         except (OSError, ValueError, KeyError, TypeError) as error:

@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +43,15 @@ class Signatures(tf.Module):
         learner: what learns and answers.
         image_size: height and width that the model was trained on.
         channels: 1 for grey, 3 for RGB.
+        resize_policy: of `data.images.resize`, as in training.
     """
 
-    def __init__(self, learner: TaskLearner, image_size: tuple[int, int], channels: int):
+    def __init__(
+        self, learner: TaskLearner, image_size: tuple[int, int], channels: int, resize_policy: str = "stretch"
+    ):
         super().__init__(name="tf_mamlpp")
         self.learner, self._image_size, self._channels = learner, image_size, channels
+        self._resize = partial(resize, image_size=image_size, policy=resize_policy)
         model = learner.model
         # The plain TensorFlow variables: Keras's own would need Keras to be loaded again.
         self._weights = [getattr(v, "value", v) for v in (*model.model.variables, model.rates.table)]
@@ -69,13 +74,13 @@ class Signatures(tf.Module):
         # A picture of the right size comes out of `resize` as it went in, rounded to whole grey values.
         return tf.cond(
             fits,
-            lambda: resize(tf.ensure_shape(images, shape), self._image_size),
-            lambda: resize(images, self._image_size),
+            lambda: self._resize(tf.ensure_shape(images, shape)),
+            lambda: self._resize(images),
         )
 
     def _decoded(self, content: tf.Tensor) -> tf.Tensor:
         def one(item: tf.Tensor) -> tf.Tensor:
-            return resize(decode_encoded(item, self._channels), self._image_size)
+            return self._resize(decode_encoded(item, self._channels))
 
         signature = tf.TensorSpec([*self._image_size, self._channels], tf.float32)
         return tf.map_fn(one, content, fn_output_signature=signature)
@@ -170,6 +175,7 @@ def export_saved_model(
     channels: int,
     mean: tuple[float, ...],
     std: tuple[float, ...],
+    resize_policy: str = "stretch",
     inner_steps: int | None = None,
     query_statistics: str = "support",
     metadata: Mapping[str, Any] | None = None,
@@ -182,6 +188,7 @@ def export_saved_model(
         image_size: height and width that the model was trained on; pictures of other sizes are resized to it.
         channels: of the pictures, 1 or 3.
         mean, std: of `data.images.normalise`, as in training.
+        resize_policy: of `data.images.resize`, likewise.
         inner_steps: of adaptation; None for as many as trained.
         query_statistics: see `TaskLearner`.
         metadata: more to write to `metadata.json`.
@@ -193,10 +200,10 @@ def export_saved_model(
         UserError: the folder is taken or cannot be written, or the learner cannot be exported.
     """
     deployed = task_learner(learner, mean=mean, std=std, inner_steps=inner_steps, query_statistics=query_statistics)
-    module = Signatures(deployed, image_size, channels)
+    module = Signatures(deployed, image_size, channels, resize_policy)
     signatures = module.all()
     described = {
-        **describe(deployed, image_size, channels),
+        **describe(deployed, image_size, channels, resize_policy),
         "signatures": {name: _shapes(function) for name, function in signatures.items()},
         **(metadata or {}),
     }
@@ -206,7 +213,9 @@ def export_saved_model(
     return described
 
 
-def describe(learner: TaskLearner, image_size: tuple[int, int], channels: int) -> dict[str, Any]:
+def describe(
+    learner: TaskLearner, image_size: tuple[int, int], channels: int, resize_policy: str = "stretch"
+) -> dict[str, Any]:
     """What a client has to know, whatever the format."""
     return {
         "format": FORMAT,
@@ -220,6 +229,7 @@ def describe(learner: TaskLearner, image_size: tuple[int, int], channels: int) -
             "range": [0, 255],
             "channels": channels,
             "trained_size": list(image_size),
+            "resize": resize_policy,
             "mean": list(learner.mean),
             "std": list(learner.std),
         },

@@ -56,7 +56,7 @@ def export_run(
         "query_statistics": query_statistics,
     }
     deployed = task_learner(learner, **settings)
-    pictures: dict[str, Any] = {"image_size": d.image_size, "channels": d.channels}
+    pictures: dict[str, Any] = {"image_size": d.image_size, "channels": d.channels, "resize_policy": d.resize}
     count = config.evaluation.test_tasks if tasks is None else tasks
     metadata = {
         "test": _measure(config, Signatures(deployed, **pictures), count) if count else None,
