@@ -48,17 +48,21 @@ def main(overrides: list[str]) -> None:
     unknown = [name for name in names if name not in CASES]
     if unknown:
         raise UserError(f"unknown case '{unknown[0]}'; cases are {', '.join(CASES)}, or all")
-    print(f"{'case':<26}{'ms':>8}{'fastest':>9}{'tasks/s':>9}{'first s':>9}{'GFLOP':>8}{'of peak':>9}{'peak MB':>9}")
+    print(
+        f"{'case':<26}{'ms':>8}{'fastest':>9}{'tasks/s':>9}{'first s':>9}{'GFLOP':>8}{'of peak':>9}{'peak MB':>9}"
+        f"{'input':>8}"
+    )
     results = {}
     for name in names:
         r = results[name] = run_case(CASES[name], _UPDATES.value)
         print(
             f"{name:<26}{r['milliseconds']:>8.0f}{r['fastest_milliseconds']:>9.0f}{r['tasks_per_second']:>9.1f}"
             f"{r['first_step_seconds']:>9.1f}{r['gflop']:>8.1f}{r['share_of_matmul_peak']:>9.1%}"
-            f"{r['peak_memory_mb']:>9.0f}",
+            f"{r['peak_memory_mb']:>9.0f}{r['input_share']:>8.1%}",
             flush=True,
         )
     print("Memory is the process's peak so far: give one case a process of its own to compare it.")
+    print("Input is the time to draw a meta-batch, as a share of the update's.")
     if _JSON.value:
         print(json.dumps(results))
 

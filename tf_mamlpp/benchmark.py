@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_mamlpp import models
+from tf_mamlpp.data import ImageBank, episodes
 from tf_mamlpp.meta_learner import MetaLearner
 from tf_mamlpp.methods import presets
 from tf_mamlpp.runtime import cores
@@ -50,8 +52,9 @@ def run_case(case: Case, updates: int = 30) -> dict[str, float]:
     Returns:
         Milliseconds an update (median, and the fastest), tasks a second, seconds to the first step (tracing
         included), GFLOP an update of convolutions and matmuls counted from the graph, GFLOP/s, the float32 matmul
-        peak measured before and after in this process (the higher), the share of it, and the process's peak
-        resident memory in MB, with what it was before the learner was built.
+        peak measured before and after in this process (the higher), the share of it, the process's peak
+        resident memory in MB, with what it was before the learner was built, milliseconds to draw a meta-batch from a
+        memory-mapped bank with nothing else going on, and what share of an update's median that is.
     """
     peak = matmul_gflops()
     imported = _resident_mb()
@@ -70,6 +73,7 @@ def run_case(case: Case, updates: int = 30) -> dict[str, float]:
     peak = max(peak, matmul_gflops())
     gflop = count_gflop(learner, batch)
     rate = gflop / np.median(milliseconds) * 1e3
+    input_milliseconds = _input_milliseconds(case)
     return {
         "milliseconds": float(np.median(milliseconds)),
         "fastest_milliseconds": float(milliseconds.min()),
@@ -81,6 +85,8 @@ def run_case(case: Case, updates: int = 30) -> dict[str, float]:
         "share_of_matmul_peak": float(rate / peak),
         "peak_memory_mb": memory,
         "memory_before_mb": imported,
+        "input_milliseconds": input_milliseconds,
+        "input_share": float(input_milliseconds / np.median(milliseconds)),
     }
 
 
@@ -106,6 +112,31 @@ def _random_tasks(case: Case) -> dict[str, tf.Tensor]:
         labels = np.repeat(np.arange(case.way, dtype=np.int32), shot)
         batch[f"{part}_labels"] = tf.constant(np.tile(labels, (case.tasks, 1)))
     return batch
+
+
+def _input_milliseconds(case: Case, batches: int = 40) -> float:
+    classes, each = max(64, case.way), 2 * (case.shot + case.query_shot)
+    pixels = np.random.default_rng(0).integers(0, 256, (classes * each, *case.image_shape), dtype=np.uint8)
+    with tempfile.NamedTemporaryFile() as file:
+        pixels.tofile(file.name)
+        mapped = np.asarray(np.memmap(file.name, np.uint8, "r", shape=pixels.shape))
+        bank = ImageBank(mapped, np.arange(classes + 1) * each, ("random",) * classes, "random pictures")
+        drawn = iter(
+            episodes(
+                bank,
+                way=case.way,
+                shot=case.shot,
+                query_shot=case.query_shot,
+                tasks=case.tasks,
+                count=2 * batches,
+            )
+        )
+        for _ in range(batches):  # by then nothing is drawn in advance or for the first time
+            next(drawn)
+        began = time.perf_counter()
+        for _ in range(batches):
+            next(drawn)
+        return (time.perf_counter() - began) / batches * 1e3
 
 
 def _resident_mb() -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable
 
 from absl import app, flags, logging
@@ -26,6 +27,7 @@ def run(main: Callable[[list[str]], None]) -> None:
             sys.exit(f"{argv[0]}: {error}")
 
     def guarded(argv: list[str]) -> None:
+        warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
         logging.set_verbosity(logging.WARNING)
         try:
             main(_overrides(argv[1:]))

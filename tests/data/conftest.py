@@ -56,9 +56,18 @@ def make_tree():
     return make
 
 
+def _real(folder: str, file: str, what: str) -> Path:
+    root = Path(os.environ.get("TF_MAMLPP_DATA") or Path(__file__).parents[2] / ".." / "shared" / "data") / folder
+    if not any(root.glob(file)):
+        pytest.skip(f"needs {what} in {root}")
+    return root
+
+
 @pytest.fixture(scope="session")
 def real_omniglot():
-    root = Path(os.environ.get("TF_MAMLPP_DATA") or Path(__file__).parents[2] / ".." / "shared" / "data")
-    if not (root / "omniglot" / "images_background.zip").exists():
-        pytest.skip(f"needs the official Omniglot archives in {root / 'omniglot'}")
-    return root / "omniglot"
+    return _real("omniglot", "images_background.zip", "the official Omniglot archives")
+
+
+@pytest.fixture(scope="session")
+def real_mini_imagenet():
+    return _real("mini_imagenet", "train*.tar.gz", "the archives of mini-ImageNet")

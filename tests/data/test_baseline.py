@@ -30,5 +30,5 @@ def test_agrees_with_plain_loops_on_the_same_tasks(numbered_bank):
 
 
 def test_too_few_pictures(numbered_bank):
-    with pytest.raises(UserError, match="class a has 4"):
-        nearest_pixel_accuracy(numbered_bank, **{**SETTINGS, "query_shot": 4})
+    with pytest.raises(UserError, match="only 3 of its 5 classes"):
+        nearest_pixel_accuracy(numbered_bank, **{**SETTINGS, "way": 4, "query_shot": 5})

@@ -99,10 +99,23 @@ def test_too_few_classes_or_pictures_are_named(numbered_bank):
     check_bank(numbered_bank, 5, 1, 3)
     with pytest.raises(UserError, match="numbered train: has 5 classes, fewer than way=6"):
         check_bank(numbered_bank, 6, 1, 1)
-    with pytest.raises(UserError, match=r"numbered train: class a has 4 pictures, .* = 1 \+ 4"):
+    with pytest.raises(UserError, match=r"numbered train: only 4 of its 5 classes have .* = 1 \+ 4 pictures"):
         check_bank(numbered_bank, 5, 1, 4)
-    with pytest.raises(UserError, match="class a has 4"):
+    with pytest.raises(UserError, match="only 4 of its 5 classes"):
         episodes(numbered_bank, way=5, shot=1, query_shot=4, tasks=1)
+
+
+def test_classes_with_too_few_pictures_are_left_out_and_counted(numbered_bank):
+    with pytest.warns(UserWarning, match=r"numbered train: 2 of its 5 classes have .* left out; a has 4$"):
+        episodes(numbered_bank, way=3, shot=1, query_shot=5, tasks=1)
+    first_left = numbered_bank.offsets[2]
+    seen = set()
+    for index in range(50):
+        task = draw(numbered_bank, index, way=2, query_shot=5)
+        support, query = (task[f"{part}_images"][:, 0, 0, 0] for part in ("support", "query"))
+        assert len({*support, *query}) == 12
+        seen.update(support)
+    assert min(seen) >= first_left and len(seen) > 15
 
 
 def test_episodes_hold_the_sampled_tasks_normalised(numbered_bank):

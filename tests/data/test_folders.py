@@ -1,3 +1,4 @@
+import json
 import os
 
 import numpy as np
@@ -30,6 +31,43 @@ def test_given_splits_and_nested_classes(make_tree, tmp_path, validation):
         "test": ("four",),
     }
     assert banks["train"].images.shape == (4, 8, 8, 1)
+
+
+def test_split_file_divides_the_whole_tree(make_tree, tmp_path):
+    root = make_tree(tmp_path / "tree", {"train/a": 1, "train/b": 2, "val/c": 3, "test/d": 1})
+    lists = {"train": ["val/c"], "validation": ["train/b"], "test": ["train/a"]}
+    (tmp_path / "lists.json").write_text(json.dumps(lists))
+    banks = load_banks("image_folder", root, image_size=(8, 8), split_file=tmp_path / "lists.json")
+    assert {split: list(bank.class_names) for split, bank in banks.items()} == lists
+    assert [len(bank.images) for bank in banks.values()] == [3, 2, 1]
+    (tmp_path / "lists.json").write_text(json.dumps({**lists, "train": ["val/c", "test/d"]}))
+    banks = load_banks("image_folder", root, image_size=(8, 8), split_file=tmp_path / "lists.json")
+    assert banks["train"].class_names == ("test/d", "val/c")
+
+
+def test_pictures_in_two_splits_are_counted_and_named(tmp_path, png):
+    generator = np.random.default_rng(0)
+    pictures = generator.integers(0, 256, (6, 9, 9), dtype=np.uint8)
+    places = ["train/a/0", "train/a/1", "val/b/2", "val/b/3", "test/c/4", "test/c/5", "test/c/copy"]
+    for place, picture in zip(places, [*pictures, pictures[1]], strict=True):
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / f"{place}.png").write_bytes(png(picture))
+    message = r"image_folder train and image_folder test share 1 picture, such as .*a/1.png and .*c/copy.png"
+    for _ in ("decoded", "from the cache"):
+        with pytest.warns(UserWarning, match=message) as caught:
+            load_banks("image_folder", tmp_path, image_size=(8, 8), channels=1)
+        assert len(caught) == 1
+
+
+def test_grey_and_colour_pictures_of_mixed_sizes_and_proportions(tmp_path, png):
+    shapes = {"a": (30, 10, 3), "b": (10, 30), "c": (9, 9, 4)}
+    for name, shape in shapes.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "0.png").write_bytes(png(np.full(shape, 90 + len(shape), np.uint8)))
+    banks = load_banks("image_folder", tmp_path, image_size=(8, 6), channels=3, resize="crop")
+    levels = {bank.class_names[0]: np.unique(bank.images) for bank in banks.values()}
+    assert all(bank.images.shape == (1, 8, 6, 3) for bank in banks.values())
+    assert {name: value.tolist() for name, value in levels.items()} == {"a": [93], "b": [92], "c": [196]}
 
 
 def test_a_class_may_be_called_test(make_tree, tmp_path):

@@ -46,10 +46,42 @@ def test_resize_agrees_in_a_graph_with_unknown_sizes_and_with_one_at_a_time():
     np.testing.assert_array_equal(same(images), images)
 
 
+@pytest.mark.parametrize(
+    "shape, size, part",
+    [
+        ((20, 30), (8, 8), np.s_[:, 5:25]),
+        ((30, 20), (8, 8), np.s_[5:25, :]),
+        ((20, 30), (4, 8), np.s_[2:17, :]),  # 30 * 4 / 8 = 15 rows
+        ((20, 31), (8, 8), np.s_[:, 5:25]),
+        ((20, 3), (2, 80), np.s_[9:10, :]),  # less than a row, so one row
+        ((16, 16), (8, 8), np.s_[:, :]),
+    ],
+)
+def test_crop_cuts_the_largest_part_of_the_proportions_from_the_middle(shape, size, part):
+    image = random_images(*shape, 3)
+    expected = resize(image[part], size).numpy()
+    np.testing.assert_array_equal(resize(image, size, "crop"), expected)
+    spec = tf.TensorSpec([None, None, 3], tf.uint8)
+    graph = tf.function(lambda x: resize(x, size, "crop"), input_signature=[spec])
+    assert graph.get_concrete_function().output_shapes == (*size, 3)
+    np.testing.assert_array_equal(graph(image), expected)
+    known = tf.function(lambda x: resize(x, size, "crop"))(image[None, None])
+    np.testing.assert_array_equal(known[0, 0], expected)
+
+
+def test_unknown_resize_policy_is_named():
+    with pytest.raises(UserError, match="resize policy 'pad' is none of stretch, crop"):
+        resize(random_images(4, 4, 1), (2, 2), "pad")
+
+
 def test_normalise_closed_form():
     images = random_images(4, 5, 5, 3)
     mean, std = [0.4, 0.5, 0.6], [0.1, 0.2, 0.3]
     np.testing.assert_allclose(normalise(images, mean, std), (images / 255.0 - mean) / std, atol=1e-5)
+    np.testing.assert_array_equal(normalise(images, [0.5], [0.25]), normalise(images, [0.5] * 3, [0.25] * 3))
+    spec = tf.TensorSpec([None, None, None, 3], tf.uint8)
+    graph = tf.function(lambda x: normalise(x, mean, std), input_signature=[spec])
+    np.testing.assert_allclose(graph(images), normalise(images, mean, std), rtol=1e-5, atol=1e-6)
     ink_and_paper = np.array([[[0], [255]]], np.uint8)
     np.testing.assert_array_equal(normalise(ink_and_paper, [1.0], [-1.0]), [[[1], [0]]])
 

@@ -1,3 +1,4 @@
+import json
 import zipfile
 
 import numpy as np
@@ -32,7 +33,9 @@ def make_png():
 
     def make(number):
         buffer = io.BytesIO()
-        Image.fromarray(np.full((6, 6), number % 251, np.uint8)).save(buffer, "PNG")
+        image = np.full((6, 6), number % 251, np.uint8)
+        image[1] = 40 * (number // 251)  # no two alike
+        Image.fromarray(image).save(buffer, "PNG")
         return buffer.getvalue()
 
     return make
@@ -64,6 +67,14 @@ def test_zips_and_unpacked_folders_give_equal_banks(copy, make_png):
 def test_split_seed_moves_classes(archives):
     one, two = (load_banks("omniglot", archives, split_seed=seed) for seed in (0, 1))
     assert set(one["test"].class_names) != set(two["test"].class_names)
+
+
+def test_split_file_moves_classes(archives, tmp_path):
+    names = ["Alphabet3/character07", "Other2/character00", "Alphabet0/character00"]
+    lists = {split: [name] for split, name in zip(("train", "validation", "test"), names, strict=True)}
+    (tmp_path / "lists.json").write_text(json.dumps(lists))
+    banks = load_banks("omniglot", archives, split_file=tmp_path / "lists.json")
+    assert [bank.class_names for bank in banks.values()] == [(name,) for name in names]
 
 
 def test_hostile_and_foreign_members_are_ignored(copy, make_png):

@@ -15,6 +15,12 @@ def test_channels_must_be_grey_or_rgb():
         load_banks("glyphs", channels=2)
 
 
+@pytest.mark.parametrize("name", ["glyphs", "mini_imagenet"])
+def test_sources_with_splits_of_their_own_take_no_split_file(name, tmp_path):
+    with pytest.raises(UserError, match=f"'{name}' has splits of its own"):
+        load_banks(name, tmp_path, split_file=tmp_path / "lists.json")
+
+
 def test_what_counts_as_omniglot():
     names = ["omniglot", "tfds:omniglot", "tfds:omniglot:3.0.0", "glyphs", "tfds:mnist", "image_folder"]
     assert [is_omniglot(name) for name in names] == [True, True, True, False, False, False]

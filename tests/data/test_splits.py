@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from tf_mamlpp.data.splits import divide_classes
@@ -25,6 +27,40 @@ def test_seed_decides_alone():
     assert divide_classes(names, 1, source="any") != divide_classes(names, 2, source="any")
     # Pinned: a change would move classes of published results between splits.
     assert divide_classes(names[:5], 0, source="any") == {"train": [0, 1, 3], "validation": [2], "test": [4]}
+
+
+LISTS = {"train": ["b", "e"], "validation": ["a"], "test": ["d"]}
+
+
+def test_named_lists_decide_and_leave_out_the_others(tmp_path):
+    (tmp_path / "lists.json").write_text(json.dumps(LISTS))
+    expected = {"train": [1, 4], "validation": [0], "test": [3]}
+    assert divide_classes(list("abcde"), 7, tmp_path / "lists.json", source="any") == expected
+    assert divide_classes(list("abcde"), 0, str(tmp_path / "lists.json"), source="any") == expected
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (None, "cannot be read as JSON"),
+        ("{", "cannot be read as JSON"),
+        ([], "must hold"),
+        ({**LISTS, "val": ["c"]}, "must hold"),
+        ({"train": ["a"], "test": ["b"]}, "must hold"),
+        ({**LISTS, "test": []}, "'test' must be a list of one or more class names"),
+        ({**LISTS, "test": "d"}, "'test' must be a list"),
+        ({**LISTS, "test": [3]}, "'test' must be a list"),
+        ({**LISTS, "test": ["f"]}, "pets has no class 'f'; it has a, b, c, ..."),
+        ({**LISTS, "test": ["e"]}, "names the class 'e' twice"),
+        ({**LISTS, "test": ["d", "d"]}, "names the class 'd' twice"),
+    ],
+)
+def test_bad_lists_are_named(tmp_path, content, message):
+    file = tmp_path / "lists.json"
+    if content is not None:
+        file.write_text(content if isinstance(content, str) else json.dumps(content))
+    with pytest.raises(UserError, match=f"lists.json: .*{message}"):
+        divide_classes(list("abcde"), 0, file, source="pets")
 
 
 def test_too_few_classes():

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
@@ -39,6 +41,20 @@ class FewShotPets(_Base):
     """A small set of ten classes."""
 
 
+class Disjoint(_Base):
+    """A set whose splits share no class, and whose validation split has a picture without label."""
+
+    CLASSES = 5
+    PARTS = {"train": (0, 1, 2), "validation": (3, -1), "test": (4,)}
+
+    def _split_generators(self, dl_manager):
+        return {split: self._generate_examples(split) for split in self.PARTS}
+
+    def _generate_examples(self, split):
+        for label in self.PARTS[split]:
+            yield label, {"image": np.full((12, 12, 3), label + 9, np.uint8), "label": label}
+
+
 class Unlabelled(_Base):
     """A set without labels."""
 
@@ -60,13 +76,15 @@ class OmniglotLike(_Base):
 
     def _generate_examples(self, split):
         for label in range(split == "test", self.CLASSES, 2):
-            yield label, {"image": np.full((2, 2, 3), label % 251, np.uint8), "label": label}
+            image = np.full((2, 2, 3), label % 251, np.uint8)
+            image[0] = label // 251  # no two alike
+            yield label, {"image": image, "label": label}
 
 
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tfds")
-    for builder in (FewShotPets, Unlabelled, OmniglotLike):
+    for builder in (FewShotPets, Disjoint, Unlabelled, OmniglotLike):
         builder(data_dir=folder).download_and_prepare()
     return folder
 
@@ -80,6 +98,28 @@ def test_train_and_test_are_pooled_and_divided_by_class(data_dir):
             label = int(name.removeprefix("class"))
             expected = [image[0, 0, 0] for split in ("train", "test") for image in pictures(split, label)]
             assert sorted(greys) == sorted(expected)  # and nothing of small1
+
+
+def test_split_file_divides_by_name(data_dir, tmp_path):
+    lists = {"train": ["class7", "class1"], "validation": ["class0"], "test": ["class9"]}
+    (tmp_path / "lists.json").write_text(json.dumps(lists))
+    banks = load_banks("tfds:few_shot_pets", data_dir, image_size=(12, 12), split_file=tmp_path / "lists.json")
+    assert {split: bank.class_names for split, bank in banks.items()} == {
+        "train": ("class1", "class7"),
+        "validation": ("class0",),
+        "test": ("class9",),
+    }
+    greys = banks["test"].images[:, 0, 0, 0]
+    assert sorted(greys) == [18, 19, 118, 119]
+
+
+def test_splits_without_common_classes_are_kept(data_dir):
+    banks = load_banks("tfds:disjoint", data_dir, image_size=(12, 12))
+    assert {split: bank.class_names for split, bank in banks.items()} == {
+        "train": ("class0", "class1", "class2"),
+        "validation": ("class3",),
+        "test": ("class4",),
+    }
 
 
 def test_second_load_reads_no_examples(data_dir, monkeypatch):

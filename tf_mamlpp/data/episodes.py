@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from functools import partial
 
@@ -31,7 +32,7 @@ def sample_task(
 
     Args:
         bank: pictures to draw from; see `check_bank` for what it must hold.
-        way: classes a task; no class twice.
+        way: classes a task; no class twice, and none with fewer than shot + query_shot pictures.
         shot: support pictures a class.
         query_shot: query pictures a class, none of them among the support pictures.
         seed: non-negative number.
@@ -44,12 +45,13 @@ def sample_task(
         "query_images" and "query_labels" likewise with query_shot for shot.
     """
     bits = task_bits(seed, split, index)
-    classes = _smallest(bits.random_raw(len(bank.class_names)), way)
+    classes = large_enough(bank, shot + query_shot)
+    classes = classes[_smallest(bits.random_raw(len(classes)), way)]
     starts = bank.offsets[classes]
     sizes = bank.offsets[classes + 1] - starts
     keys = bits.random_raw(way * int(sizes.max())).reshape(way, -1)
     keys[np.arange(keys.shape[1]) >= sizes[:, None]] = np.iinfo(np.uint64).max  # no such picture there
-    images = bank.images[starts[:, None] + _smallest(keys, shot + query_shot)]
+    images = bank.take(starts[:, None] + _smallest(keys, shot + query_shot))
     if rotations:
         images = _rotate(images, bits.random_raw(way) % 4)
     pixels = images.shape[2:]
@@ -80,17 +82,37 @@ def _rotate(images: np.ndarray, quarter_turns: np.ndarray) -> np.ndarray:
     return images
 
 
+def large_enough(bank: ImageBank, pictures: int) -> np.ndarray:
+    """Numbers of the classes that have at least so many pictures; tasks leave out the others."""
+    return np.flatnonzero(np.diff(bank.offsets) >= pictures)
+
+
 def check_bank(bank: ImageBank, way: int, shot: int, query_shot: int) -> None:
-    """Raises a UserError, naming bank, class and counts, unless every task of this shape can be drawn."""
+    """Checks that tasks of this shape can be drawn.
+
+    Warns:
+        UserWarning: classes are too small for such tasks and left out; counts them.
+
+    Raises:
+        UserError: too few classes are large enough; names the bank and the counts.
+    """
     classes = len(bank.class_names)
     if classes < way:
         raise UserError(f"{bank.name}: has {classes} classes, fewer than way={way}; use a smaller way")
-    sizes = np.diff(bank.offsets)
-    smallest = int(np.argmin(sizes))
-    if sizes[smallest] < shot + query_shot:
+    left = len(large_enough(bank, shot + query_shot))
+    needed = f"shot + query_shot = {shot} + {query_shot} pictures"
+    if left < way:
         raise UserError(
-            f"{bank.name}: class {bank.class_names[smallest]} has {sizes[smallest]} pictures, fewer than "
-            f"shot + query_shot = {shot} + {query_shot}; add pictures or ask for fewer"
+            f"{bank.name}: only {left} of its {classes} classes have {needed}, fewer than way={way}; add pictures or "
+            "ask for fewer"
+        )
+    if left < classes:
+        sizes = np.diff(bank.offsets)
+        smallest = int(np.argmin(sizes))
+        warnings.warn(
+            f"{bank.name}: {classes - left} of its {classes} classes have fewer than {needed} and are left out; "
+            f"{bank.class_names[smallest]} has {sizes[smallest]}",
+            stacklevel=1,  # one place, so that Python shows each warning once
         )
 
 
@@ -111,7 +133,9 @@ def episodes(
     std: Sequence[float] | None = None,
     image_size: tuple[int, int] | None = None,
     channels: int | None = None,
+    resize: str = "stretch",
     split_seed: int = 0,
+    split_file: str | os.PathLike[str] | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
 ) -> tf.data.Dataset:
     """Meta-batches of few-shot tasks; element s holds tasks s * tasks to (s + 1) * tasks - 1 of the split.
@@ -119,8 +143,8 @@ def episodes(
     Args:
         source: name of a source (see `load_banks`), or banks loaded before: one, or a dict with an entry for
             `split`.
-        path: where the source's data lies; this, image_size, channels, split_seed and cache_dir matter only
-            where `source` is a name.
+        path: where the source's data lies; this, image_size, channels, resize, split_seed, split_file and cache_dir
+            are those of `load_banks` and matter only where `source` is a name.
         split: "train", "validation" or "test".
         way: classes a task.
         shot: support pictures a class.
@@ -134,7 +158,9 @@ def episodes(
         std: likewise.
         image_size: height and width in pixels; None: the source's.
         channels: 1 or 3; None: the source's.
+        resize: "stretch" or "crop".
         split_seed: seed of the division of classes into splits, where the source has none of its own.
+        split_file: JSON file that lists the classes of each split.
         cache_dir: the cache folder.
 
     Returns:
@@ -146,7 +172,14 @@ def episodes(
     """
     if isinstance(source, str):
         source = load_banks(
-            source, path, image_size=image_size, channels=channels, split_seed=split_seed, cache_dir=cache_dir
+            source,
+            path,
+            image_size=image_size,
+            channels=channels,
+            resize=resize,
+            split_seed=split_seed,
+            split_file=split_file,
+            cache_dir=cache_dir,
         )
     bank = source if isinstance(source, ImageBank) else _of_split(source, split)
     check_bank(bank, way, shot, query_shot)
@@ -163,7 +196,7 @@ def episodes(
     shape = {"way": way, "shot": shot, "query_shot": query_shot}
     sample = partial(sample_task, bank, seed=seed, split=split, rotations=rotations, **shape)
     spec = task_spec(**shape, pixels=bank.images.shape[1:])
-    return meta_batches(sample, spec, tasks=tasks, start=start, count=count).map(to_floats).prefetch(2)
+    return meta_batches(sample, spec, tasks=tasks, start=start, count=count).map(to_floats).prefetch(1)
 
 
 def task_spec(way: int, shot: int, query_shot: int, pixels: tuple[int, ...]) -> dict[str, tf.TensorSpec]:

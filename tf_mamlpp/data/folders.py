@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import os
 from collections.abc import Callable, Iterator
@@ -12,22 +13,23 @@ from tf_mamlpp.data.splits import SPLITS, divide_classes
 from tf_mamlpp.errors import UserError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
-_SPLIT_FOLDERS = {"train": ("train",), "validation": ("val", "valid", "validation"), "test": ("test",)}
+SPLIT_FOLDERS = {"train": ("train",), "validation": ("val", "valid", "validation"), "test": ("test",)}
 _EXPECTED = "expected a folder of pictures for each class, or train/, val/ and test/ with such folders"
 
-_Classes = dict[str, list[Path]]
+_Classes = dict[str, list[str]]  # the files of each class; strings: many paths cost less so
+_Splits = dict[str, tuple[str, Callable[[], Pictures]]]
 
 
-def folder_splits(path: Path, split_seed: int) -> dict[str, tuple[str, Callable[[], Pictures]]]:
+def folder_splits(path: Path, split_seed: int, split_file: str | os.PathLike[str] | None = None) -> _Splits:
     """Lists the pictures of a tree of class folders by split, without decoding any.
 
     A class is any folder, at any depth, that holds pictures itself; its name is its path below the root.
-    Without train/, val/ and test/ (also: valid/, validation/) the classes are divided 60/20/20 by
-    `split_seed`.
+    With a `split_file`, or without train/, val/ and test/ (also: valid/, validation/), all classes are one pool.
 
     Args:
         path: root of the tree.
-        split_seed: seed of the division.
+        split_seed: seed of the pool's division 60/20/20.
+        split_file: lists of classes that divide the pool instead, see `divide_classes`.
 
     Returns:
         For each split, a key that changes with the files, and what lists the pictures.
@@ -37,25 +39,36 @@ def folder_splits(path: Path, split_seed: int) -> dict[str, tuple[str, Callable[
     """
     if not path.is_dir():
         raise UserError(f"{path}: no such folder; {_EXPECTED}")
-    splits = _given_splits(path) or _divided(path, split_seed)
-    return {split: (_identity(classes), _opener(classes)) for split, classes in splits.items()}
+    given = given_splits(path) if split_file is None else None
+    if given is not None:
+        return given
+    classes = _scan(path)
+    if not classes:
+        raise UserError(f"{path}: has no class folders with pictures; {_EXPECTED}")
+    names = list(classes)
+    divided = divide_classes(names, split_seed, split_file, source=f"{path}")
+    return _listed({split: {names[n]: classes[names[n]] for n in divided[split]} for split in SPLITS})
 
 
-def class_folders(root: Path) -> _Classes:
+def class_folders(root: Path) -> dict[str, list[Path]]:
     """The class folders below `root` and their pictures, sorted; folders without pictures are no classes."""
+    return {name: [Path(file) for file in files] for name, files in _scan(root).items()}
+
+
+def _scan(root: Path) -> _Classes:
     classes: _Classes = {}
     for folder, subfolders, files in os.walk(root, followlinks=True):
         subfolders.sort()
         pictures = sorted(f for f in files if f.lower().endswith(SUFFIXES) and not f.startswith("."))
-        name = Path(folder).relative_to(root).as_posix()
-        if pictures and name != ".":
-            classes[name] = [Path(folder, picture) for picture in pictures]
+        if pictures and folder != str(root):
+            name = os.path.relpath(folder, root).replace(os.sep, "/")
+            classes[name] = [os.path.join(folder, picture) for picture in pictures]
     return dict(sorted(classes.items()))
 
 
-def _given_splits(path: Path) -> dict[str, _Classes] | None:
-    """The splits by their folders; None if the tree has no such folders."""
-    candidates = {split: [path / name for name in names] for split, names in _SPLIT_FOLDERS.items()}
+def given_splits(path: Path) -> _Splits | None:
+    """The splits as `folder_splits` gives them, by their folders; None if the tree has no such folders."""
+    candidates = {split: [path / name for name in names] for split, names in SPLIT_FOLDERS.items()}
     # A folder called "test" that holds only pictures is a class like any other.
     found = {split: [f for f in folders if _has_subfolders(f)] for split, folders in candidates.items()}
     if not any(found.values()):
@@ -63,50 +76,44 @@ def _given_splits(path: Path) -> dict[str, _Classes] | None:
     splits = {}
     for split, folders in found.items():
         if len(folders) != 1:
-            wanted = " or ".join(f"{name}/" for name in _SPLIT_FOLDERS[split])
+            wanted = " or ".join(f"{name}/" for name in SPLIT_FOLDERS[split])
             raise UserError(f"{path}: needs one folder {wanted} beside its other splits, or no splits at all")
-        splits[split] = class_folders(folders[0])
+        splits[split] = _scan(folders[0])
         if not splits[split]:
             raise UserError(f"{folders[0]}: has no class folders with pictures; {_EXPECTED}")
-    return splits
+    return _listed(splits)
 
 
 def _has_subfolders(folder: Path) -> bool:
     return folder.is_dir() and any(inside.is_dir() for inside in folder.iterdir())
 
 
-def _divided(path: Path, split_seed: int) -> dict[str, _Classes]:
-    classes = class_folders(path)
-    if not classes:
-        raise UserError(f"{path}: has no class folders with pictures; {_EXPECTED}")
-    names = list(classes)
-    divided = divide_classes(names, split_seed, source=f"{path}")
-    return {split: {names[n]: classes[names[n]] for n in divided[split]} for split in SPLITS}
+def _listed(splits: dict[str, _Classes]) -> _Splits:
+    return {split: (_identity(classes), _opener(classes)) for split, classes in splits.items()}
 
 
 def _identity(classes: _Classes) -> str:
     """What tells one state of the files from another: paths, sizes and times of change."""
-    state = []
+    state = hashlib.sha256()
     for file in itertools.chain.from_iterable(classes.values()):
         try:
-            stat = file.stat()
+            stat = os.stat(file)
         except OSError as error:
             raise UserError(f"{file}: cannot be read ({error.strerror})") from error
-        state.append((str(file.absolute()), stat.st_size, stat.st_mtime_ns))
-    return repr(state)
+        state.update(f"{os.path.abspath(file)}\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode())
+    return state.hexdigest()
 
 
 def _opener(classes: _Classes) -> Callable[[], Pictures]:
     def read() -> Iterator[tuple[int, str, bytes]]:
-        for number, files in enumerate(classes.values()):
-            for file in files:
-                yield number, str(file), _read(file)
+        for row, file in enumerate(itertools.chain.from_iterable(classes.values())):
+            yield row, file, _read(file)
 
     return lambda: Pictures(tuple(classes), tuple(map(len, classes.values())), read)
 
 
-def _read(file: Path) -> bytes:
+def _read(file: str) -> bytes:
     try:
-        return file.read_bytes()
+        return Path(file).read_bytes()
     except OSError as error:
         raise UserError(f"{file}: cannot be read ({error.strerror})") from error

@@ -143,8 +143,8 @@ def _fingerprint(outline: Path) -> np.ndarray:
 def _pictures(characters: dict[str, list[Path]]) -> Pictures:
     def read() -> Iterator[tuple[int, str, np.ndarray]]:
         for number, (character, outlines) in enumerate(characters.items()):
-            for image in _draw(_variations(character, outlines)):
-                yield number, unicodedata.name(character), image
+            for row, image in enumerate(_draw(_variations(character, outlines)), start=number * INSTANCES):
+                yield row, unicodedata.name(character), image
 
     names = tuple(f"{_system(c).title()}/{unicodedata.name(c)}" for c in characters)
     return Pictures(names, (INSTANCES,) * len(names), read)

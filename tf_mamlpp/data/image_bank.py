@@ -1,9 +1,14 @@
-"""Banks of pictures: uint8, class by class, decoded once and memory-mapped from a cache ever after."""
+"""Banks of pictures: uint8, class by class, decoded once and memory-mapped from a cache ever after.
+
+A bank's folder in the cache holds `images.npy` (the pixels), `digests.npy` (a hash of each picture),
+`index.json` (classes) and `pictures.json` (where each picture came from).
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import mmap
 import os
 import shutil
 import uuid
@@ -14,13 +19,15 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from tf_mamlpp.data.images import decode_file, resize, to_channels
+from tf_mamlpp.data.images import decode_file, to_channels
+from tf_mamlpp.data.images import resize as resize_pictures
 from tf_mamlpp.data.progress import Progress
 from tf_mamlpp.errors import UserError
 
-_FORMAT = 1  # raise when the cache's layout, or how pictures are decoded or resized, changes
-_CHUNK = 256  # pictures resized at once
-_IMAGES, _INDEX = "images.npy", "index.json"
+_FORMAT = 2  # raise when the cache's layout, or how pictures are decoded or resized, changes
+_CHUNK = 8 << 20  # bytes of pictures resized at once
+_RESIDENT = 24 << 20  # bytes of a bank that may stay in memory
+_IMAGES, _DIGESTS, _INDEX, _PICTURES = "images.npy", "digests.npy", "index.json", "pictures.json"
 
 
 @dataclass(frozen=True)
@@ -32,17 +39,42 @@ class ImageBank:
         offsets: int64 [classes + 1]; class c's pictures are rows offsets[c] to offsets[c + 1] - 1.
         class_names: one name a class.
         name: source and split, for example "omniglot train".
+        folder: where the bank lies in the cache; None for one that was made in memory.
     """
 
     images: np.ndarray
     offsets: np.ndarray
     class_names: tuple[str, ...]
     name: str
+    folder: Path | None = None
 
     @property
     def source(self) -> str:
         """The source part of the name, for example "omniglot"."""
         return self.name.rpartition(" ")[0]
+
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """A copy of the pictures of these rows: uint8 [*rows.shape, H, W, C].
+
+        A large cached bank's pages are given back after every part of `rows`, so that memory does not grow with the
+        pictures seen.
+        """
+        if self.images.nbytes <= _RESIDENT:
+            return self.images[rows]
+        images = np.empty((*rows.shape, *self.images.shape[1:]), np.uint8)
+        for place, part in enumerate(rows):
+            images[place] = self.images[part]
+            _release(self.images)
+        return images
+
+
+def _release(images: np.ndarray) -> None:
+    """Unmaps a memory-mapped array's resident pages; the system's file cache keeps them, so they come back fast."""
+    owner: object = images
+    while isinstance(owner, np.ndarray):
+        owner = owner.base
+    if isinstance(owner, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        owner.madvise(mmap.MADV_DONTNEED)
 
 
 @dataclass(frozen=True)
@@ -52,8 +84,8 @@ class Pictures:
     Attributes:
         class_names: one name a class.
         counts: how many pictures each class has.
-        read: gives (class number, the picture's name for errors, content) of every picture, in any order of
-            classes; the content is an encoded file, or a decoded uint8 array [H, W] or [H, W, C].
+        read: gives (row, the picture's name for errors, content) of every picture, in any order; rows count the
+            pictures class by class; the content is an encoded file, or a decoded uint8 array [H, W] or [H, W, C].
     """
 
     class_names: tuple[str, ...]
@@ -73,6 +105,7 @@ def build_or_load(
     name: str,
     image_size: tuple[int, int],
     channels: int,
+    resize: str = "stretch",
     cache_dir: str | os.PathLike[str] | None = None,
 ) -> ImageBank:
     """Loads a bank from the cache; decodes it into the cache first where it is missing or damaged.
@@ -83,6 +116,7 @@ def build_or_load(
         name: source and split, for example "omniglot train".
         image_size: height and width in pixels.
         channels: 1 for grey, 3 for RGB.
+        resize: "stretch" or "crop", see `tf_mamlpp.data.resize`.
         cache_dir: the cache folder; see `cache_root`.
 
     Returns:
@@ -91,13 +125,13 @@ def build_or_load(
     Raises:
         UserError: a picture is corrupt, or the cache folder cannot be written.
     """
-    identity = json.dumps([_FORMAT, key, name, list(image_size), channels])
+    identity = json.dumps([_FORMAT, key, name, list(image_size), channels, resize])
     digest = hashlib.sha256(identity.encode()).hexdigest()[:20]
     folder = cache_root(cache_dir) / f"{name.replace(' ', '-').replace(':', '-').replace('/', '-')}-{digest}"
     bank = _load(folder, name)
     if bank is None:
         try:
-            _build(folder, open_pictures(), name, image_size, channels)
+            _build(folder, open_pictures(), name, image_size, channels, resize)
         except OSError as error:
             advice = "free some space or set TF_MAMLPP_CACHE to another folder"
             raise UserError(f"{folder.parent}: cannot write the picture cache ({error}); {advice}") from error
@@ -113,30 +147,46 @@ def _load(folder: Path, name: str) -> ImageBank | None:
         index = json.loads((folder / _INDEX).read_text())
         offsets = np.asarray(index["offsets"], np.int64)
         images = np.lib.format.open_memmap(folder / _IMAGES, mode="r")
+        digests = np.lib.format.open_memmap(folder / _DIGESTS, mode="r")
         names = tuple(index["class_names"])
         whole = (folder / _IMAGES).stat().st_size == images.offset + images.nbytes
     except (OSError, ValueError, KeyError, TypeError, EOFError):
         return None
     if not whole or images.dtype != np.uint8 or len(offsets) != len(names) + 1 or offsets[-1] != len(images):
         return None
-    return ImageBank(np.asarray(images), offsets, names, name)  # a plain view: np.memmap slows every gather
+    if digests.dtype != np.uint64 or digests.shape != images.shape[:1] or not (folder / _PICTURES).is_file():
+        return None
+    return ImageBank(np.asarray(images), offsets, names, name, folder)  # a plain view: np.memmap slows every gather
 
 
-def _build(folder: Path, pictures: Pictures, name: str, image_size: tuple[int, int], channels: int) -> None:
+def _build(
+    folder: Path, pictures: Pictures, name: str, image_size: tuple[int, int], channels: int, resize: str
+) -> None:
     """Decodes into a temporary folder and renames it to `folder`, so that nobody ever sees half a cache."""
     building = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
     building.mkdir(parents=True)
     try:
         offsets = np.concatenate([[0], np.cumsum(pictures.counts, dtype=np.int64)])
+        total = int(offsets[-1])
         images = np.lib.format.open_memmap(
-            building / _IMAGES, mode="w+", dtype=np.uint8, shape=(int(offsets[-1]), *image_size, channels)
+            building / _IMAGES, mode="w+", dtype=np.uint8, shape=(total, *image_size, channels)
         )
-        with Progress(f"decoding {name}", len(images)) as progress:
-            for rows, decoded in _decoded_chunks(pictures, offsets, channels):
-                with tf.device("/cpu:0"):
-                    images[rows] = tf.cast(resize(decoded, image_size), tf.uint8).numpy()
+        digests, origins, done = np.zeros(total, np.uint64), [""] * total, 0
+        sized = _resizer(image_size, channels, resize)
+        with Progress(f"decoding {name}", total) as progress:
+            for rows, names, decoded in _decoded_chunks(pictures, channels):
+                images[rows] = pixels = sized(decoded)
+                digests[rows] = [_digest(picture) for picture in pixels]
+                for row, origin in zip(rows, names, strict=True):
+                    origins[row] = origin
+                done += len(rows)
+                _release(images)
                 progress.add(len(rows))
+        if done != total:
+            raise UserError(f"{name}: only {done} of its {total} pictures could be read; did they change meanwhile?")
         images.flush()
+        np.save(building / _DIGESTS, digests)
+        (building / _PICTURES).write_text(json.dumps(origins))
         index = {"class_names": pictures.class_names, "offsets": offsets.tolist()}
         (building / _INDEX).write_text(json.dumps(index))
         _publish(building, folder, name)
@@ -144,24 +194,59 @@ def _build(folder: Path, pictures: Pictures, name: str, image_size: tuple[int, i
         shutil.rmtree(building, ignore_errors=True)
 
 
-def _decoded_chunks(pictures: Pictures, offsets: np.ndarray, channels: int) -> Iterator[tuple[list[int], np.ndarray]]:
-    """Runs of pictures of one shape, stacked, with the rows of the bank they belong to."""
-    free = offsets[:-1].copy()
-    rows: list[int] = []
-    run: list[np.ndarray] = []
-    for class_number, name, content in pictures.read():
+def _resizer(image_size: tuple[int, int], channels: int, policy: str) -> Callable[[np.ndarray], np.ndarray]:
+    """Resizes uint8 pictures [n, H, W, C] into uint8 pictures of one size."""
+
+    # A graph, because pictures of many sizes come one by one, and take a third of the time that they take eagerly.
+    @tf.function(input_signature=[tf.TensorSpec([None, None, None, channels], tf.uint8)])
+    def sized(images: tf.Tensor) -> tf.Tensor:
+        with tf.device("/cpu:0"):
+            return tf.cast(resize_pictures(images, image_size, policy), tf.uint8)
+
+    return lambda images: sized(images).numpy()
+
+
+def _decoded_chunks(pictures: Pictures, channels: int) -> Iterator[tuple[list[int], list[str], np.ndarray]]:
+    """Pictures of one shape, stacked, with the rows of the bank they belong to and their names."""
+    waiting: dict[tuple[int, ...], list[tuple[int, str, np.ndarray]]] = {}
+    size = 0
+    for row, name, content in pictures.read():
         if isinstance(content, bytes):
             image = decode_file(content, channels, name)
         else:
             image = to_channels(content, channels)
-        if run and (len(run) == _CHUNK or image.shape != run[0].shape):
-            yield rows, np.stack(run)
-            rows, run = [], []
-        rows.append(int(free[class_number]))
-        run.append(image)
-        free[class_number] += 1
-    if run:
-        yield rows, np.stack(run)
+        if waiting and size + image.nbytes > _CHUNK:
+            yield from map(_stacked, waiting.values())
+            waiting, size = {}, 0
+        waiting.setdefault(image.shape, []).append((row, name, image))
+        size += image.nbytes
+    yield from map(_stacked, waiting.values())
+
+
+def _stacked(run: list[tuple[int, str, np.ndarray]]) -> tuple[list[int], list[str], np.ndarray]:
+    rows, names, images = zip(*run, strict=True)
+    return list(rows), list(names), np.stack(images)
+
+
+def _digest(image: np.ndarray) -> int:
+    """64 bits of a picture's pixels."""
+    return int.from_bytes(hashlib.blake2b(image.tobytes(), digest_size=8).digest(), "little")
+
+
+def shared_pictures(one: ImageBank, other: ImageBank) -> list[tuple[str, str]]:
+    """Pictures that are the same in both banks, pixel by pixel: where each came from, in the first bank's order.
+
+    Of several copies one is named. Nothing is known, and so nothing returned, of banks outside the cache.
+    """
+    if one.folder is None or other.folder is None:
+        return []
+    digests = [np.load(bank.folder / _DIGESTS) for bank in (one, other)]  # type: ignore[operator]
+    _, rows, other_rows = np.intersect1d(*digests, return_indices=True)
+    if not len(rows):
+        return []
+    names = [json.loads((bank.folder / _PICTURES).read_text()) for bank in (one, other)]  # type: ignore[operator]
+    order = np.argsort(rows)
+    return [(names[0][row], names[1][other_row]) for row, other_row in zip(rows[order], other_rows[order], strict=True)]
 
 
 def _publish(building: Path, folder: Path, name: str) -> None:

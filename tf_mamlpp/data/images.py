@@ -1,9 +1,7 @@
 """Pictures to tensors: the only place where pictures are decoded, resized and normalised.
 
 Training, evaluation and the exported SavedModel all go through these functions, so a picture is seen the same
-way everywhere. Resizing is a plain stretch to the wanted size (no crop, no padding): few-shot pictures are
-usually already tight around their subject, and a stretch never cuts any of it off. Crop before, if your
-pictures need it.
+way everywhere.
 """
 
 from __future__ import annotations
@@ -18,11 +16,12 @@ from PIL import Image, ImageOps
 
 from tf_mamlpp.errors import UserError
 
+RESIZE_POLICIES = ("stretch", "crop")
 _MODES = {1: "L", 3: "RGB"}
 
 
-def resize(images: tf.Tensor | np.ndarray, image_size: tuple[int, int]) -> tf.Tensor:
-    """Stretches pictures to a size, antialiased, and rounds them to whole grey values.
+def resize(images: tf.Tensor | np.ndarray, image_size: tuple[int, int], policy: str = "stretch") -> tf.Tensor:
+    """Brings pictures to a size, antialiased, and rounds them to whole grey values.
 
     Rounding makes the result storable as uint8 without loss, so that cached pictures and pictures that an
     exported model resizes itself agree exactly.
@@ -30,11 +29,21 @@ def resize(images: tf.Tensor | np.ndarray, image_size: tuple[int, int]) -> tf.Te
     Args:
         images: uint8 or float tensor of shape [..., H, W, C], values 0..255; H and W may be unknown.
         image_size: height and width wanted, in pixels.
+        policy: for pictures of other proportions. "stretch" keeps all of the picture and distorts it: right where
+            the subject fills it. "crop" keeps the proportions: the largest part of the wanted ones is cut from the
+            middle first. Neither pads.
 
     Returns:
         float32 tensor of shape [..., image_size[0], image_size[1], C], whole numbers 0..255.
+
+    Raises:
+        UserError: no such policy.
     """
+    if policy not in RESIZE_POLICIES:
+        raise UserError(f"resize policy {policy!r} is none of {', '.join(RESIZE_POLICIES)}")
     images = tf.cast(images, tf.float32)
+    if policy == "crop":
+        images = _crop(images, *image_size)
     leading, channels = tf.shape(images)[:-3], images.shape[-1]
     static_shape = [*images.shape[:-3], *image_size, channels]
     if tuple(images.shape[-3:-1]) != tuple(image_size):
@@ -44,21 +53,38 @@ def resize(images: tf.Tensor | np.ndarray, image_size: tuple[int, int]) -> tf.Te
     return tf.ensure_shape(tf.clip_by_value(tf.round(images), 0.0, 255.0), static_shape)
 
 
+def _crop(images: tf.Tensor, height: int, width: int) -> tf.Tensor:
+    """The largest part in the middle whose sides are as height to width, to the nearest pixel."""
+    whole = tf.shape(images)[-3:-1]
+    wanted = (2 * whole[::-1] * [height, width] + [width, height]) // [2 * width, 2 * height]  # rounded
+    kept = tf.minimum(whole, tf.maximum(wanted, 1))
+    top, left = tf.unstack((whole - kept) // 2)
+    return images[..., top : top + kept[0], left : left + kept[1], :]
+
+
 def normalise(
     images: tf.Tensor | np.ndarray, mean: Sequence[float] | np.ndarray, std: Sequence[float] | np.ndarray
 ) -> tf.Tensor:
     """Scales pictures to (x / 255 - mean) / std.
 
     Args:
-        images: uint8 or float tensor of shape [..., C], values 0..255.
+        images: uint8 or float tensor of shape [..., W, C], values 0..255; W may be unknown.
         mean: one value a channel (or one for all), on the scale 0..1.
         std: likewise. Mean 1 and std -1 turn dark ink on white paper into ink 1 on paper 0.
 
     Returns:
         float32 tensor of the shape of `images`.
     """
-    scaled = tf.cast(images, tf.float32) / 255.0
-    return (scaled - tf.constant(mean, tf.float32)) / tf.constant(std, tf.float32)
+    images = tf.convert_to_tensor(images)
+    shape = tf.shape(images)
+    # Row by row: repeating three numbers for every pixel takes TensorFlow three times as long as a row of them.
+    means, stds = (
+        tf.tile(tf.constant(np.broadcast_to(value, images.shape[-1:]), tf.float32), shape[-2:-1])
+        for value in (mean, std)
+    )
+    rows = tf.reshape(images, tf.concat([shape[:-2], [-1]], axis=0))
+    scaled = (tf.cast(rows, tf.float32) / 255.0 - means) / stds
+    return tf.ensure_shape(tf.reshape(scaled, shape), images.shape)
 
 
 def decode_file(source: bytes | str | os.PathLike[str], channels: int, name: str | None = None) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -27,12 +28,15 @@ class _Drawing:
         return "/".join(PurePosixPath(self.member).parts[-3:-1])
 
 
-def omniglot_splits(path: Path, split_seed: int) -> dict[str, tuple[str, Callable[[], Pictures]]]:
+def omniglot_splits(
+    path: Path, split_seed: int, split_file: str | os.PathLike[str] | None = None
+) -> dict[str, tuple[str, Callable[[], Pictures]]]:
     """Lists Omniglot's drawings by split, without decoding any.
 
     Args:
         path: folder that holds both parts.
         split_seed: seed of the division of all 1,623 characters into 1150/50/423.
+        split_file: lists of characters such as "Greek/character01" instead, see `divide_classes`.
 
     Returns:
         For each split, a key that changes with the source, and the pictures.
@@ -51,9 +55,9 @@ def omniglot_splits(path: Path, split_seed: int) -> dict[str, tuple[str, Callabl
     names = sorted(classes)
     key = repr([_identity(archive, classes) for archive in archives])
     splits: dict[str, tuple[str, Callable[[], Pictures]]] = {}
-    for split, numbers in divide_classes(names, split_seed, source="omniglot").items():
+    for split, numbers in divide_classes(names, split_seed, split_file, source="omniglot").items():
         chosen = [(names[number], sorted(classes[names[number]], key=lambda d: d.member)) for number in numbers]
-        splits[split] = (f"{key} {split_seed}", partial(_pictures, chosen))
+        splits[split] = (f"{key} {numbers}", partial(_pictures, chosen))
     return splits
 
 
@@ -104,9 +108,8 @@ def _pictures(classes: list[tuple[str, list[_Drawing]]]) -> Pictures:
     def read() -> Iterator[tuple[int, str, bytes]]:
         opened: dict[Path, zipfile.ZipFile] = {}
         try:
-            for number, (_, drawings) in enumerate(classes):
-                for drawing in drawings:
-                    yield number, f"{drawing.archive}/{drawing.member}", _read(drawing, opened)
+            for row, drawing in enumerate(drawing for _, drawings in classes for drawing in drawings):
+                yield row, f"{drawing.archive}/{drawing.member}", _read(drawing, opened)
         finally:
             for archive in opened.values():
                 archive.close()

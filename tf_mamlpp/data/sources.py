@@ -5,17 +5,19 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 from tf_mamlpp.data.folders import folder_splits
 from tf_mamlpp.data.glyphs import glyph_splits
-from tf_mamlpp.data.image_bank import ImageBank, Pictures, build_or_load
+from tf_mamlpp.data.image_bank import ImageBank, Pictures, build_or_load, shared_pictures
+from tf_mamlpp.data.mini_imagenet import mini_imagenet_splits
 from tf_mamlpp.data.omniglot import omniglot_splits
 from tf_mamlpp.data.tfds_source import tfds_splits
 from tf_mamlpp.errors import UserError
 
-NAMES = ("glyphs", "omniglot", "image_folder", "tfds:<name>")
+NAMES = ("glyphs", "omniglot", "mini_imagenet", "image_folder", "tfds:<name>")
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _Splits = dict[str, tuple[str, Callable[[], Pictures]]]
 
@@ -53,24 +55,33 @@ def load_banks(
     *,
     image_size: tuple[int, int] | None = None,
     channels: int | None = None,
+    resize: str = "stretch",
     split_seed: int = 0,
+    split_file: str | os.PathLike[str] | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
 ) -> dict[str, ImageBank]:
     """Loads a source, decoding its pictures into the cache the first time.
 
     Args:
         name: "glyphs" (embedded, needs no path), "omniglot" (folder with the official archives or the folders
-            unpacked from them), "image_folder" (a tree of class folders, with or without train/, val/ and
+            unpacked from them), "mini_imagenet" (folder with archives train*.tar.gz, val*.tar.gz and test*.tar.gz or
+            the folders unpacked from them), "image_folder" (a tree of class folders, with or without train/, val/ and
             test/ above them), or "tfds:NAME" (a classification set of TensorFlow Datasets; the path is its
             data_dir).
         path: where the data lies.
         image_size: height and width in pixels; None: the source's usual size, see `pixel_format`.
         channels: 1 for grey, 3 for RGB; None: the source's usual.
+        resize: "stretch" or "crop": what becomes of pictures of other proportions, see `tf_mamlpp.data.resize`.
         split_seed: seed of the division of classes, where the source has no division of its own.
+        split_file: JSON file that lists the classes of each split instead, see `divide_classes`; for "omniglot",
+            "image_folder" and "tfds:NAME".
         cache_dir: the cache folder; see `cache_root`.
 
     Returns:
         Banks "train", "validation" and "test", which share no class.
+
+    Warns:
+        UserWarning: the same picture is in two splits.
 
     Raises:
         UserError: unknown name; data that is missing, damaged, or has too few classes.
@@ -86,33 +97,54 @@ def load_banks(
             name=f"{name} {split}",
             image_size=image_size,
             channels=channels,
+            resize=resize,
             cache_dir=cache_dir,
         )
-        for split, (key, open_pictures) in _open_source(name, path, split_seed).items()
+        for split, (key, open_pictures) in _open_source(name, path, split_seed, split_file).items()
     }
     _check_disjoint(banks)
     return banks
 
 
-def _open_source(name: str, path: str | os.PathLike[str] | None, split_seed: int) -> _Splits:
+def _open_source(
+    name: str,
+    path: str | os.PathLike[str] | None,
+    split_seed: int,
+    split_file: str | os.PathLike[str] | None,
+) -> _Splits:
+    if split_file is not None and name in ("glyphs", "mini_imagenet"):
+        raise UserError(f"data source {name!r} has splits of its own: it takes no split file")
     if name == "glyphs":
         return glyph_splits()
     if name.startswith("tfds:"):
-        return tfds_splits(name, path, split_seed)
-    readers = {"omniglot": omniglot_splits, "image_folder": folder_splits}
-    if name not in readers:
+        return tfds_splits(name, path, split_seed, split_file)
+    if name not in NAMES:
         raise UserError(f"unknown data source {name!r}; known are {', '.join(NAMES)}")
     if path is None:
         raise UserError(f"data source {name!r} needs a path: the folder that holds its pictures")
-    return readers[name](Path(path).expanduser(), split_seed)
+    folder = Path(path).expanduser()
+    if name == "mini_imagenet":
+        return mini_imagenet_splits(folder)
+    return (omniglot_splits if name == "omniglot" else folder_splits)(folder, split_seed, split_file)
 
 
 def _check_disjoint(banks: dict[str, ImageBank]) -> None:
-    """Raises a UserError if a class is in two splits: testing on a class of training would prove nothing."""
+    """Raises a UserError if a class is in two splits: testing on a class of training would prove nothing.
+
+    Warns of pictures that are in two splits.
+    """
     for one, other in itertools.combinations(banks.values(), 2):
         shared = sorted(set(one.class_names) & set(other.class_names))
         if shared:
             raise UserError(
                 f"{one.name} and {other.name} share {len(shared)} classes, such as {shared[0]}; splits must "
                 "not (to have a pool of classes divided, give a folder without train/ and test/)"
+            )
+        pictures = shared_pictures(one, other)
+        if pictures:
+            count = f"{len(pictures)} picture{'s' if len(pictures) > 1 else ''}"
+            warnings.warn(
+                f"{one.name} and {other.name} share {count}, such as {pictures[0][0]} and {pictures[0][1]}: remove "
+                "them from one",
+                stacklevel=1,
             )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -13,20 +16,26 @@ OMNIGLOT_CLASSES = 1623
 _OMNIGLOT_SIZES = (1150, 50)  # the paper's; the other 423 are for testing
 
 
-def divide_classes(class_names: Sequence[str], split_seed: int, *, source: str) -> dict[str, list[int]]:
-    """Shuffles classes by a seed and divides them: 1150/50/423 for Omniglot, else 60/20/20 percent.
+def divide_classes(
+    class_names: Sequence[str], split_seed: int, split_file: str | os.PathLike[str] | None = None, *, source: str
+) -> dict[str, list[int]]:
+    """Divides classes by a file's lists, or else shuffled by a seed: 1150/50/423 for Omniglot, 60/20/20 percent.
 
     Args:
         class_names: all classes, in an order that does not depend on the machine.
         split_seed: a non-negative number; the same seed always gives the same division.
+        split_file: JSON file {"train": [class names], "validation": [...], "test": [...]}; classes in none of the lists
+            are left out. The seed is not used then.
         source: what to call the data in an error; Omniglot and TFDS sets named after it have sizes of their own.
 
     Returns:
         Class numbers of "train", "validation" and "test", each in rising order.
 
     Raises:
-        UserError: fewer than three classes.
+        UserError: fewer than three classes; or the file is missing or malformed, names a class twice or one unknown.
     """
+    if split_file is not None:
+        return _numbers(_read_lists(Path(split_file).expanduser()), class_names, f"{split_file}", source)
     total = len(class_names)
     if total < len(SPLITS):
         raise UserError(f"{source}: has {total} classes, but train, validation and test need one each")
@@ -40,3 +49,29 @@ def divide_classes(class_names: Sequence[str], split_seed: int, *, source: str) 
         train = total - 2 * validation
     parts = np.split(order, [train, train + validation])
     return {split: sorted(part.tolist()) for split, part in zip(SPLITS, parts, strict=True)}
+
+
+def _read_lists(file: Path) -> dict[str, list[str]]:
+    try:
+        lists = json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file}: cannot be read as JSON ({error})") from error
+    if not isinstance(lists, dict) or sorted(lists) != sorted(SPLITS):
+        raise UserError(f'{file}: must hold {{"train": [class names], "validation": [...], "test": [...]}}')
+    for split, names in lists.items():
+        if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+            raise UserError(f"{file}: '{split}' must be a list of one or more class names")
+    return lists
+
+
+def _numbers(lists: dict[str, list[str]], class_names: Sequence[str], file: str, source: str) -> dict[str, list[int]]:
+    number = {name: n for n, name in enumerate(class_names)}
+    seen: set[str] = set()
+    for split in SPLITS:
+        for name in lists[split]:
+            if name not in number:
+                raise UserError(f"{file}: {source} has no class {name!r}; it has {', '.join(class_names[:3])}, ...")
+            if name in seen:
+                raise UserError(f"{file}: names the class {name!r} twice; splits must not share classes")
+            seen.add(name)
+    return {split: sorted(number[name] for name in lists[split]) for split in SPLITS}

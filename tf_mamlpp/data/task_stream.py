@@ -54,5 +54,6 @@ def meta_batches(
     if count is None:
         batches = batches.apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
     options = tf.data.Options()
+    options.autotune.enabled = False  # one worker is plenty, and tuned buffers would hold more meta-batches
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA  # no files
     return batches.with_options(options)

@@ -1,34 +1,38 @@
-"""Classification sets of TensorFlow Datasets, pooled and divided again by class."""
+"""Classification sets of TensorFlow Datasets, divided by class."""
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any
 
 import numpy as np
 
 from tf_mamlpp.data.image_bank import Pictures
-from tf_mamlpp.data.splits import divide_classes
+from tf_mamlpp.data.splits import SPLITS, divide_classes
 from tf_mamlpp.errors import UserError
-
-# Only these are pooled: Omniglot's "small1" and "small2" repeat its train split, and others hold unlabelled
-# pictures.
-_POOLED = ("train", "validation", "test")
 
 
 def tfds_splits(
-    name: str, path: str | os.PathLike[str] | None, split_seed: int
+    name: str,
+    path: str | os.PathLike[str] | None,
+    split_seed: int,
+    split_file: str | os.PathLike[str] | None = None,
 ) -> dict[str, tuple[str, Callable[[], Pictures]]]:
     """Opens a set of TensorFlow Datasets, downloading and preparing it first if it is not there.
+
+    A set whose train, validation and test splits share no class, as mini-ImageNet's do, keeps them. Else the pictures
+    of these splits (those it has) are pooled, and the classes divided. Other splits are left alone: Omniglot's "small1"
+    and "small2" repeat its train split, and others hold unlabelled pictures.
 
     Args:
         name: "tfds:NAME", where NAME is anything `tfds.builder` takes, for example "omniglot" or
             "mnist:3.0.1".
         path: TensorFlow Datasets' data_dir; None: its default.
         split_seed: seed of the division of classes, see `divide_classes`.
+        split_file: lists of classes that divide the set, whatever splits it has, see `divide_classes`.
 
     Returns:
         For each split, a key that changes with the data, and what lists the pictures.
@@ -42,19 +46,27 @@ def tfds_splits(
     if "image" not in features or not hasattr(label, "int2str"):
         raise UserError(f"{name}: is no classification set: it needs the features 'image' and 'label'")
     names = [label.int2str(number) for number in range(label.num_classes)]
-    key = _identity(builder)
-    divided = divide_classes(names, split_seed, source=name)
-    return {
-        split: (
-            f"{key} {split_seed}",
-            partial(_list_pictures, builder, name, numbers, [names[n] for n in numbers]),
-        )
-        for split, numbers in divided.items()
-    }
+    lists = None if split_file is None else divide_classes(names, split_seed, split_file, source=name)
+    key = repr([_identity(builder), split_seed, lists])
+    read_once: list[dict[str, list[int]]] = []  # the labels: not needed while the pictures are in the cache
+
+    def opener(split: str) -> Callable[[], Pictures]:
+        def open_pictures() -> Pictures:
+            if not read_once:
+                read_once.append(_labels(builder, name))
+            labels = read_once[0]
+            numbers = (lists or _own_splits(labels) or divide_classes(names, split_seed, source=name))[split]
+            return _pictures(builder, labels, numbers, [names[number] for number in numbers])
+
+        return open_pictures
+
+    return {split: (key, opener(split)) for split in SPLITS}
 
 
 def _prepared(name: str, path: str | os.PathLike[str] | None) -> Any:
     import tensorflow_datasets as tfds  # takes seconds to import, and only this source needs it
+
+    import tf_mamlpp.data.mini_imagenet_builder  # noqa: F401  registers it
 
     data_dir = None if path is None else os.path.expanduser(path)
     try:
@@ -73,30 +85,50 @@ def _identity(builder: Any) -> str:
     return hashlib.sha256(repr([builder.info.full_name, str(builder.data_dir), splits, files]).encode()).hexdigest()
 
 
-def _examples(builder: Any, decoders: Any) -> Iterator[tuple[str, dict[str, Any]]]:
-    """All examples of the pooled splits with a name for each, in the order in which they are stored."""
-    for split in _POOLED:
-        if split in builder.info.splits:
-            examples = builder.as_dataset(split=split, shuffle_files=False, decoders=decoders).as_numpy_iterator()
-            for number, example in enumerate(examples):
-                yield f"{builder.info.full_name} {split} example {number}", example
+def _examples(builder: Any, split: str, decoders: Any) -> Iterator[dict[str, Any]]:
+    """The examples of a split in the order in which they are stored."""
+    yield from builder.as_dataset(split=split, shuffle_files=False, decoders=decoders).as_numpy_iterator()
 
 
-def _list_pictures(builder: Any, name: str, numbers: list[int], class_names: list[str]) -> Pictures:
-    """Counts the wanted classes; their pictures stay encoded until they are read."""
+def _labels(builder: Any, name: str) -> dict[str, list[int]]:
+    """The labels of every example by split; -1 where a label is withheld."""
     import tensorflow_datasets as tfds
 
-    labels_only = tfds.decode.PartialDecoding({"label": True})
-    labels = [int(example["label"]) for _, example in _examples(builder, labels_only)]
-    known = [label for label in labels if label >= 0]  # -1: the label is withheld
-    counts = np.bincount(known, minlength=max(numbers) + 1)
-    place = {label: position for position, label in enumerate(numbers)}
+    decoders = tfds.decode.PartialDecoding({"label": True})
+    found = {
+        split: [int(example["label"]) for example in _examples(builder, split, decoders)]
+        for split in SPLITS
+        if split in builder.info.splits
+    }
+    if not any(label >= 0 for labels in found.values() for label in labels):
+        raise UserError(f"{name}: has no labelled pictures")
+    return found
+
+
+def _own_splits(labels: dict[str, list[int]]) -> dict[str, list[int]] | None:
+    """The set's own division of classes, if it has all splits and they share no class."""
+    classes = {split: {label for label in found if label >= 0} for split, found in labels.items()}
+    disjoint = len(set().union(*classes.values())) == sum(map(len, classes.values()))
+    complete = len(classes) == len(SPLITS) and all(classes.values())
+    return {split: sorted(found) for split, found in classes.items()} if complete and disjoint else None
+
+
+def _pictures(builder: Any, labels: dict[str, list[int]], numbers: list[int], class_names: list[str]) -> Pictures:
+    """Lists the classes of these numbers; their pictures stay encoded until they are read."""
+    import tensorflow_datasets as tfds
+
+    known = [label for label in itertools.chain.from_iterable(labels.values()) if label >= 0]
+    counts = np.bincount(known, minlength=max(numbers) + 1)[numbers]
+    firsts = np.cumsum(counts) - counts
 
     def read() -> Iterator[tuple[int, str, bytes]]:
-        for picture, example in _examples(builder, {"image": tfds.decode.SkipDecoding()}):
-            if int(example["label"]) in place:
-                yield place[int(example["label"])], picture, example["image"]
+        rows = {label: itertools.count(int(first)) for label, first in zip(numbers, firsts, strict=True)}
+        for split, found in labels.items():
+            if rows.keys().isdisjoint(found):
+                continue
+            for number, example in enumerate(_examples(builder, split, {"image": tfds.decode.SkipDecoding()})):
+                if int(example["label"]) in rows:
+                    place = f"{builder.info.full_name} {split} example {number}"
+                    yield next(rows[int(example["label"])]), place, example["image"]
 
-    if not counts.any():
-        raise UserError(f"{name}: has no labelled pictures")
-    return Pictures(tuple(class_names), tuple(int(counts[number]) for number in numbers), read)
+    return Pictures(tuple(class_names), tuple(counts.tolist()), read)

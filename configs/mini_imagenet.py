@@ -1,0 +1,41 @@
+"""Mini-ImageNet, N-way K-shot: 64/16/20 classes, 48 filters, 5 inner steps of rate 0.01 (paper, section 5).
+
+    python bin/train.py --config=configs/mini_imagenet.py:way=5,shot=1 --config.data.path=DIR --workdir=runs/mini
+
+DIR holds `train*.tar.gz`, `val*.tar.gz` and `test*.tar.gz`, or the folders train/, val/ and test/ unpacked from them.
+As in the paper: 15 query pictures a class, 4 tasks an update (2 from 5 shots on), gradients clipped to +-10, 600 tasks
+to test on, an ensemble of the five best epochs. The paper trains 100 epochs of 500 updates, the first 50 with
+first-order gradients, and validates on 600 tasks after each; here are `epochs=` of 100 updates, the first half
+first-order, and 100 tasks.
+"""
+
+from tf_mamlpp.config import Config, Data, Evaluation, Learner, Model, Training, parse_argument
+from tf_mamlpp.methods import presets
+
+
+def get_config(argument: str = "") -> Config:
+    """Arguments: way, shot, method (maml, maml++, fomaml, anil), epochs, seed."""
+    a = parse_argument(argument, way=5, shot=1, method="maml++", epochs=10, seed=0)
+    return Config(
+        seed=a.seed,
+        data=Data(
+            name="mini_imagenet",
+            way=a.way,
+            shot=a.shot,
+            query_shot=15,
+            image_size=(84, 84),
+            channels=3,
+            mean=(0.485, 0.456, 0.406),  # ImageNet's
+            std=(0.229, 0.224, 0.225),
+        ),
+        model=Model(name="conv4", filters=48),
+        learner=Learner(
+            **presets[a.method],
+            inner_rate=0.01,
+            multi_step_loss_epochs=max(a.epochs // 4, 1),
+            second_order_from_epoch=a.epochs // 2,
+            gradient_clip=10.0,
+        ),
+        training=Training(epochs=a.epochs, updates=100, tasks=4 if a.shot < 5 else 2, checkpoint_updates=50),
+        evaluation=Evaluation(validation_tasks=100, test_tasks=600, ensemble=min(5, a.epochs)),
+    )
