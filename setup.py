@@ -2,6 +2,13 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
+# Has no wheels elsewhere.
+LITERT = (
+    "ai-edge-litert>=1.4; python_version < '3.14' and ("
+    "(sys_platform == 'linux' and (platform_machine == 'x86_64' or platform_machine == 'aarch64')) or "
+    "(sys_platform == 'darwin' and platform_machine == 'arm64'))"
+)
+
 setup(
     name="tf_mamlpp",
     version="0.1.0",
@@ -26,7 +33,8 @@ setup(
     ],
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.19; sys_platform == 'linux'"],
-        "test": ["pytest>=8"],
+        "litert": [LITERT],
+        "test": ["pytest>=8", LITERT],
         "dev": ["mypy>=1.11", "ruff>=0.6"],
     },
 )
