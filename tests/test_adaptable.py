@@ -38,14 +38,28 @@ def test_the_head_of_a_nested_model_is_its_inner_models_last_layer():
     assert names(keras.Sequential([keras.Input((2,)), inner]), "head") == ["last/kernel", "last/bias"]
 
 
+def test_the_body_is_all_but_the_head(model):
+    assert names(model, "body") + names(model, "head") == names(model, "all")
+
+
 def test_a_predicate_on_the_path(model):
     assert names(model, lambda path: "conv1" in path) == ["conv1/kernel", "conv1/bias"]
+
+
+def test_a_regular_expression_on_the_path(model):
+    assert names(model, "conv1|dense/kernel") == ["conv1/kernel", "conv1/bias", "dense/kernel"]
+
+
+def test_frozen_layers_are_left_alone(model):
+    model.get_layer("conv0").trainable = False
+    assert names(model, "all") == ["conv1/kernel", "conv1/bias", "dense/kernel", "dense/bias"]
 
 
 @pytest.mark.parametrize(
     ("adapted", "message"),
     [
-        ("tail", "adapted is 'all', 'head' or a predicate on a variable's path, not 'tail'"),
+        ("tail", "adapted='tail' leaves the inner loop no weight .* all, head, body, or matches paths such as 'conv4/"),
+        ("conv(", r"adapted='conv\(' is no regular expression: missing \)"),
         (lambda path: False, "leaves the inner loop no weight to change in model 'conv4'"),
         (lambda path: "norm" in path, "leaves the inner loop no weight"),
     ],
@@ -65,6 +79,8 @@ def test_each_task_has_seeds_of_its_own():
         assert kept is moving
         out, _ = dropout.stateless_call([], [own], tf.ones((4, 64)), training=True)
         masks.append(out.numpy())
+    for a, b in zip(own_seeds(own_seeds([moving, seed], tf.constant(7)), tf.constant(-7)), [moving, seed], strict=True):
+        np.testing.assert_array_equal(a, b)
     plain, _ = dropout.stateless_call([], [seed], tf.ones((4, 64)), training=True)
     np.testing.assert_array_equal(masks[0], plain)
     for a, b in ((0, 1), (0, 2), (1, 2)):

@@ -84,8 +84,11 @@ def _json(config, key):
         ("--config.data.std=0", "data.std must not be 0"),
         ("--config.data.mean=1,2", "data.mean needs one number, or one for each of the 1 channels"),
         ("--config.data.channels=2", "data.channels is one of 1, 3, not '2'"),
-        ("--config.model.name=vgg", "model.name is one of conv4, mlp, not 'vgg'"),
-        ("--config.learner.adapted=tail", "learner.adapted is one of all, head"),
+        ("--config.model.name=vgg", "model.name is one of conv4, resnet12, mlp, keras:<name>, .*, not 'vgg'"),
+        ("--config.model.weights=a.h5", "model.weights is for model.name=keras:<name>, not for 'conv4'"),
+        ("--config.model.dtype=float16", "model.dtype is one of float32, mixed_bfloat16, not 'float16'"),
+        ("--config.learner.adapted=conv(", r"all, head, body or a regular expression; 'conv\(' is none"),
+        ("--config.learner.label_permutations=6", "learner.label_permutations is 6: it must be 1 to the way"),
         ("--config.learner.query_statistics=none", "learner.query_statistics is one of batch, running, support"),
         ("--config.learner.evaluation_statistics=mean", "learner.evaluation_statistics is one of"),
         ("--config.training.strategy=tpu", "training.strategy is one of none, mirrored"),
@@ -102,6 +105,20 @@ def test_a_wrong_override_is_named(flag, named):
 def test_contradicting_switches():
     with pytest.raises(UserError, match="learner.first_order and learner.derivative_order_annealing contradict"):
         Config(learner=Learner(first_order=True, derivative_order_annealing=True))
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"learned_rates": True}, "learner.prototypes has no inner loop: learner.learned_rates has no use"),
+        ({"adapted": "head"}, "learner.adapted has no use"),
+        ({"label_permutations": 5}, "learner.label_permutations has no use"),
+        ({"rematerialise": True}, "learner.rematerialise has no use"),
+    ],
+)
+def test_prototypes_have_no_inner_loop_to_set(settings, named):
+    with pytest.raises(UserError, match=named):
+        Config(learner=Learner(prototypes=True, **settings))
 
 
 @pytest.mark.parametrize(

@@ -72,3 +72,28 @@ def test_the_schedule_finds_the_optimizers_rate(mirrored):
     schedule.set_params({"epochs": 1})
     schedule.on_train_begin()
     assert schedule.rate == RATE
+
+
+def test_every_task_of_every_replica_drops_units_of_its_own(make_tasks, mirrored):
+    tasks = {k: tf.repeat(v, 4, 0) for k, v in make_tasks(tasks=1, dtype="float32").items()}
+
+    def losses(strategy):
+        with strategy.scope():
+            keras.utils.set_random_seed(0)
+            stack = [
+                keras.Input((8, 8, 1)),
+                keras.layers.RandomFlip(seed=2),
+                keras.layers.Flatten(),
+                keras.layers.Dropout(0.5, seed=1),
+                keras.layers.Dense(3),
+            ]
+            learner = MetaLearner(keras.Sequential(stack), way=3, inner_steps=1, inner_rate=0.5)
+            learner.compile(keras.optimizers.SGD(0.0))
+        logs = learner.fit(tf.data.Dataset.from_tensors(tasks).repeat(3), epochs=1, verbose=0).history
+        return logs["loss"], [v.numpy() for v in learner.model.non_trainable_variables]
+
+    (alone, seeds), (spread, spread_seeds) = losses(tf.distribute.get_strategy()), losses(mirrored)
+    assert spread == pytest.approx(alone, rel=1e-5)  # the mean of four different tasks, not of two twice
+    for a, b in zip(seeds, spread_seeds, strict=True):
+        np.testing.assert_array_equal(a, b)
+        assert b[1] > 0

@@ -27,6 +27,23 @@ def test_steps_past_the_table_take_its_last_column(step, column):
     np.testing.assert_array_equal(rates.at(step), table[:, column])
 
 
+def test_a_rate_for_each_weight_of_each_tensor():
+    rates = InnerRates(2, 1, 0.5, shapes=[(2, 3), (3,)])
+    table = np.arange(9, dtype=np.float32)[:, None]
+    rates.table.assign(table)
+    for step in (0, 4):
+        kernel, bias = rates.at(step)
+        np.testing.assert_array_equal(kernel, [[0, 1, 2], [3, 4, 5]])
+        np.testing.assert_array_equal(bias, [6, 7, 8])
+    np.testing.assert_array_equal(rates.means(), [[2.5], [7.0]])
+
+
+@pytest.mark.parametrize("step", [0, 1, 5])
+def test_a_step_may_be_a_tensor_and_the_table_another(step):
+    rates, table = InnerRates(3, 2, 0.0), tf.constant([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
+    np.testing.assert_array_equal(rates.at(tf.constant(step), table), table[:, min(step, 1)])
+
+
 def test_descend_scales_each_tensor_by_its_own_rate():
     weights = [tf.constant([1.0, 2.0]), tf.constant([[3.0]])]
     gradients = [tf.constant([10.0, 20.0]), tf.constant([[30.0]])]

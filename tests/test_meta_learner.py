@@ -36,7 +36,7 @@ WEIGHTS = {f"{layer}/{w}" for layer in ("conv0", "conv1", "dense") for w in ("ke
 NORM = {f"norm{i}/{w}" for i in (0, 1) for w in ("gamma", "beta", "moving_mean", "moving_variance")}
 
 
-@pytest.mark.parametrize("switch", [*MODIFICATIONS, "first_order"])
+@pytest.mark.parametrize("switch", [*MODIFICATIONS, "elementwise_rates", "first_order"])
 def test_every_switch_alone_trains(make_learner, make_tasks, switch):
     learner = make_learner(**{switch: True})
     before = values(learner)
@@ -47,7 +47,9 @@ def test_every_switch_alone_trains(make_learner, make_tasks, switch):
     assert changed(learner, before) | {"conv0/bias", "conv1/bias"} == (
         WEIGHTS | NORM | ({"inner_rates/rates", "rates"} & changed(learner, before))
     )
-    assert ("learned_rates" == switch) == bool({"inner_rates/rates", "rates"} & changed(learner, before))
+    assert (switch in ("learned_rates", "elementwise_rates")) == bool(
+        {"inner_rates/rates", "rates"} & changed(learner, before)
+    )
 
     norm = learner.model.get_layer("norm0")
     assert norm.gamma.shape == ((2, 3) if switch == "per_step_weights" else (3,))
@@ -164,13 +166,93 @@ def test_a_subclassed_model_trains(make_tasks):
         ({"evaluation_statistics": "none"}, "query statistics are one of batch, running, support, not 'none'"),
         ({"first_order": True, "derivative_order_annealing": True}, "contradict each other: choose one"),
         ({"inner_steps": 0}, "inner_steps must be at least 1, not 0"),
-        ({"adapted": "body"}, "adapted is 'all', 'head' or a predicate"),
+        ({"adapted": "tail"}, "adapted='tail' leaves the inner loop no weight"),
+        ({"adapted": "body", "shared_head": True}, "the inner loop has to adapt the head too"),
+        ({"label_permutations": 4}, "label_permutations is 4: it must be 1 to the way, 3"),
         ({"metric": "no_such_metric"}, "metric 'no_such_metric' is not a function of keras.metrics"),
     ],
 )
 def test_settings_that_contradict_or_do_not_exist(make_learner, settings, message):
     with pytest.raises(UserError, match=message):
         make_learner(**settings)
+
+
+def test_frozen_layers_stay(make_tasks):
+    model = conv4((8, 8, 1), 3, filters=3, blocks=2)
+    for name in ("conv0", "norm0"):
+        model.get_layer(name).trainable = False
+    learner = MetaLearner(model, way=3, inner_steps=2, **presets["maml++"])
+    learner.compile(keras.optimizers.SGD(0.1))
+    before = values(learner)
+    learner.train_step(make_tasks(dtype="float32"))
+    assert not any("0/" in path for path in changed(learner, before))
+    assert {"conv1/kernel", "norm1/gamma", "norm1/moving_mean", "dense/kernel"} <= changed(learner, before)
+
+
+def test_freezing_what_a_learner_has_is_refused(make_learner, make_tasks):
+    learner = make_learner()
+    learner.model.get_layer("conv0").trainable = False
+    with pytest.raises(UserError, match="model 'conv4': freeze layers before the model is given to MetaLearner"):
+        learner.curves(make_tasks())
+
+
+def test_a_wholly_frozen_model_is_refused():
+    model = conv4((8, 8, 1), 3, filters=3, blocks=2)
+    model.trainable = False
+    with pytest.raises(UserError, match="model 'conv4' is frozen: there is nothing to learn"):
+        MetaLearner(model, way=3)
+
+
+def test_meta_sgd_with_equal_rates_is_maml(make_learner, make_tasks):
+    tasks = make_tasks()
+    maml, sgd = (make_learner(dtype="float64", **presets[name]) for name in ("maml", "meta-sgd"))
+    np.testing.assert_allclose(sgd.curves(tasks), maml.curves(tasks), rtol=0, atol=1e-12)
+    assert sgd.inner_rates.table.shape == (sum(w.shape.num_elements() for w in sgd._adaptable.fast), 1)
+    both = make_learner(dtype="float64", elementwise_rates=True, learned_rates=True)
+    assert both.inner_rates.table.shape == (sgd.inner_rates.table.shape[0], 2)
+
+
+def test_a_shared_head_starts_all_classes_alike(make_learner, make_tasks):
+    learner = make_learner(shared_head=True, dtype="float64")
+    curves = learner.curves(make_tasks()).numpy()
+    np.testing.assert_allclose(curves[:, 0], np.repeat(curves[:, 0, :, :1], 3, -1), rtol=0, atol=1e-12)
+    assert np.ptp(curves[:, -1], axis=-1).min() > 0
+    kernel = learner.model.get_layer("dense").kernel
+    gradients = learner.meta_gradient(make_tasks())[0]
+    gradient = next(g for v, g in zip(learner.trainable_variables, gradients, strict=True) if v is kernel).numpy()
+    assert np.abs(gradient[:, 0]).max() > 0 and not gradient[:, 1:].any()
+
+
+def test_a_shared_head_makes_the_order_of_classes_immaterial(make_learner, make_tasks):
+    tasks = make_tasks()
+    once, averaged = (
+        tf.nn.softmax(make_learner(shared_head=True, label_permutations=n, dtype="float64").curves(tasks))
+        for n in (1, 3)
+    )
+    np.testing.assert_allclose(averaged, once, rtol=0, atol=1e-12)
+
+
+def test_label_permutations_average_probabilities(make_learner, make_tasks):
+    tasks, rotated = make_tasks(shot=2), []
+    plain = make_learner(dtype="float64")
+    for shift in range(2):
+        curves = plain.curves({**tasks, "support_labels": (tasks["support_labels"] + shift) % 3})
+        rotated.append(tf.gather(tf.nn.softmax(curves), (np.arange(3) + shift) % 3, axis=-1))
+    assert np.abs(rotated[0] - rotated[1]).max() > 1e-3
+    averaged = tf.nn.softmax(make_learner(label_permutations=2, dtype="float64").curves(tasks))
+    np.testing.assert_allclose(averaged, (rotated[0] + rotated[1]) / 2, rtol=0, atol=1e-12)
+
+
+def test_mixed_precision_keeps_weights_and_losses_in_float32(make_learner, make_tasks):
+    tasks = make_tasks(dtype="float32")
+    learner, plain = make_learner(dtype="mixed_bfloat16"), make_learner()
+    assert {v.dtype for v in learner.trainable_variables} == {"float32"}
+    assert learner.curves(tasks).dtype == tf.float32
+    mixed, exact = (m.meta_gradient(tasks)[2]["meta_loss"] for m in (learner, plain))
+    assert 0 < abs(float(mixed) - float(exact)) < 0.05
+    before = values(learner)
+    learner.train_step(tasks)
+    assert WEIGHTS - {"conv0/bias", "conv1/bias"} <= changed(learner, before)
 
 
 def test_a_model_without_weights_is_refused():

@@ -16,16 +16,25 @@ def test_a_preset_is_called_by_its_name(name):
 
 def test_what_the_presets_switch():
     on = {name: [k for k in MODIFICATIONS if switches[k]] for name, switches in presets.items()}
-    assert on == {"maml": [], "maml++": list(MODIFICATIONS), "fomaml": [], "anil": []}
+    assert on.pop("maml++") == list(MODIFICATIONS)
+    assert set(on) == {"maml", "fomaml", "anil", "boil", "meta-sgd", "protonet"} and not any(on.values())
     assert len(MODIFICATIONS) == 6
     assert [name for name, switches in presets.items() if switches["first_order"]] == ["fomaml"]
-    assert [name for name, switches in presets.items() if switches["adapted"] == "head"] == ["anil"]
+    assert {n: s["adapted"] for n, s in presets.items() if s["adapted"] != "all"} == {"anil": "head", "boil": "body"}
+    assert [name for name, switches in presets.items() if switches["elementwise_rates"]] == ["meta-sgd"]
+    assert [name for name, switches in presets.items() if switches.get("prototypes")] == ["protonet"]
 
 
 @pytest.mark.parametrize("modification", MODIFICATIONS)
 def test_another_method_is_called_by_what_differs(modification):
     assert method_name({**presets["maml++"], modification: False}) == f"maml++ -{modification}"
     assert method_name({**presets["maml"], modification: True}) == f"maml +{modification}"
+
+
+def test_switches_that_no_preset_has():
+    assert method_name({**presets["maml++"], "shared_head": True}) == "maml++ +shared_head"
+    assert method_name({**presets["maml"], "adapted": "conv3|dense"}) == "maml adapted=conv3|dense"
+    assert method_name({**presets["protonet"], "cosine_annealing": True}) == "protonet +cosine_annealing"
 
 
 def test_an_unknown_method_is_named():

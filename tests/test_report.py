@@ -54,11 +54,20 @@ def test_single_model_and_baseline_have_rows_of_their_own():
             "ensemble": 1,
             "single_model": {"accuracy": 0.9, "confidence_95": 0.01},
             "nearest_pixel": {"accuracy": 0.5, "confidence_95": 0.02},
+            "nearest_class_mean": {"accuracy": 0.6, "confidence_95": 0.03},
+            "label_permutations": 5,
         }
     )
     assert "(best epoch; 95 % interval" in table
     assert "90.00 ± 1.00 %  (best epoch alone)" in table
     assert "50.00 ± 2.00 %  (1-NN on raw pixels)" in table
+    assert "60.00 ± 3.00 %  (class means of raw pixels)" in table
+    assert "query statistics 'batch', 5 label permutations averaged" in table
+
+
+def test_a_method_without_inner_steps_has_no_curve():
+    table = results_table({**RESULTS, "inner_steps": 0, "accuracy_per_inner_step": [0.97312]})
+    assert "after 0" not in table and "97.31" in table
 
 
 def test_regression_has_an_error_and_no_way():

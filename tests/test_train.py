@@ -13,6 +13,8 @@ from tf_mamlpp import train
 from tf_mamlpp.config import Config, Data, Evaluation, Learner, Model, Training
 from tf_mamlpp.data import ImageBank
 from tf_mamlpp.errors import UserError
+from tf_mamlpp.methods import presets
+from tf_mamlpp.prototypes import PrototypicalNetworks
 
 
 def make_config(**settings):
@@ -116,6 +118,18 @@ def test_settings_reach_learner_and_optimizer():
     assert learner.optimizer.epsilon == 1e-8
     assert learner.model.output_shape == (None, 3)
     assert not learner.jit_compile
+
+
+def test_a_baseline_has_the_same_backbone():
+    config = make_config(
+        model=Model(name="resnet12", widths=(2, 3)),
+        learner=Learner(**presets["protonet"], evaluation_statistics="running", gradient_clip=1.0),
+    )
+    learner = train.make_learner(config)
+    assert isinstance(learner, PrototypicalNetworks)
+    assert (learner.query_statistics, learner.evaluation_statistics, learner.gradient_clip) == ("batch", "running", 1.0)
+    assert learner.model.name == "resnet12" and learner.model.output_shape == (None, 3)
+    assert learner.optimizer.epsilon == 1e-8
 
 
 def test_a_strategy_needs_tasks_for_every_replica(monkeypatch):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tf_mamlpp.data import ImageBank as ImageBank
-    from tf_mamlpp.data import episodes as episodes
+    from tf_mamlpp.data.episodes import episodes as episodes
     from tf_mamlpp.data import load_banks as load_banks
     from tf_mamlpp.errors import UserError as UserError
     from tf_mamlpp.evaluation import evaluate as evaluate
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from tf_mamlpp.methods import presets as presets
     from tf_mamlpp.models import conv4 as conv4
     from tf_mamlpp.models import mlp as mlp
+    from tf_mamlpp.models import resnet12 as resnet12
+    from tf_mamlpp.prototypes import PrototypicalNetworks as PrototypicalNetworks
 
 _HOME = {
     "ExactGroupNormalization": "layers",
@@ -31,6 +33,7 @@ _HOME = {
     "ImageBank": "data",
     "MetaLearner": "meta_learner",
     "PerStepBatchNormalization": "layers",
+    "PrototypicalNetworks": "prototypes",
     "UserError": "errors",
     "check_meta_gradient": "gradient_check",
     "conv4": "models",
@@ -40,6 +43,7 @@ _HOME = {
     "load_banks": "data",
     "mlp": "models",
     "presets": "methods",
+    "resnet12": "models",
 }
 __all__ = list(_HOME)
 

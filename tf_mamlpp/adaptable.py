@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import keras
 import tensorflow as tf
 
 from tf_mamlpp.errors import UserError
-from tf_mamlpp.inner_loop import AfterStep, adapt
+from tf_mamlpp.inner_loop import AfterStep, adapt, update
 from tf_mamlpp.inner_rates import InnerRates
 from tf_mamlpp.layers import PerStepBatchNormalization, inner_step
 
@@ -21,17 +23,21 @@ def adapted_variables(model: keras.Model, adapted: str | Callable[[str], bool]) 
     """Which of `model.trainable_variables` the inner loop changes; never batch-norm weights (paper, section 4).
 
     Args:
-        model: with its normalisation layers converted.
-        adapted: `all`, `head` (the last layer that has weights), or a predicate on a variable's path.
+        model: with its normalisation layers converted.  Layers with `trainable=False` are left alone.
+        adapted: `all`, `head` (the last layer that has weights), `body` (all but the head), another string, a regular
+            expression that is searched for in a variable's path (`conv4/conv0/kernel`), or a predicate on it.
 
     Raises:
-        UserError: the choice is unknown or leaves nothing.
+        UserError: the choice leaves nothing.
     """
     excluded = {id(v) for layer in _batch_norms(model) for v in layer.trainable_variables}
     wanted = _predicate(adapted, model)
     chosen = [i for i, v in enumerate(model.trainable_variables) if id(v) not in excluded and wanted(v.path)]
     if not chosen:
-        raise UserError(f"adapted={adapted!r} leaves the inner loop no weight to change in model '{model.name}'")
+        raise UserError(
+            f"adapted={adapted!r} leaves the inner loop no weight to change in model '{model.name}': it is all, head, "
+            f"body, or matches paths such as '{model.trainable_variables[0].path}'"
+        )
     return chosen
 
 
@@ -44,17 +50,25 @@ def _predicate(adapted: str | Callable[[str], bool], model: keras.Model) -> Call
         return adapted
     if adapted == "all":
         return lambda path: True
-    if adapted == "head":
+    if adapted in ("head", "body"):
         norms = {id(v) for layer in _batch_norms(model) for v in layer.trainable_variables}
-        last = [v for v in model.trainable_variables if id(v) not in norms][-1].path.rpartition("/")[0]
-        return lambda path: path.rpartition("/")[0] == last
-    raise UserError(f"adapted is 'all', 'head' or a predicate on a variable's path, not {adapted!r}")
+        head = [v for v in model.trainable_variables if id(v) not in norms][-1].path.rpartition("/")[0]
+        return lambda path: (path.rpartition("/")[0] == head) == (adapted == "head")
+    try:
+        pattern = re.compile(adapted)
+    except re.error as error:
+        raise UserError(f"adapted={adapted!r} is no regular expression: {error}") from error
+    return lambda path: bool(pattern.search(path))
 
 
 def own_seeds(state: Tensors, task: tf.Tensor) -> list[tf.Tensor]:
-    """The state with another counter in each task's seed generators, so that no two tasks drop the same units."""
-    # Keras's seed generators keep two integers, the seed and a counter.
-    ahead = tf.stack([tf.zeros_like(task), task * 65536])
+    """The state with another seed in each task's seed generators, so that no two tasks drop the same units.
+
+    `own_seeds(own_seeds(state, task), -task)` is `state`.
+    """
+    # Keras's seed generators keep two integers, the seed and a counter.  The odd number keeps neighbouring tasks away
+    # from the neighbouring seeds that a user may give to layers.
+    ahead = tf.stack([task * 65537, tf.zeros_like(task)])
     return [s + tf.cast(ahead, s.dtype) if s.dtype.is_integer and s.shape == (2,) else s for s in state]
 
 
@@ -70,26 +84,44 @@ class AdaptableModel:
         rates: of the inner loop.
         loss: `(labels, outputs) -> scalar`, of the inner loop.
         way: the width that outputs must have; None for any.
+        shared: positions of the weights whose first class (last axis) is copied to all classes at the start.
     """
 
     def __init__(
-        self, model: keras.Model, adapted: Sequence[int], rates: InnerRates, loss: Loss, way: int | None = None
+        self,
+        model: keras.Model,
+        adapted: Sequence[int],
+        rates: InnerRates,
+        loss: Loss,
+        way: int | None = None,
+        shared: Sequence[int] = (),
     ):
         self.model, self.adapted, self.rates, self.loss, self.way = model, list(adapted), rates, loss, way
+        self.shared = frozenset(shared)
+        self._paths = [v.path for v in model.trainable_variables]
+
+    @property
+    def start(self) -> list[tf.Tensor]:
+        """The meta-learned values of all trainable weights."""
+        if [v.path for v in self.model.trainable_variables] != self._paths:
+            raise UserError(f"model '{self.model.name}': freeze layers before the model is given to MetaLearner")
+        start = [tf.convert_to_tensor(v) for v in self.model.trainable_variables]
+        return [tf.repeat(w[..., :1], w.shape[-1], -1) if i in self.shared else w for i, w in enumerate(start)]
 
     @property
     def fast(self) -> list[tf.Tensor]:
         """θ_0, the meta-learned start of the adapted weights."""
-        return [tf.convert_to_tensor(self.model.trainable_variables[i]) for i in self.adapted]
+        start = self.start
+        return [start[i] for i in self.adapted]
 
     @property
     def state(self) -> list[tf.Tensor]:
         """The non-trainable variables' values."""
         return [tf.convert_to_tensor(v) for v in self.model.non_trainable_variables]
 
-    def weights(self, fast: Tensors) -> list[tf.Tensor]:
-        """All trainable weights, with the adapted ones replaced by `fast`."""
-        weights = [v.value for v in self.model.trainable_variables]
+    def weights(self, fast: Tensors, start: Tensors | None = None) -> list[tf.Tensor]:
+        """All trainable weights: `start`, with the adapted ones replaced by `fast`."""
+        weights = list(self.start if start is None else start)
         for i, w in zip(self.adapted, fast, strict=True):
             weights[i] = w
         return weights
@@ -99,7 +131,7 @@ class AdaptableModel:
         weights: Tensors,
         state: Tensors,
         images: tf.Tensor,
-        step: int,
+        step: int | tf.Tensor,
         *,
         statistics: str,
         momentum: float | None = 1.0,
@@ -114,10 +146,10 @@ class AdaptableModel:
                 f"model '{self.model.name}' has {outputs.shape[-1]} outputs for {self.way}-way tasks: "
                 f"make its last layer {self.way} wide"
             )
-        return outputs, state
+        return tf.cast(outputs, weights[0].dtype), state
 
     def support_statistics(
-        self, weights: Tensors, state: Tensors, support_images: tf.Tensor, step: int, training: bool = False
+        self, weights: Tensors, state: Tensors, support_images: tf.Tensor, step: int | tf.Tensor, training: bool = False
     ) -> Tensors:
         """The state with the support set's own moments in place of the moving ones."""
         _, own = self.outputs(weights, state, support_images, step, statistics="batch", momentum=0.0, training=training)
@@ -128,46 +160,69 @@ class AdaptableModel:
         fast: Tensors,
         state: Tensors,
         task: Task,
-        step: int,
+        step: int | tf.Tensor,
         *,
         statistics: str,
         training: bool = False,
         record: bool = False,
+        start: Tensors | None = None,
     ) -> tuple[tf.Tensor, Tensors]:
         """Outputs for the query set, normalised with `batch`, `running` or `support` statistics, and the state.
 
         `record` updates the moving statistics with the query set's.
         """
-        weights, images = self.weights(fast), task["query_images"]
+        weights, images = self.weights(fast, start), task["query_images"]
         if statistics == "support":
             own = self.support_statistics(weights, state, task["support_images"], step, training)
             return self.outputs(weights, own, images, step, statistics="running", training=training)[0], state
         momentum = None if record else 1.0
         return self.outputs(weights, state, images, step, statistics=statistics, momentum=momentum, training=training)
 
-    def run(
+    def step(
         self,
-        task: Task,
+        fast: list[tf.Tensor],
         state: Tensors,
-        steps: int,
+        task: Task,
+        k: int | tf.Tensor,
         *,
+        start: Tensors | None = None,
+        rates: tf.Tensor | None = None,
         second_order: bool = False,
         training: bool = False,
-        recorded: Sequence[int] = (),
-        after_step: AfterStep | None = None,
+        record: bool = False,
     ) -> tuple[list[tf.Tensor], Tensors]:
-        """The inner loop on the support set; passes of the steps in `recorded` update the moving statistics."""
+        """Inner step `k` on the support set: θ_{k+1} and the state.
 
-        def support_loss(fast: list[tf.Tensor], state: Tensors, k: int) -> tuple[tf.Tensor, Tensors]:
-            outputs, state = self.outputs(
-                self.weights(fast),
-                state,
-                task["support_images"],
-                k,
-                statistics="batch",
-                momentum=None if k in recorded else 1.0,
-                training=training,
-            )
-            return self.loss(task["support_labels"], outputs), state
+        `record` updates the moving statistics; `start` and `rates` stand in for the learned weights and table.
+        """
+        support_loss = partial(self._support_loss, task=task, start=start, training=training, record=record)
+        return update(partial(support_loss, k=k), fast, state, self.rates.at(k, rates), second_order)
 
-        return adapt(support_loss, self.fast, state, self.rates, steps, second_order, after_step)
+    def run(
+        self, task: Task, state: Tensors, steps: int, *, after_step: AfterStep | None = None
+    ) -> tuple[list[tf.Tensor], Tensors]:
+        """The inner loop on the support set, as evaluation and use have it: nothing is recorded, no dropout."""
+        support_loss = partial(self._support_loss, task=task)
+        return adapt(support_loss, self.fast, state, self.rates, steps, second_order=False, after_step=after_step)
+
+    def _support_loss(
+        self,
+        fast: list[tf.Tensor],
+        state: Tensors,
+        k: int | tf.Tensor,
+        *,
+        task: Task,
+        start: Tensors | None = None,
+        training: bool = False,
+        record: bool = False,
+    ) -> tuple[tf.Tensor, Tensors]:
+        outputs, state = self.outputs(
+            self.weights(fast, start),
+            state,
+            task["support_images"],
+            k,
+            statistics="batch",
+            momentum=None if record else 1.0,
+            training=training,
+        )
+        return self.loss(task["support_labels"], outputs), state

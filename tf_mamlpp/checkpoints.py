@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tf_mamlpp.episodic import EpisodicModel
 from tf_mamlpp.errors import DIVERGED, UserError
-from tf_mamlpp.meta_learner import MetaLearner
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -47,7 +47,7 @@ class Checkpoints:
         keep_best: how many of the best validation epochs are kept.
     """
 
-    def __init__(self, folder: Path, learner: MetaLearner, keep_best: int = 5):
+    def __init__(self, folder: Path, learner: EpisodicModel, keep_best: int = 5):
         self.folder, self.keep_best, self._learner = folder, keep_best, learner
         self.update = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.seconds = tf.Variable(0.0, dtype=tf.float64, trainable=False)

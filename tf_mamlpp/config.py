@@ -6,6 +6,7 @@ import dataclasses
 import importlib.util
 import json
 import math
+import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -14,24 +15,26 @@ from pathlib import Path
 from typing import Any
 
 from tf_mamlpp.errors import UserError
-from tf_mamlpp.methods import QUERY_STATISTICS, method_name
+from tf_mamlpp.methods import INNER_LOOP, QUERY_STATISTICS, method_name
 
 
 @dataclass(frozen=True)
 class Data:
     """Where pictures come from and what a task is."""
 
-    name: str = "glyphs"  # glyphs, omniglot, image_folder, tfds:<name>, sinusoid
+    name: str = "glyphs"  # glyphs, omniglot, mini_imagenet, image_folder, tfds:<name>, sinusoid
     path: str | None = None  # of the archives, the folder tree, or TFDS's data_dir
     way: int = 5  # classes of a task
     shot: int = 1  # support pictures a class
     query_shot: int = 1  # query pictures a class
     image_size: tuple[int, int] = (28, 28)  # height, width
     channels: int = 1  # 1 grey, 3 RGB
+    resize: str = "stretch"  # stretch, crop (the middle, in the wanted proportions): pictures of other proportions
     mean: tuple[float, ...] = (1.0,)  # of (x / 255 - mean) / std, one for each channel;
     std: tuple[float, ...] = (-1.0,)  # mean 1 and std -1 invert, so that ink is 1 and paper 0
     rotations: bool = False  # training tasks turn each class by a random multiple of 90 degrees
     split_seed: int = 0  # shuffles classes into train, validation and test
+    split_file: str | None = None  # JSON lists of the classes of each split, instead
     cache_dir: str | None = None  # of decoded pictures; None for ~/.cache/tf_mamlpp
 
 
@@ -39,14 +42,18 @@ class Data:
 class Model:
     """The network."""
 
-    name: str = "conv4"  # conv4, mlp
+    name: str = "conv4"  # conv4, resnet12, mlp, keras:<name in keras.applications>, <module>:<function>
     filters: int = 64  # of every block of conv4
     blocks: int = 4  # of conv4
+    strided: bool = False  # conv4 with strides and a global average pool instead of max-pools
+    widths: tuple[int, ...] = (64, 160, 320, 640)  # filters of resnet12's blocks
+    weights: str | None = None  # weights file (without the top) for keras:<name>; None starts from random ones
+    dtype: str = "float32"  # float32, mixed_bfloat16 (weights stay float32)
 
 
 @dataclass(frozen=True)
 class Learner:
-    """Arguments of `MetaLearner`, see there."""
+    """Arguments of `MetaLearner` (with `prototypes`, of `PrototypicalNetworks`), see there."""
 
     inner_steps: int = 5
     inner_rate: float = 0.1
@@ -55,9 +62,13 @@ class Learner:
     per_step_statistics: bool = False
     per_step_weights: bool = False
     learned_rates: bool = False
+    elementwise_rates: bool = False
     cosine_annealing: bool = False
     first_order: bool = False
-    adapted: str = "all"  # all, head
+    adapted: str = "all"  # all, head, body, or a regular expression on paths of weights
+    shared_head: bool = False
+    label_permutations: int = 1  # of the test
+    prototypes: bool = False  # Prototypical Networks: no inner loop, so nothing of it matters
     multi_step_loss_epochs: int = 10
     second_order_from_epoch: int = 50
     minimum_rate: float = 1e-5
@@ -65,6 +76,7 @@ class Learner:
     evaluation_statistics: str | None = None  # the same in evaluation; None for the one above
     gradient_clip: float | None = None
     parallel_tasks: int | None = None  # None for the number of cores
+    rematerialise: bool = False  # computes inner steps again instead of keeping them: memory for time
 
 
 @dataclass(frozen=True)
@@ -109,7 +121,13 @@ class Config:
         return method_name(dataclasses.asdict(self.learner))
 
 
-MACHINE_KEYS = ("data.path", "data.cache_dir", "learner.parallel_tasks", "training.strategy")
+MACHINE_KEYS = (
+    "data.path",
+    "data.cache_dir",
+    "learner.parallel_tasks",
+    "learner.rematerialise",
+    "training.strategy",
+)
 """Where and how a run computes, not what: these may change when it is resumed."""
 
 
@@ -128,10 +146,29 @@ def _validate(config: Config) -> None:
     _check_choice("learner.query_statistics", learner.query_statistics, QUERY_STATISTICS)
     if learner.evaluation_statistics is not None:
         _check_choice("learner.evaluation_statistics", learner.evaluation_statistics, QUERY_STATISTICS)
-    _check_choice("learner.adapted", learner.adapted, ("all", "head"))
-    _check_choice("model.name", config.model.name, ("conv4", "mlp"))
+    try:
+        re.compile(learner.adapted)
+    except re.error as error:
+        raise UserError(
+            f"learner.adapted is all, head, body or a regular expression; '{learner.adapted}' is none: {error}"
+        ) from error
+    model = config.model
+    if ":" not in model.name:
+        _check_choice("model.name", model.name, ("conv4", "resnet12", "mlp", "keras:<name>", "<module>:<function>"))
+    if model.weights and not model.name.startswith("keras:"):
+        raise UserError(f"model.weights is for model.name=keras:<name>, not for '{model.name}'")
+    _check_choice("model.dtype", model.dtype, ("float32", "mixed_bfloat16"))
+    if not 1 <= learner.label_permutations <= data.way:
+        raise UserError(f"learner.label_permutations is {learner.label_permutations}: it must be 1 to the way")
+    if learner.prototypes:
+        unused = [name for name in INNER_LOOP if getattr(learner, name) != getattr(Learner(), name)]
+        if unused:
+            raise UserError(f"learner.prototypes has no inner loop: learner.{unused[0]} has no use")
+    if learner.prototypes and data.name == "sinusoid":
+        raise UserError("learner.prototypes needs classes: the sinusoid has none")
     _check_choice("training.strategy", training.strategy, ("none", "mirrored"))
     _check_choice("data.channels", data.channels, (1, 3))
+    _check_choice("data.resize", data.resize, ("stretch", "crop"))
     if data.name != "sinusoid" and data.way < 2:
         raise UserError(f"data.way is {data.way}: a task needs at least 2 classes")
     for name in ("mean", "std"):

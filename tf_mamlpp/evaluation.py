@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tf_mamlpp.meta_learner import MetaLearner
+from tf_mamlpp.episodic import EpisodicModel
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Evaluation:
 
 
 def evaluate(
-    learner: MetaLearner,
+    learner: EpisodicModel,
     tasks: Iterable[dict[str, tf.Tensor]],
     *,
     inner_steps: int | None = None,

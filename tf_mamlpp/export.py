@@ -30,6 +30,8 @@ def task_learner(learner: MetaLearner, **settings: Any) -> TaskLearner:
         learner: of a classifier.
         settings: `mean`, `std`, `inner_steps` (None for as many as trained) and `query_statistics` of `TaskLearner`.
     """
+    if not isinstance(learner, MetaLearner):
+        raise UserError(f"only learners with an inner loop are exported, not {type(learner).__name__}")
     if learner.way is None:
         raise UserError("only classifiers are exported, and this learner has no `way`: it was trained for regression")
     settings["inner_steps"] = settings.get("inner_steps") or learner.inner_steps

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import tensorflow as tf
@@ -32,7 +33,7 @@ def adapt(
         support_loss: `(θ_k, state, k) -> (scalar loss, new state)`.
         weights: θ_0, the tensors to adapt.
         state: what the model carries along from pass to pass (moving statistics, seeds).
-        rates: α, a table `[tensors, inner_steps]`.
+        rates: α, of every step.
         steps: how many; may be more or fewer than the table has.
         second_order: False puts the inner gradients behind stop_gradient (first-order MAML).
         after_step: `(θ_{k+1}, state, k) -> new state`, called after every step (the query passes).
@@ -45,13 +46,28 @@ def adapt(
     """
     fast = list(weights)
     for k in range(steps):
-        with tf.GradientTape() as tape:
-            tape.watch(fast)
-            loss, state = support_loss(fast, state, k)
-        gradients = tape.gradient(loss, fast, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        if not second_order:
-            gradients = [tf.stop_gradient(g) for g in gradients]
-        fast = descend(fast, rates.at(k), gradients)
+        fast, state = update(partial(_at, support_loss, k), fast, state, rates.at(k), second_order)
         if after_step:
             state = after_step(fast, state, k)
     return fast, state
+
+
+def _at(support_loss: SupportLoss, k: int, fast: list[tf.Tensor], state: State) -> tuple[tf.Tensor, State]:
+    return support_loss(fast, state, k)
+
+
+def update(
+    support_loss: Callable[[list[tf.Tensor], State], tuple[tf.Tensor, State]],
+    fast: list[tf.Tensor],
+    state: State,
+    rates: Sequence[tf.Tensor],
+    second_order: bool,
+) -> tuple[list[tf.Tensor], State]:
+    """One step of `adapt`: θ_{k+1} and the new state."""
+    with tf.GradientTape() as tape:
+        tape.watch(fast)
+        loss, state = support_loss(fast, state)
+    gradients = tape.gradient(loss, fast, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+    if not second_order:
+        gradients = [tf.stop_gradient(g) for g in gradients]
+    return descend(fast, rates, gradients), state

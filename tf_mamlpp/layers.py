@@ -23,7 +23,7 @@ from tf_mamlpp.errors import UserError
 class _Pass:
     """What one pass through the model asks of its batch norms; see `inner_step`."""
 
-    step: int
+    step: int | tf.Tensor
     statistics: str
     momentum: float | None
 
@@ -32,7 +32,7 @@ _current_pass: contextvars.ContextVar[_Pass | None] = contextvars.ContextVar("in
 
 
 @contextlib.contextmanager
-def inner_step(step: int, statistics: str = "batch", momentum: float | None = None) -> Iterator[None]:
+def inner_step(step: int | tf.Tensor, statistics: str = "batch", momentum: float | None = None) -> Iterator[None]:
     """Tells every `PerStepBatchNormalization` called inside which inner step this pass belongs to.
 
     Args:
@@ -135,7 +135,8 @@ class PerStepBatchNormalization(keras.layers.Layer):
         if not self.trainable:  # frozen layers infer, as the stock one does
             now = _Pass(now.step, "running", 1.0)
         inputs = tf.cast(inputs, _wide(inputs.dtype))
-        row = min(now.step, self.inner_steps - 1)
+        last = self.inner_steps - 1
+        row = min(now.step, last) if isinstance(now.step, int) else tf.minimum(now.step, last)
         momentum = self.momentum if now.momentum is None else now.momentum
         mean = _row(self.moving_mean, row, self.per_step_statistics)
         variance = _row(self.moving_variance, row, self.per_step_statistics)
@@ -153,7 +154,7 @@ class PerStepBatchNormalization(keras.layers.Layer):
             )
         return tf.cast(normalise(inputs, mean, variance, gamma, beta, self.epsilon), self.compute_dtype)
 
-    def _update(self, table: Any, row: int, momentum: float, old: tf.Tensor, batch: tf.Tensor) -> None:
+    def _update(self, table: Any, row: int | tf.Tensor, momentum: float, old: tf.Tensor, batch: tf.Tensor) -> None:
         # With momentum 0 the statistics are an answer that gradients flow through; else a record that they must not.
         new = batch if momentum == 0 else momentum * old + (1 - momentum) * tf.stop_gradient(batch)
         if self.per_step_statistics:
@@ -173,7 +174,7 @@ class PerStepBatchNormalization(keras.layers.Layer):
         return {**super().get_config(), **{name: getattr(self, name) for name in (*names, "scale")}}
 
 
-def _row(table: Any, row: int, per_step: bool) -> tf.Tensor | None:
+def _row(table: Any, row: int | tf.Tensor, per_step: bool) -> tf.Tensor | None:
     if table is None:
         return None
     table = tf.convert_to_tensor(table)

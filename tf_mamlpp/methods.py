@@ -19,7 +19,16 @@ MODIFICATIONS = (
 )
 """The six of "How to train your MAML", section 4: MSL, DA, BNRS, BNWB, LSLR, CA."""
 
-_MAML: dict[str, Any] = {**dict.fromkeys(MODIFICATIONS, False), "first_order": False, "adapted": "all"}
+_MAML: dict[str, Any] = {
+    **dict.fromkeys(MODIFICATIONS, False),
+    "elementwise_rates": False,
+    "first_order": False,
+    "adapted": "all",
+    "shared_head": False,
+}
+
+INNER_LOOP = (*(k for k in _MAML if k != "cosine_annealing"), "label_permutations", "rematerialise")
+"""Settings that have no use where there is no inner loop."""
 
 
 class _Presets(dict[str, dict[str, Any]]):
@@ -33,20 +42,24 @@ presets: Mapping[str, dict[str, Any]] = _Presets(
         "maml++": {**_MAML, **dict.fromkeys(MODIFICATIONS, True)},
         "fomaml": {**_MAML, "first_order": True},
         "anil": {**_MAML, "adapted": "head"},
+        "boil": {**_MAML, "adapted": "body"},
+        "meta-sgd": {**_MAML, "elementwise_rates": True},
+        "protonet": {**_MAML, "prototypes": True},
     }
 )
-"""Keyword arguments of `MetaLearner` for each method."""
+"""Settings of a config's `learner` for each method: keyword arguments of `MetaLearner`, but for `protonet`, whose class
+is `PrototypicalNetworks`."""
 
 
 def method_name(switches: Mapping[str, Any]) -> str:
     """The preset that these switches are, or the nearest one and what differs: `maml++ -learned_rates`."""
 
     def differences(name: str) -> list[str]:
-        preset = presets[name]
+        preset, own = ({"prototypes": False, **tree} for tree in (presets[name], switches))
         return [
-            (f"{'+' if switches[k] else '-'}{k}" if isinstance(switches[k], bool) else f"{k}={switches[k]}")
-            for k in _MAML
-            if switches[k] != preset[k]
+            (f"{'+' if own[k] else '-'}{k}" if isinstance(own[k], bool) else f"{k}={own[k]}")
+            for k in ("prototypes", *_MAML)
+            if own[k] != preset[k]
         ]
 
     nearest = min(presets, key=lambda name: len(differences(name)))

@@ -19,9 +19,11 @@ def results_table(results: Mapping[str, Any]) -> str:
     members = results["ensemble"]
     model = f"ensemble of the best {members} epochs" if members > 1 else "best epoch"
     task = f"{results['way']}-way {results['shot']}-shot" if metric == "accuracy" else f"{results['shot']}-shot"
+    permutations = results.get("label_permutations", 1)
+    averaged = f", {permutations} label permutations averaged" if permutations > 1 else ""
     rows = [
         ("data", f"{results['dataset']} {results['split']}, {task}, {results['tasks']} tasks"),
-        ("method", f"{results['method']}, query statistics '{results['query_statistics']}'"),
+        ("method", f"{results['method']}, query statistics '{results['query_statistics']}'{averaged}"),
         (
             "training",
             f"{results['train_steps']} updates in {results['train_seconds'] / 60:.1f} min, seed {results['seed']}",
@@ -31,15 +33,14 @@ def results_table(results: Mapping[str, Any]) -> str:
     single = results.get("single_model")
     if single:
         rows.append(("", f"{show(single[metric], single['confidence_95'])}  (best epoch alone)"))
-    baseline = results.get("nearest_pixel")
-    if baseline:
-        rows.append(
-            (
-                "nearest pixel",
-                f"{show(baseline['accuracy'], baseline['confidence_95'])}  (1-NN on raw pixels)",
-            )
-        )
-    rows.append((f"after 0-{results['inner_steps']} steps", curve))
+    for key, name, what in (
+        ("nearest_pixel", "nearest pixel", "1-NN on raw pixels"),
+        ("nearest_class_mean", "nearest mean", "class means of raw pixels"),
+    ):
+        if key in results:
+            rows.append((name, f"{show(results[key]['accuracy'], results[key]['confidence_95'])}  ({what})"))
+    if results["inner_steps"]:
+        rows.append((f"after 0-{results['inner_steps']} steps", curve))
     width = max(len(name) for name, _ in rows)
     line = "-" * (width + 2 + max(len(text) for _, text in rows))
     return "\n".join([line, *(f"{name:<{width}}  {text}" for name, text in rows), line])

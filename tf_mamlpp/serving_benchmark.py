@@ -50,7 +50,8 @@ def run_serving(folder: str | os.PathLike[str], seconds: float = 5.0) -> dict[st
 
 
 def _latency(name: str, function: Callable[[], Any], seconds: float) -> dict[str, float]:
-    times, end = [], time.perf_counter() + seconds
+    times: list[float] = []
+    end = time.perf_counter() + seconds
     while time.perf_counter() < end or len(times) < 3:
         start = time.perf_counter()
         function()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
+import inspect
 import json
 import math
 import os
@@ -21,9 +22,12 @@ from tf_mamlpp import data, models
 from tf_mamlpp.callbacks import MetricsFile, Progress, SaveCheckpoints, StopOnNonFinite
 from tf_mamlpp.checkpoints import Checkpoints, write_json
 from tf_mamlpp.config import Config
+from tf_mamlpp.data.baseline import nearest_class_mean_accuracy
+from tf_mamlpp.episodic import EpisodicModel
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.evaluation import evaluate
 from tf_mamlpp.meta_learner import MetaLearner
+from tf_mamlpp.prototypes import PrototypicalNetworks
 from tf_mamlpp.schedules import Schedules
 from tf_mamlpp.tensorboard import TensorBoard
 
@@ -43,7 +47,9 @@ def load_banks(config: Config) -> Banks:
         d.path,
         image_size=d.image_size,
         channels=d.channels,
+        resize=d.resize,
         split_seed=d.split_seed,
+        split_file=d.split_file,
         cache_dir=d.cache_dir,
     )
     for bank in banks.values():
@@ -87,20 +93,22 @@ def fixed_episodes(config: Config, banks: Banks, split: str, tasks: int, replica
     return make_episodes(fixed, banks, split, batch, count=tasks // batch)
 
 
-def make_learner(config: Config) -> MetaLearner:
+def make_learner(config: Config) -> EpisodicModel:
     """The learner of this config, compiled; its weights depend on the seed alone."""
     keras.utils.set_random_seed(config.seed)
     d, kwargs = config.data, dataclasses.asdict(config.learner)
     regression = d.name == "sinusoid"
-    if regression:
-        kwargs.update(loss="mean_squared_error", metric="mean_squared_error")
     shape: tuple[int, ...]
     shape, outputs = ((1,), 1) if regression else ((*d.image_size, d.channels), d.way)
-    if config.model.name == "conv4":
-        model = models.conv4(shape, outputs, config.model.filters, config.model.blocks)
+    model = models.build(shape=shape, outputs=outputs, **dataclasses.asdict(config.model))
+    learner: EpisodicModel
+    if kwargs.pop("prototypes"):
+        inner = inspect.signature(MetaLearner).parameters.keys() - inspect.signature(PrototypicalNetworks).parameters
+        learner = PrototypicalNetworks(model, way=d.way, **{k: v for k, v in kwargs.items() if k not in inner})
     else:
-        model = models.mlp(shape, outputs)
-    learner = MetaLearner(model, way=None if regression else d.way, **kwargs)
+        if regression:
+            kwargs.update(loss="mean_squared_error", metric="mean_squared_error")
+        learner = MetaLearner(model, way=None if regression else d.way, **kwargs)
     # The paper's epsilon; Keras's default is ten times larger.
     learner.compile(
         keras.optimizers.Adam(config.training.learning_rate, epsilon=1e-8),
@@ -196,7 +204,7 @@ def train_and_evaluate(config: Config, workdir: str | os.PathLike[str]) -> dict[
 def _fit(
     config: Config,
     banks: Banks,
-    learner: MetaLearner,
+    learner: EpisodicModel,
     checkpoints: Checkpoints,
     workdir: Path,
     update: int,
@@ -242,23 +250,27 @@ def _fit(
                 )
 
 
-def run_results(config: Config, banks: Banks, learner: MetaLearner, checkpoints: Checkpoints) -> dict[str, Any]:
+def run_results(config: Config, banks: Banks, learner: EpisodicModel, checkpoints: Checkpoints) -> dict[str, Any]:
     """Tests the ensemble of the best epochs, and the best one alone."""
     ensemble = describe(config, banks, learner, checkpoints)
     single = describe(config, banks, learner, checkpoints, ensemble=1)
     metric = learner.metric_name
     if banks is not None:
         d = config.data
-        value, half = data.nearest_pixel_accuracy(
-            banks["test"],
-            way=d.way,
-            shot=d.shot,
-            query_shot=d.query_shot,
-            tasks=ensemble["tasks"],
-            seed=0,
-            split="test",
-        )
-        ensemble["nearest_pixel"] = {"accuracy": value, "confidence_95": half}
+        for name, measure in (
+            ("nearest_pixel", data.nearest_pixel_accuracy),
+            ("nearest_class_mean", nearest_class_mean_accuracy),
+        ):
+            value, half = measure(
+                banks["test"],
+                way=d.way,
+                shot=d.shot,
+                query_shot=d.query_shot,
+                tasks=ensemble["tasks"],
+                seed=0,
+                split="test",
+            )
+            ensemble[name] = {"accuracy": value, "confidence_95": half}
     ensemble["single_model"] = {name: single[name] for name in (metric, "confidence_95", f"{metric}_per_inner_step")}
     return ensemble
 
@@ -266,7 +278,7 @@ def run_results(config: Config, banks: Banks, learner: MetaLearner, checkpoints:
 def describe(
     config: Config,
     banks: Banks,
-    learner: MetaLearner,
+    learner: EpisodicModel,
     checkpoints: Checkpoints,
     *,
     split: str = "test",
@@ -300,6 +312,7 @@ def describe(
         "query_shot": config.data.query_shot,
         "inner_steps": found.per_task.shape[1] - 1,
         "method": config.method,
+        "label_permutations": config.learner.label_permutations,
         "query_statistics": query_statistics or learner.evaluation_statistics,
         "ensemble": members,
         "tasks": count,
@@ -310,6 +323,19 @@ def describe(
         "train_steps": int(checkpoints.update),
         "train_seconds": round(float(checkpoints.seconds), 1),
     }
+
+
+def open_run(workdir: Path, data_path: str | None = None) -> tuple[Config, EpisodicModel, Checkpoints]:
+    """A run to read from: its config, with `data_path` in place of its own, and the learner at the last update."""
+    config = read_config(workdir)
+    if data_path:
+        config = dataclasses.replace(config, data=dataclasses.replace(config.data, path=data_path))
+    learner = make_learner(config)
+    checkpoints = Checkpoints(workdir / "checkpoints", learner, config.evaluation.ensemble)
+    if not checkpoints.best:
+        raise UserError(f"'{workdir}' has no finished epoch yet: there is nothing to evaluate or export")
+    checkpoints.restore_latest()
+    return config, learner, checkpoints
 
 
 def evaluate_run(
@@ -323,14 +349,7 @@ def evaluate_run(
         data_path: replaces the config's `data.path`.
         **settings: of `describe`.
     """
-    config = read_config(workdir)
-    if data_path:
-        config = dataclasses.replace(config, data=dataclasses.replace(config.data, path=data_path))
-    learner = make_learner(config)
-    checkpoints = Checkpoints(workdir / "checkpoints", learner, config.evaluation.ensemble)
-    if not checkpoints.best:
-        raise UserError(f"'{workdir}' has no finished epoch yet: there is nothing to evaluate")
-    checkpoints.restore_latest()
+    config, learner, checkpoints = open_run(workdir, data_path)
     banks = load_banks(config)
     return [
         describe(config, banks, learner, checkpoints, query_statistics=choice, **settings)

@@ -1,0 +1,91 @@
+"""Prototypical Networks: the baseline that shares everything with `MetaLearner` but the inner loop."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from tf_mamlpp.adaptable import AdaptableModel, Task, Tensors
+from tf_mamlpp.episodic import EpisodicModel, check_built, mean_loss
+from tf_mamlpp.errors import UserError
+from tf_mamlpp.inner_rates import InnerRates
+from tf_mamlpp.layers import convert_normalization
+from tf_mamlpp.models import without_head
+
+
+class PrototypicalNetworks(EpisodicModel):
+    """Classifies by the distance to each class's mean feature in the support set.
+
+    The features are the model's without its last, dense layer.  `fit`, `evaluate` and `curves` are as in
+    `MetaLearner`, with no inner step: their curves have one point.
+
+    Formula:
+        p(y = c | x) = softmax_c(-|f(x) - p_c|²), p_c the mean of f over class c's support pictures
+
+    Args:
+        model: maps images `[B, ...]` to logits, and ends in a dense layer; `self.model` is it without that layer.
+        way: classes of a task.
+        query_statistics: what batch norm normalises with in training: `batch` (support and query set each their own
+            moments), `running` (both the moving statistics) or `support` (both the support set's moments).
+        evaluation_statistics: the same for evaluation; None for `query_statistics`.
+        cosine_annealing, minimum_rate, gradient_clip, parallel_tasks: as in `MetaLearner`.
+
+    References:
+        Snell, Swersky, Zemel, "Prototypical Networks for Few-shot Learning", arXiv 1703.05175, section 2.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        *,
+        way: int,
+        query_statistics: str = "batch",
+        evaluation_statistics: str | None = None,
+        cosine_annealing: bool = False,
+        minimum_rate: float = 1e-5,
+        gradient_clip: float | None = None,
+        parallel_tasks: int | None = None,
+        name: str = "prototypical_networks",
+    ):
+        super().__init__(
+            way=way,
+            inner_steps=0,
+            query_statistics=query_statistics,
+            evaluation_statistics=evaluation_statistics,
+            cosine_annealing=cosine_annealing,
+            minimum_rate=minimum_rate,
+            gradient_clip=gradient_clip,
+            parallel_tasks=parallel_tasks,
+            name=name,
+        )
+        self.model = convert_normalization(without_head(model), inner_steps=1)
+        check_built(self.model)
+        self._loss = mean_loss(None, self.model.trainable_variables[0].dtype)
+        self._passes = AdaptableModel(self.model, [], InnerRates(0, 1, 0.0, learned=False), self._loss)
+        self._finish()
+
+    def task_loss(self, task: Task, state: Tensors) -> tuple[tf.Tensor, Tensors, tf.Tensor, tf.Tensor]:
+        logits, state = self._logits(task, state, self.query_statistics, training=True)
+        loss = self._loss(task["query_labels"], logits)
+        return loss, state, loss, self._metric(task["query_labels"], logits)
+
+    def task_curve(self, task: Task, steps: int, statistics: str) -> tf.Tensor:
+        if steps:
+            raise UserError(f"prototypical networks take no inner steps, not {steps}")
+        return self._logits(task, self._passes.state, statistics, training=False)[0][tf.newaxis]
+
+    def _logits(self, task: Task, state: Tensors, statistics: str, training: bool) -> tuple[tf.Tensor, Tensors]:
+        model, way = self._passes, self.way
+        start = model.start
+        own = statistics == "support"
+        settings: dict[str, Any] = {"training": training, "momentum": None if own and training else 1.0}
+        support = "running" if statistics == "running" else "batch"
+        features, state = model.outputs(start, state, task["support_images"], 0, statistics=support, **settings)
+        queries, state = model.query_outputs(
+            [], state, task, 0, statistics=statistics, training=training, record=training and not own, start=start
+        )
+        members = tf.one_hot(task["support_labels"], way, axis=0, dtype=features.dtype)  # [way, S]
+        means = tf.math.divide_no_nan(members @ features, tf.reduce_sum(members, 1, keepdims=True))
+        return -tf.reduce_sum(tf.math.squared_difference(queries[:, tf.newaxis], means), -1), state
