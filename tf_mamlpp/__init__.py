@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tf_mamlpp.data import ImageBank as ImageBank
-    from tf_mamlpp.data.episodes import episodes as episodes
     from tf_mamlpp.data import load_banks as load_banks
+    from tf_mamlpp.data.episodes import episodes as episodes
     from tf_mamlpp.errors import UserError as UserError
     from tf_mamlpp.evaluation import evaluate as evaluate
     from tf_mamlpp.gradient_check import check_meta_gradient as check_meta_gradient
