@@ -136,3 +136,19 @@ def test_anil_adapts_the_head_alone(make_learner, make_tasks):
 def test_evaluation_statistics_default_to_those_of_training(make_learner):
     assert make_learner(query_statistics="support").evaluation_statistics == "support"
     assert make_learner(query_statistics="support", evaluation_statistics="batch").evaluation_statistics == "batch"
+
+
+def test_a_stream_of_tasks_is_traced_once(make_tasks, smooth_model, monkeypatch):
+    """Other numbers of pictures are not traced again."""
+    learner = MetaLearner(smooth_model(), way=3, inner_steps=1)
+    traces = []
+    for name in ("run", "outputs"):
+        function = getattr(learner._adaptable, name)
+        monkeypatch.setattr(learner._adaptable, name, lambda *a, f=function, n=name, **k: traces.append(n) or f(*a, **k))
+    after_first = None
+    for shot, query_shot in ((1, 2), (2, 2), (2, 1), (3, 5)):
+        task = make_tasks(tasks=1, shot=shot, query_shot=query_shot)
+        adapted = learner.adapt(task["support_images"][0], task["support_labels"][0])
+        assert learner.predict_adapted(adapted, task["query_images"][0]).shape == (3 * query_shot, 3)
+        after_first = after_first or len(traces)
+    assert traces.count("run") == 1 and len(traces) == after_first
