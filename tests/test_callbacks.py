@@ -4,6 +4,7 @@ import json
 import math
 import os
 import signal
+import time
 
 import keras
 import numpy as np
@@ -11,9 +12,18 @@ import pytest
 import tensorflow as tf
 
 from tf_mamlpp import MetaLearner, callbacks, schedules
-from tf_mamlpp.callbacks import Interrupted, MetricsFile, Progress, SaveCheckpoints, StopOnNonFinite
+from tf_mamlpp.callbacks import (
+    Interrupted,
+    MetricsFile,
+    Progress,
+    SaveCheckpoints,
+    StabilityWarnings,
+    StopOnNonFinite,
+    UpdatesFile,
+)
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.schedules import Schedules
+from tf_mamlpp.stability import read_updates
 
 
 @pytest.fixture
@@ -110,6 +120,23 @@ def test_a_loss_that_is_not_finite_names_the_update(loss):
         stop.on_train_batch_end(1, {"meta_loss": loss})
 
 
+def test_a_leap_of_the_gradient_before_it_is_told():
+    stop = StopOnNonFinite(40)
+    for norm in (1.0, 1.0, 1.0, 1.0, 900.0):
+        stop.on_train_batch_end(0, {"meta_loss": 1.0, "gradient_norm": norm})
+    with pytest.raises(
+        UserError, match="nan at update 46; the meta-gradient's norm had leapt from about 1 to 900; the"
+    ):
+        stop.on_train_batch_end(0, {"meta_loss": math.nan, "gradient_norm": math.nan})
+
+
+def test_an_infinite_gradient_that_was_clipped_is_no_failure():
+    stop = StopOnNonFinite(0)
+    stop.on_epoch_end(0, {"loss": 1.0, "gradient_norm": math.inf})
+    with pytest.raises(UserError, match="loss is inf after update 0"):
+        stop.on_epoch_end(0, {"loss": math.inf, "gradient_norm": 1.0})
+
+
 # --- SaveCheckpoints ------------------------------------------------------------------------------------
 
 
@@ -187,9 +214,16 @@ def test_an_epoch_is_a_row(make_learner, tmp_path):
     file = MetricsFile(tmp_path / "metrics.jsonl", saver)
     file.set_model(learner)
     file.on_train_begin()
-    file.on_epoch_end(0, {"loss": np.float32(0.5), "val_accuracy": 1})
+    file.on_epoch_begin(0)
+    for wait in (0.0, 0.02, 0.02):
+        file.on_train_batch_begin(0)
+        time.sleep(wait)
+        file.on_train_batch_end(0)
+    file.on_epoch_end(0, {"loss": np.float32(0.5), "val_accuracy": 1, "gradient_norm": 3.0})
     (row,) = callbacks.read_metrics(file.path)
     assert (row["epoch"], row["update"], row["loss"], row["val_accuracy"]) == (1, 5, 0.5, 1.0)
+    assert "gradient_norm" not in row  # of the last update alone
+    assert 0.02 <= row["seconds_per_update"] < 1
     assert row["inner_rate_minimum"] == row["inner_rate_maximum"] == pytest.approx(0.1)
     assert row["loss_weights"] == [0.0, 1.0] or sum(row["loss_weights"]) == pytest.approx(1)
 
@@ -228,6 +262,77 @@ def test_no_metrics_yet(tmp_path):
     assert callbacks.read_metrics(tmp_path / "metrics.jsonl") == []
 
 
+# --- UpdatesFile ----------------------------------------------------------------------------------------
+
+
+def log(update):
+    return {"update_loss": update / 8, "gradient_norm": 1 / 3, "meta_loss": 9.0}
+
+
+def test_an_update_is_a_line(tmp_path):
+    saver, _ = make_saver()
+    file = UpdatesFile(tmp_path / "updates.csv", saver)
+    file.on_train_begin()
+    for update in (1, 2):
+        file.on_train_batch_end(0, {**log(update), **({"clipped": 0.25} if update == 2 else {})})
+        saver.update = update
+    assert (
+        file.path.read_text() == "update,update_loss,gradient_norm,clipped\n1,0.125,0.333333,0\n2,0.25,0.333333,0.25\n"
+    )
+
+
+@pytest.mark.parametrize("cut", [0, 3])
+def test_a_resumed_run_has_every_update_once(tmp_path, cut):
+    saver, _ = make_saver()
+    file = UpdatesFile(tmp_path / "updates.csv", saver)
+
+    def train(until):
+        file.on_train_begin()
+        for update in range(saver.update + 1, until + 1):
+            file.on_train_batch_end(0, log(update))
+            saver.update = update
+
+    train(7)
+    whole = file.path.read_text()
+    saver.update = 4  # killed after update 7, in the middle of its line; the checkpoint is of update 4
+    file.path.write_text(whole[: len(whole) - cut])
+    train(7)
+    assert file.path.read_text() == whole
+    np.testing.assert_array_equal(read_updates(file.path)["update"], range(1, 8))
+
+
+# --- StabilityWarnings ----------------------------------------------------------------------------------
+
+
+def write_epochs(path, accuracies):
+    rows = [
+        {"update": i, "val_accuracy": a, "val_step_0": 0.2, "inner_rates": {"a": [0.1, -0.1 * (i > 2)]}}
+        for i, a in enumerate(accuracies, 1)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_a_finding_is_told_once(make_learner, tmp_path, capsys):
+    def watch():
+        warnings = StabilityWarnings(tmp_path / "metrics.jsonl", tmp_path / "updates.csv")
+        warnings.set_model(make_learner())
+        return warnings
+
+    warnings = watch()
+    warnings.on_train_begin()
+    for count in range(1, 5):
+        write_epochs(warnings.metrics, [0.8, 0.7, 0.3, 0.3][:count])
+        warnings.on_epoch_end(0)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["warning", "note"]
+    assert "fell from 0.800 to 0.300 by update 3" in lines[0]
+    assert "negative by update 3" in lines[1]
+    resumed = watch()
+    resumed.on_train_begin()
+    resumed.on_epoch_end(0)
+    assert capsys.readouterr().err == ""
+
+
 # --- Progress -------------------------------------------------------------------------------------------
 
 
@@ -249,8 +354,3 @@ def test_progress_away_from_a_terminal_is_a_line_an_epoch(make_learner, episodes
     for name in ("meta_loss: ", "accuracy: ", "val_loss: ", "val_accuracy: "):
         assert name in results[0]
     assert "step_1" not in results[0]
-
-
-@pytest.mark.parametrize(("seconds", "text"), [(7.4, "7 s"), (89, "89 s"), (600, "10 min"), (9000, "2.5 h")])
-def test_durations(seconds, text):
-    assert callbacks._duration(seconds) == text

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tf_mamlpp.errors import UserError
-from tf_mamlpp.layers import PerStepBatchNormalization, inner_step, moments
+from tf_mamlpp.layers import PerStepBatchNormalization, inner_step, moments, per_step_drift
 
 X = np.random.default_rng(1).normal(1.5, 2.0, (6, 4, 4, 3))
 MEAN, VARIANCE = X.mean((0, 1, 2)), X.var((0, 1, 2))
@@ -170,6 +170,17 @@ def test_momentum_0_passes_gradients_and_others_stop_them(layer_of, derivative_e
         tape.watch(x)
         value = statistics(0.5)(x)
     assert tape.gradient(value, x) is None
+
+
+def test_drift_is_the_distance_to_the_first_step_s_row(layer_of):
+    layer = layer_of(per_step_weights=True)
+    model = keras.Sequential([keras.Input(X.shape[1:], dtype="float64"), layer])
+    found = dict(per_step_drift(model))
+    assert [path.rpartition("/")[2] for path in found] == ["gamma", "beta"]
+    for table, drift in zip((layer.gamma, layer.beta), found.values(), strict=True):
+        expected = [np.linalg.norm(table.numpy()[k] - table.numpy()[0]) / np.sqrt(3) for k in range(3)]
+        np.testing.assert_allclose(drift, expected, rtol=1e-12)
+    assert list(per_step_drift(keras.Sequential([keras.Input(X.shape[1:]), layer_of(per_step_weights=False)]))) == []
 
 
 def test_saved_and_loaded(tmp_path, scatter):

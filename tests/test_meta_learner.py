@@ -32,6 +32,7 @@ def changed(learner, before):
     return {path.split("/", 1)[-1] for path, value in values(learner).items() if (value != before[path]).any()}
 
 
+LATEST = {"update_loss", "gradient_norm"}  # of the last update, not a mean
 WEIGHTS = {f"{layer}/{w}" for layer in ("conv0", "conv1", "dense") for w in ("kernel", "bias")}
 NORM = {f"norm{i}/{w}" for i in (0, 1) for w in ("gamma", "beta", "moving_mean", "moving_variance")}
 
@@ -41,7 +42,7 @@ def test_every_switch_alone_trains(make_learner, make_tasks, switch):
     learner = make_learner(**{switch: True})
     before = values(learner)
     numbers = learner.train_step(make_tasks(dtype="float32"))
-    assert set(numbers) == {"meta_loss", "loss", "accuracy"}
+    assert set(numbers) == {"meta_loss", "loss", "accuracy", *LATEST}
     assert all(np.isfinite(n) for n in numbers.values())
     # A bias before batch norm has no gradient but rounding.
     assert changed(learner, before) | {"conv0/bias", "conv1/bias"} == (
@@ -78,7 +79,10 @@ def test_gradients_are_clipped_entry_by_entry(make_learner, make_tasks):
     limit = float(np.median(np.abs(np.concatenate([np.ravel(g) for g in gradients]))))
     learner = make_learner(keras.optimizers.SGD(1.0), dtype="float64", gradient_clip=limit)
     before = [v.numpy() for v in learner.trainable_variables]
-    learner.train_step(tasks)
+    numbers = learner.train_step(tasks)
+    flat = np.concatenate([np.ravel(g) for g in gradients])
+    assert float(numbers["gradient_norm"]) == pytest.approx(np.linalg.norm(flat))  # before it is clipped
+    assert float(numbers["clipped"]) == pytest.approx((np.abs(flat) > limit).mean())
     for old, v, g in zip(before, learner.trainable_variables, gradients, strict=True):
         np.testing.assert_allclose(old - v.numpy(), np.clip(g, -limit, limit), rtol=0, atol=1e-12)
 
@@ -111,7 +115,7 @@ def test_a_whole_run_through_keras(make_learner, make_tasks, monkeypatch):
     cosine = [1e-4 + 9e-4 * (1 + np.cos(np.pi * epoch / 4)) / 2 for epoch in range(4)]
     np.testing.assert_allclose(rates, cosine, rtol=1e-6)
     tested = {"loss", "accuracy", "step_0", "step_1", "step_2"}
-    assert set(history) == {"meta_loss", "loss", "accuracy"} | {"val_" + name for name in tested}
+    assert set(history) == {"meta_loss", "loss", "accuracy", *LATEST} | {"val_" + name for name in tested}
     assert all(len(v) == 4 and np.isfinite(v).all() for v in history.values())
     assert history["val_accuracy"] == history["val_step_2"]
     assert history["meta_loss"][1:] == history["loss"][1:]
@@ -131,7 +135,7 @@ def test_regression_learns_sinusoids():
     learner.compile(keras.optimizers.Adam(3e-3))
     episodes = sinusoid_episodes(shot=10, query_shot=10, tasks=8)
     history = learner.fit(episodes, epochs=2, steps_per_epoch=60, verbose=0).history
-    assert set(history) == {"meta_loss", "loss", "mean_squared_error"}
+    assert set(history) == {"meta_loss", "loss", "mean_squared_error", *LATEST}
     np.testing.assert_allclose(history["mean_squared_error"], history["loss"], rtol=1e-5)
     assert history["loss"][1] < history["loss"][0]
     found = learner.evaluate(

@@ -144,7 +144,9 @@ def test_a_stream_of_tasks_is_traced_once(make_tasks, smooth_model, monkeypatch)
     traces = []
     for name in ("run", "outputs"):
         function = getattr(learner._adaptable, name)
-        monkeypatch.setattr(learner._adaptable, name, lambda *a, f=function, n=name, **k: traces.append(n) or f(*a, **k))
+        monkeypatch.setattr(
+            learner._adaptable, name, lambda *a, f=function, n=name, **k: traces.append(n) or f(*a, **k)
+        )
     after_first = None
     for shot, query_shot in ((1, 2), (2, 2), (2, 1), (3, 5)):
         task = make_tasks(tasks=1, shot=shot, query_shot=query_shot)

@@ -9,14 +9,19 @@ import os
 import signal
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from tf_mamlpp.checkpoints import Checkpoints
+from tf_mamlpp.document import duration
 from tf_mamlpp.errors import DIVERGED, UserError
+from tf_mamlpp.run_record import read_metrics
+from tf_mamlpp.stability import UPDATE_LOGS, WINDOW, Finding, diagnose, leap, read_updates
 
 
 class StopOnNonFinite(keras.callbacks.Callback):
@@ -25,16 +30,18 @@ class StopOnNonFinite(keras.callbacks.Callback):
     def __init__(self, updates_before: int):
         super().__init__()
         self._updates = updates_before
+        self._norms: deque[float] = deque(maxlen=WINDOW)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self._updates += 1
+        self._norms.append(logs.get("gradient_norm", math.nan))
         if not math.isfinite(logs["meta_loss"]):
-            raise UserError(f"the loss is {logs['meta_loss']} at update {self._updates}; {DIVERGED}")
+            raise UserError(f"the loss is {logs['meta_loss']} at update {self._updates}{leap(self._norms)}; {DIVERGED}")
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         for name, value in logs.items():
-            if not math.isfinite(value):
-                raise UserError(f"{name} is {value} after update {self._updates}; {DIVERGED}")
+            if name not in UPDATE_LOGS and not math.isfinite(value):
+                raise UserError(f"{name} is {value} after update {self._updates}{leap(self._norms)}; {DIVERGED}")
 
 
 class Interrupted(SystemExit):
@@ -123,48 +130,109 @@ class SaveCheckpoints(keras.callbacks.Callback):
 
 
 class MetricsFile(keras.callbacks.Callback):
-    """Appends one JSON line an epoch to `metrics.jsonl`; a resumed run drops the lines that it will write again."""
+    """Appends one JSON line an epoch to `metrics.jsonl`; a resumed run drops the lines that it will write again.
+
+    `seconds` is the training time of the run so far, with validation, `seconds_per_update` the median of the epoch's
+    updates alone.
+    """
+
+    def __init__(self, path: Path, saver: SaveCheckpoints):
+        super().__init__()
+        self.path, self.saver = path, saver
+        self._times: list[float] = []
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        rows = read_metrics(self.path)
+        _rewrite(self.path, "".join(json.dumps(row) + "\n" for row in rows if row["update"] <= self.saver.update))
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._times.clear()
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        self._began = time.monotonic()
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self._times.append(time.monotonic() - self._began)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        row = {
+            "epoch": epoch + 1,
+            "update": self.saver.update,
+            "seconds": round(self.saver.seconds, 2),
+            "seconds_per_update": round(float(np.median(self._times)), 4) if self._times else None,
+            "learning_rate": float(self.model.optimizer.learning_rate.numpy()),
+            **self.model.numbers(),
+            **{k: float(v) for k, v in logs.items() if k not in UPDATE_LOGS},
+        }
+        with open(self.path, "a") as file:
+            file.write(json.dumps(row) + "\n")
+
+
+def _rewrite(path: Path, text: str) -> None:
+    """Replaces what a file holds, whole or not at all, if it exists and holds anything else."""
+    if path.exists() and path.read_text() != text:
+        temporary = path.with_name(path.name + ".tmp")
+        temporary.write_text(text)
+        os.replace(temporary, path)
+
+
+class UpdatesFile(keras.callbacks.Callback):
+    """Appends a line an update to `updates.csv`: its number and `stability.UPDATE_LOGS`, to six digits.
+
+    A resumed run drops the lines that it will write again.  Its place is before the saver, so that an update that is
+    saved has its line.
+    """
 
     def __init__(self, path: Path, saver: SaveCheckpoints):
         super().__init__()
         self.path, self.saver = path, saver
 
     def on_train_begin(self, logs: Any = None) -> None:
-        rows = read_metrics(self.path)
-        text = "".join(json.dumps(row) + "\n" for row in rows if row["update"] <= self.saver.update)
-        if self.path.exists() and self.path.read_text() != text:
-            temporary = self.path.with_name(self.path.name + ".tmp")
-            temporary.write_text(text)
-            os.replace(temporary, self.path)
+        columns = read_updates(self.path)
+        header = ",".join(columns) + "\n"
+        rows = zip(*(series[: self.saver.update] for series in columns.values()), strict=True)
+        _rewrite(self.path, header + "".join(self._line(*row) for row in rows))
+        if not self.path.exists():
+            self.path.write_text(header)
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        with open(self.path, "a") as file:
+            file.write(self._line(self.saver.update + 1, *(logs.get(name, 0.0) for name in UPDATE_LOGS)))
+
+    @staticmethod
+    def _line(update: float, *values: float) -> str:
+        return ",".join([f"{int(update)}", *(f"{float(value):.6g}" for value in values)]) + "\n"
+
+
+class StabilityWarnings(keras.callbacks.Callback):
+    """Says on stderr, at the end of the epoch, what `stability.diagnose` finds: each finding once.
+
+    Its place is after the files.
+
+    Args:
+        metrics: the run's `metrics.jsonl`.
+        updates: the run's `updates.csv`.
+    """
+
+    def __init__(self, metrics: Path, updates: Path):
+        super().__init__()
+        self.metrics, self.updates = metrics, updates
+        self._said: set[tuple[str, int]] = set()
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        self._said.update((f.kind, f.update) for f in self._findings())
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        rates = self.model.inner_rates.table.numpy()
-        row = {
-            "epoch": epoch + 1,
-            "update": self.saver.update,
-            "seconds": round(self.saver.seconds, 2),
-            "learning_rate": float(self.model.optimizer.learning_rate.numpy()),
-            "second_order": self.model.second_order,
-            "loss_weights": [round(float(w), 6) for w in self.model.loss_weights.numpy()],
-            "inner_rate_minimum": float(rates.min()),
-            "inner_rate_maximum": float(rates.max()),
-            **{k: float(v) for k, v in logs.items()},
-        }
-        with open(self.path, "a") as file:
-            file.write(json.dumps(row) + "\n")
+        for finding in self._findings():
+            # The last inner steps hurt in every epoch, if they do: once is enough.
+            key = (finding.kind, finding.update if finding.kind != "overshoot" else 0)
+            if key not in self._said:
+                print(f"{'warning' if finding.unstable else 'note'}: {finding.text}", file=sys.stderr, flush=True)
+                self._said.add(key)
 
-
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The rows of a `metrics.jsonl`; a last line cut short by a kill is left out."""
-    if not path.exists():
-        return []
-    rows = []
-    for line in path.read_text().splitlines():
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            break
-    return rows
+    def _findings(self) -> tuple[Finding, ...]:
+        rows = read_metrics(self.metrics)
+        return diagnose(rows, read_updates(self.updates), metric=self.model.metric_name).findings
 
 
 class Progress(keras.callbacks.Callback):
@@ -186,7 +254,7 @@ class Progress(keras.callbacks.Callback):
         now, left = time.monotonic(), ""
         if self._started:
             first, then = self._started
-            left = f", about {_duration((now - then) / (epoch - first) * (self._epochs - epoch))} left"
+            left = f", about {duration((now - then) / (epoch - first) * (self._epochs - epoch))} left"
         else:
             self._started = epoch, now
         print(f"Epoch {epoch + 1}/{self._epochs}{left}", flush=True)
@@ -207,9 +275,3 @@ class Progress(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self._bar.update(self.params["steps"], self._values(logs), finalize=True)
         sys.stdout.flush()
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -201,12 +201,20 @@ class EpisodicModel(keras.Model):
 
     @tf.autograph.experimental.do_not_convert
     def train_step(self, tasks: Task) -> dict[str, tf.Tensor]:
-        """One outer update: reduce over replicas, clip, apply."""
+        """One outer update: reduce over replicas, clip, apply.
+
+        Its logs are means over the epoch so far, but for those of `stability.UPDATE_LOGS`, which are this update's:
+        `update_loss` (the outer loss), `gradient_norm` (of the meta-gradient, before it is clipped) and, with
+        `gradient_clip`, `clipped` (the fraction of its entries that were).
+        """
         gradients, state, numbers = self.meta_gradient(tasks)
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         if replicas > 1:
             gradients = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.MEAN, gradients)
+        latest = {"update_loss": numbers["meta_loss"], "gradient_norm": tf.linalg.global_norm(gradients)}
         if self.gradient_clip:
+            beyond = tf.concat([tf.reshape(tf.abs(g) > self.gradient_clip, [-1]) for g in gradients], 0)
+            latest["clipped"] = tf.reduce_mean(tf.cast(beyond, tf.float32))
             gradients = [tf.clip_by_value(g, -self.gradient_clip, self.gradient_clip) for g in gradients]
         # Keras's optimizers sum over replicas what is already the mean of all of them.
         self.optimizer.apply([g / replicas for g in gradients], self.trainable_variables)
@@ -214,7 +222,7 @@ class EpisodicModel(keras.Model):
             variable.assign(value)
         for name, value in numbers.items():
             self._means[name].update_state(value)
-        return {name: self._means[name].result() for name in numbers}
+        return {**{name: self._means[name].result() for name in numbers}, **latest}
 
     @tf.autograph.experimental.do_not_convert
     def test_step(self, tasks: Task) -> dict[str, tf.Tensor]:

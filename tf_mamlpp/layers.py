@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tf_mamlpp.errors import UserError
@@ -288,6 +289,16 @@ def convert_normalization(
         "cannot be replaced inside a subclassed model, a layer of your own or an unbuilt model; "
         "use tf_mamlpp.PerStepBatchNormalization, ExactLayerNormalization or ExactGroupNormalization there"
     )
+
+
+def per_step_drift(model: keras.Model) -> Iterator[tuple[str, np.ndarray]]:
+    """How far the steps' batch-norm weights (BNWB) have drifted apart: for each gamma and beta with a row for each
+    inner step, its path and `[inner_steps]`, the root mean square over channels of its difference to step 0's row."""
+    for layer in _leaves(model):
+        if isinstance(layer, PerStepBatchNormalization) and layer.per_step_weights:
+            for table in layer.trainable_variables:
+                rows = table.numpy().astype(np.float64)
+                yield table.path, np.sqrt(((rows - rows[0]) ** 2).mean(-1))
 
 
 def _copy_weights(source: keras.Model, target: keras.Model) -> None:

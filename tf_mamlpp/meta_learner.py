@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ from tf_mamlpp.adaptable import AdaptableModel, Loss, Task, Tensors, adapted_var
 from tf_mamlpp.episodic import EpisodicModel, check_built, mean_loss
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.inner_rates import InnerRates
-from tf_mamlpp.layers import convert_normalization
+from tf_mamlpp.layers import convert_normalization, per_step_drift
 from tf_mamlpp.rematerialisation import recomputed_loop
 
 
@@ -218,7 +218,14 @@ class MetaLearner(EpisodicModel):
             "loss_weights": [round(float(w), 6) for w in self.loss_weights.numpy()],
             "inner_rate_minimum": float(rates.min()),
             "inner_rate_maximum": float(rates.max()),
+            "inner_rates": self._rounded(zip(self.adapted_paths, self.inner_rates.means().numpy(), strict=True)),
+            "batch_norm_drift": self._rounded(per_step_drift(self.model)),
         }
+
+    @staticmethod
+    def _rounded(rows: Iterable[tuple[str, Any]]) -> dict[str, list[float]]:
+        """`{path: [inner_steps]}`, to six digits, without the model's name in the paths."""
+        return {path.partition("/")[2] or path: [float(f"{v:.6g}") for v in row] for path, row in rows}
 
     @property
     def all_steps_count(self) -> bool:
@@ -333,7 +340,7 @@ class MetaLearner(EpisodicModel):
         steps = self.inner_steps if inner_steps is None else inner_steps
         support = tf.convert_to_tensor(support_images), tf.convert_to_tensor(support_labels)
         learn = self._learn.get_concrete_function(*map(_any_number, support), steps, query_statistics)
-        weights, state = learn(*support)
+        weights, state = learn(*support, steps, query_statistics)
         return Adapted(weights, state, max(steps - 1, 0), query_statistics)
 
     def predict_adapted(self, adapted: Adapted, images: Any) -> tf.Tensor:
@@ -342,7 +349,7 @@ class MetaLearner(EpisodicModel):
         images = tf.convert_to_tensor(images)
         learned = list(adapted.weights), list(adapted.state)
         answer = self._answer.get_concrete_function(*learned, _any_number(images), adapted.row, statistics)
-        return answer(*learned, images)
+        return answer(*learned, images, adapted.row, statistics)
 
     def _learn_one(self, images: tf.Tensor, labels: tf.Tensor, steps: int, statistics: str) -> tuple[Tensors, Tensors]:
         model = self._adaptable

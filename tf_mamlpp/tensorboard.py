@@ -3,74 +3,174 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorboard.plugins.custom_scalar import layout_pb2
+from tensorboard.plugins.custom_scalar import summary as custom_scalar
+from tensorboard.plugins.hparams import api as hparams
+from tensorboard.plugins.hparams import api_pb2
+from tensorboard.plugins.hparams.summary import session_end_pb
 
 from tf_mamlpp.callbacks import SaveCheckpoints
+from tf_mamlpp.figures import as_image, rates_heatmap
+from tf_mamlpp.stability import UPDATE_LOGS
 
 _GREEN, _RED, _WHITE = np.array([0.1, 0.65, 0.25]), np.array([0.85, 0.15, 0.15]), np.ones(3)
 
 
 class TensorBoard(keras.callbacks.Callback):
-    """Writes scalars each epoch, the running loss every `every` updates, and pictures of tasks with predictions.
+    """Writes scalars each epoch, those of training every `every` updates, and pictures of tasks with predictions.
+
+    The page Custom Scalars groups them by what one asks first: is it learning, is it stable, how fast.
 
     Args:
         folder: of the event files.
         saver: knows the update and the time.
         tasks: meta-batches of one task, to draw; not drawn where the data are no pictures.
-        every: updates between points of the running loss.
+        every: updates between points of training: the running means, and the largest loss and gradient since the last.
     """
 
     def __init__(self, folder: Path, saver: SaveCheckpoints, tasks: tf.data.Dataset, every: int = 25):
         super().__init__()
         self.folder, self.saver, self.tasks, self.every = folder, saver, tasks, every
         self._writer: Any = None
+        self._largest: dict[str, float] = {}
 
     def on_train_begin(self, logs: Any = None) -> None:
         if self._writer is None:
             self._writer = tf.summary.create_file_writer(str(self.folder))
             self._curves = tf.function(self.model.curves, reduce_retracing=True)
+            with self._writer.as_default(step=0):
+                tf.summary.experimental.write_raw_pb(custom_scalars(self.model.metric_name).SerializeToString())
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self._then, self._from = time.monotonic(), self.saver.update
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         update = self.saver.update + 1
+        for name in UPDATE_LOGS:
+            if name in logs:
+                self._largest[name] = max(self._largest.get(name, -np.inf), float(logs[name]))
         if update % self.every == 0:
             with self._writer.as_default(step=update):
                 for name, value in logs.items():
-                    tf.summary.scalar(f"running/{name}", value)
+                    if name not in UPDATE_LOGS:
+                        tf.summary.scalar(f"running/{name}", value)
+                for name, value in self._largest.items():
+                    tf.summary.scalar(f"stability/largest_{name}", value)
+            self._largest.clear()
         self._trained = time.monotonic()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         learner = self.model
         with self._writer.as_default(step=self.saver.update):
             for name, value in logs.items():
+                if name in UPDATE_LOGS:
+                    continue
                 split, name = ("validation", name[4:]) if name.startswith("val_") else ("train", name)
-                group = f"{split}_{learner.metric_name}_after_inner_step" if name.startswith("step_") else split
-                tf.summary.scalar(f"{group}/{name.removeprefix('step_')}", value)
+                if name.startswith("step_"):
+                    tf.summary.scalar(f"{learner.metric_name}_after_inner_step/{name.removeprefix('step_')}", value)
+                else:  # pages in the order of their tags begin with the accuracy
+                    tf.summary.scalar(f"{name}/{split}", value)
             updates = self.saver.update - self._from
             tf.summary.scalar("speed/updates_per_second", updates / max(self._trained - self._then, 1e-9))
             tf.summary.scalar("schedule/outer_rate", learner.optimizer.learning_rate.numpy())
-            tf.summary.scalar("schedule/second_order", float(learner.second_order))
-            for k, weight in enumerate(learner.loss_weights.numpy()):
-                tf.summary.scalar(f"schedule_loss_weights/step_{k}", weight)
-            for path, rates in zip(learner.adapted_paths, learner.inner_rates.table.numpy(), strict=True):
-                for k, rate in enumerate(rates):
-                    tf.summary.scalar(f"inner_rates/{path.split('/', 1)[-1]}/step_{k}", rate)
+            if learner.inner_rates is not None:
+                self._write_inner_loop(learner)
             pictures = [self._picture(task) for task in self.tasks if len(task["query_images"].shape) == 5]
             if pictures:
                 tf.summary.image("tasks/support_then_query", np.stack(pictures), max_outputs=len(pictures))
         self._writer.flush()
 
+    @staticmethod
+    def _write_inner_loop(learner: Any) -> None:
+        tf.summary.scalar("schedule/second_order", float(learner.second_order))
+        for k, weight in enumerate(learner.loss_weights.numpy(), 1):
+            tf.summary.scalar(f"schedule_loss_weight_of_inner_step/{k}", weight)
+        if not learner.inner_rates.table.trainable:
+            return
+        tf.summary.scalar("rates/smallest", learner.inner_rates.table.numpy().min())
+        tf.summary.scalar("rates/largest", learner.inner_rates.table.numpy().max())
+        rates = learner.inner_rates.means().numpy()  # [tensors, steps]
+        for k in range(rates.shape[1]):
+            tf.summary.histogram(f"rates/inner_step_{k + 1}", rates[:, k])
+        names = [path.partition("/")[2] or path for path in learner.adapted_paths]
+        table = rates_heatmap(dict(zip(names, rates.tolist(), strict=True)), "learned rates")
+        tf.summary.image("rates/table", as_image(table)[np.newaxis])
+
     def _picture(self, task: dict[str, tf.Tensor]) -> np.ndarray:
         predicted = tf.argmax(self._curves(task)[0, -1], -1).numpy()
         arrays = {name: value[0].numpy() for name, value in task.items()}
         return task_picture(**arrays, predicted=predicted)
+
+
+def custom_scalars(metric: str) -> Any:
+    """The page Custom Scalars, as a summary proto: a group a question, a chart a line of tags."""
+    shown = metric.replace("_", " ")
+    groups = {
+        "Is it learning?": {
+            f"{shown}: training (mean of the epoch) and validation": [f"{metric}/train", f"{metric}/validation"],
+            f"validation {shown} after each inner step": [f"{metric}_after_inner_step/.*"],
+            "loss of the last inner step: training and validation": ["loss/train", "loss/validation"],
+        },
+        "Is it stable?": {
+            "meta-gradient norm, largest of 25 updates": ["stability/largest_gradient_norm"],
+            "outer loss, largest of 25 updates": ["stability/largest_update_loss"],
+            "fraction of the gradient's entries clipped, largest of 25 updates": ["stability/largest_clipped"],
+            "learned inner rates, smallest and largest": ["rates/smallest", "rates/largest"],
+        },
+        "How fast?": {
+            "updates per second": ["speed/updates_per_second"],
+            "outer learning rate": ["schedule/outer_rate"],
+            "weight of each inner step's loss": ["schedule_loss_weight_of_inner_step/.*"],
+        },
+    }
+    categories = [
+        layout_pb2.Category(
+            title=question,
+            chart=[
+                layout_pb2.Chart(title=title, multiline=layout_pb2.MultilineChartContent(tag=[f"^{t}$" for t in tags]))
+                for title, tags in charts.items()
+            ],
+        )
+        for question, charts in groups.items()
+    ]
+    return custom_scalar.pb(layout_pb2.Layout(category=categories))
+
+
+def write_hparams(folder: Path, trial: str, values: Mapping[str, Any], metric: str) -> None:
+    """Puts a run into TensorBoard's page HParams.
+
+    Args:
+        folder: of the run's event files.
+        trial: the run's name there.
+        values: its hyperparameters: strings, numbers and booleans.
+        metric: the metric's name; the page shows its test and its validation.
+    """
+    metrics = [
+        hparams.Metric(f"test/{metric}", display_name=f"test {metric}, ensemble"),
+        hparams.Metric(f"test/{metric}_of_best_epoch", display_name=f"test {metric}, best epoch"),
+        hparams.Metric(f"{metric}/validation", display_name=f"validation {metric}, last"),
+        hparams.Metric("speed/updates_per_second", display_name="updates per second"),
+    ]
+    with tf.summary.create_file_writer(str(folder), filename_suffix=".hparams").as_default(step=0):
+        hparams.hparams_config(hparams=[hparams.HParam(name) for name in values], metrics=metrics)
+        hparams.hparams(dict(values), trial_id=trial)
+
+
+def write_end(folder: Path, results: Mapping[str, Any] | None, metric: str) -> None:
+    """Adds a run's test to its scalars, or that it failed, and closes it in HParams."""
+    status = api_pb2.STATUS_SUCCESS if results else api_pb2.STATUS_FAILURE
+    with tf.summary.create_file_writer(str(folder), filename_suffix=".test").as_default(step=0):
+        if results:
+            tf.summary.scalar(f"test/{metric}", results[metric], results["train_steps"])
+            tf.summary.scalar(f"test/{metric}_of_best_epoch", results["single_model"][metric], results["train_steps"])
+        tf.summary.experimental.write_raw_pb(session_end_pb(status).SerializeToString())
 
 
 def task_picture(

@@ -15,11 +15,19 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tf_mamlpp import config as configs
 from tf_mamlpp import data, models
-from tf_mamlpp.callbacks import MetricsFile, Progress, SaveCheckpoints, StopOnNonFinite
+from tf_mamlpp.callbacks import (
+    MetricsFile,
+    Progress,
+    SaveCheckpoints,
+    StabilityWarnings,
+    StopOnNonFinite,
+    UpdatesFile,
+)
 from tf_mamlpp.checkpoints import Checkpoints, write_json
 from tf_mamlpp.config import Config
 from tf_mamlpp.data.baseline import nearest_class_mean_accuracy
@@ -176,7 +184,8 @@ def train_and_evaluate(config: Config, workdir: str | os.PathLike[str]) -> dict[
 
     Args:
         config: what to run.
-        workdir: gets `config.json`, `metrics.jsonl`, `checkpoints/`, `tensorboard/` and `results.json`.
+        workdir: gets `config.json`, `metrics.jsonl`, `updates.csv`, `checkpoints/`, `tensorboard/`, `test_tasks.csv`
+            and `results.json`.
 
     Returns:
         The results: the test of the ensemble, with the single best epoch's beside it.
@@ -196,7 +205,7 @@ def train_and_evaluate(config: Config, workdir: str | os.PathLike[str]) -> dict[
         if update:
             print(f"resuming '{workdir}' after update {update}", flush=True)
         _fit(config, banks, learner, checkpoints, workdir, update, strategy.num_replicas_in_sync)
-        results = run_results(config, banks, learner, checkpoints)
+        results = run_results(config, banks, learner, checkpoints, workdir / "test_tasks.csv")
         write_json(workdir / "results.json", results)
     return results
 
@@ -225,7 +234,9 @@ def _fit(
         Schedules(t.epochs, t.learning_rate),
         StopOnNonFinite(update),
         Progress(t.epochs),
-        MetricsFile(workdir / "metrics.jsonl", saver),
+        metrics := MetricsFile(workdir / "metrics.jsonl", saver),
+        series := UpdatesFile(workdir / "updates.csv", saver),
+        StabilityWarnings(metrics.path, series.path),
         TensorBoard(
             workdir / "tensorboard",
             saver,
@@ -250,10 +261,14 @@ def _fit(
                 )
 
 
-def run_results(config: Config, banks: Banks, learner: EpisodicModel, checkpoints: Checkpoints) -> dict[str, Any]:
-    """Tests the ensemble of the best epochs, and the best one alone."""
-    ensemble = describe(config, banks, learner, checkpoints)
-    single = describe(config, banks, learner, checkpoints, ensemble=1)
+def run_results(
+    config: Config, banks: Banks, learner: EpisodicModel, checkpoints: Checkpoints, tasks: Path
+) -> dict[str, Any]:
+    """Tests the ensemble of the best epochs, and the best one alone; the CSV file `tasks` gets each task's metric."""
+    ensemble, of_ensemble = describe(config, banks, learner, checkpoints)
+    single, of_single = describe(config, banks, learner, checkpoints, ensemble=1)
+    lines = [f"{i},{a:.6g},{b:.6g}" for i, (a, b) in enumerate(zip(of_ensemble, of_single, strict=True))]
+    tasks.write_text("\n".join(["task,ensemble,single_model", *lines, ""]))
     metric = learner.metric_name
     if banks is not None:
         d = config.data
@@ -286,11 +301,12 @@ def describe(
     query_statistics: str | None = None,
     ensemble: int | None = None,
     inner_steps: int | None = None,
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], np.ndarray]:
     """Evaluates the run's best epochs on fixed tasks; None takes the config's setting.
 
     Returns:
-        Everything that a reported number needs beside it; docs/results.md has the keys.
+        Everything that a reported number needs beside it (docs/results.md has the keys), and the metric of every task,
+        `[tasks]`.
     """
     count = tasks or config.evaluation.test_tasks
     members = min(ensemble or config.evaluation.ensemble, len(checkpoints.best))
@@ -322,7 +338,7 @@ def describe(
         "seed": config.seed,
         "train_steps": int(checkpoints.update),
         "train_seconds": round(float(checkpoints.seconds), 1),
-    }
+    }, found.per_task[:, -1]
 
 
 def open_run(workdir: Path, data_path: str | None = None) -> tuple[Config, EpisodicModel, Checkpoints]:
@@ -352,6 +368,6 @@ def evaluate_run(
     config, learner, checkpoints = open_run(workdir, data_path)
     banks = load_banks(config)
     return [
-        describe(config, banks, learner, checkpoints, query_statistics=choice, **settings)
+        describe(config, banks, learner, checkpoints, query_statistics=choice, **settings)[0]
         for choice in query_statistics
     ]

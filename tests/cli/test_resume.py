@@ -23,7 +23,7 @@ def results(workdir):
 
 def rows(workdir):
     lines = (workdir / "metrics.jsonl").read_text().splitlines()
-    return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in lines]
+    return [{k: v for k, v in json.loads(line).items() if not k.startswith("seconds")} for line in lines]
 
 
 def assert_same_run(workdir, reference):
@@ -35,6 +35,8 @@ def assert_same_run(workdir, reference):
                 np.testing.assert_array_equal(found[key], value, err_msg=f"{name} {key}")
     assert results(workdir) == results(reference)
     assert rows(workdir) == rows(reference)
+    for name in ("updates.csv", "test_tasks.csv"):
+        assert (workdir / name).read_bytes() == (reference / name).read_bytes()
     best = [json.loads((folder / "checkpoints" / "best.json").read_text()) for folder in (workdir, reference)]
     assert best[0] == best[1]
 

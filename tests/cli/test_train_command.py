@@ -32,7 +32,8 @@ def events(finished):
 
 def test_the_folder_holds_what_the_contract_names(finished):
     names = {path.name for path in finished.workdir.iterdir()} - {".lock"}
-    assert names == {"config.json", "metrics.jsonl", "checkpoints", "tensorboard", "results.json"}
+    series = {"metrics.jsonl", "updates.csv", "test_tasks.csv"}
+    assert names == {"config.json", "checkpoints", "tensorboard", "results.json", *series}
     config = finished.json("config.json")
     assert config["training"]["updates"] == 6
     assert config["model"]["filters"] == 2
@@ -65,6 +66,34 @@ def test_metrics_has_a_row_an_epoch(finished):
             assert math.isfinite(row[name])
         assert row["val_step_2"] == row["val_accuracy"]
         assert row["inner_rate_minimum"] < 0.1 < row["inner_rate_maximum"]
+        rates = [rate for rates in row["inner_rates"].values() for rate in rates]
+        assert (min(rates), max(rates)) == pytest.approx(
+            (row["inner_rate_minimum"], row["inner_rate_maximum"]), rel=1e-5
+        )
+        assert {len(steps) for steps in row["batch_norm_drift"].values()} == {2}
+        assert all(first == 0 < second for first, second in row["batch_norm_drift"].values())
+
+
+def test_every_update_has_a_line(finished):
+    lines = (finished.workdir / "updates.csv").read_text().splitlines()
+    assert lines[0] == "update,update_loss,gradient_norm,clipped"
+    values = [[float(cell) for cell in line.split(",")] for line in lines[1:]]
+    assert [row[0] for row in values] == list(range(1, 13))
+    for epoch, row in enumerate(finished.metrics()):
+        losses = [loss for _, loss, _, _ in values[6 * epoch : 6 * epoch + 6]]
+        assert sum(losses) / 6 == pytest.approx(row["meta_loss"], rel=1e-4)
+    assert all(norm > 0 for _, _, norm, _ in values)
+    assert all(clipped == 0 for *_, clipped in values)
+
+
+def test_the_metric_of_every_test_task_is_kept(finished):
+    results = finished.json("results.json")
+    lines = (finished.workdir / "test_tasks.csv").read_text().splitlines()
+    assert lines[0] == "task,ensemble,single_model"
+    table = [[float(cell) for cell in line.split(",")] for line in lines[1:]]
+    assert [row[0] for row in table] == list(range(8))
+    assert sum(row[1] for row in table) / 8 == pytest.approx(results["accuracy"])
+    assert sum(row[2] for row in table) / 8 == pytest.approx(results["single_model"]["accuracy"])
 
 
 def test_what_is_printed(finished):
@@ -82,22 +111,25 @@ def test_tensorboard_scalars(finished, events):
     rows = finished.metrics()
     tags = set(events.Tags()["tensors"])
     for name in ("loss", "meta_loss", "accuracy"):
-        assert f"train/{name}" in tags
+        assert f"{name}/train" in tags
     for k in range(3):
-        points = events.Tensors(f"validation_accuracy_after_inner_step/{k}")
+        points = events.Tensors(f"accuracy_after_inner_step/{k}")
         values = [float(tf.make_ndarray(point.tensor_proto)) for point in points]
         assert values == pytest.approx([row[f"val_step_{k}"] for row in rows])
-    assert {f"schedule_loss_weights/step_{k}" for k in range(2)} <= tags
-    assert {"schedule/outer_rate", "schedule/second_order", "speed/updates_per_second", "validation/loss"} <= tags
-    for name in ("schedule/outer_rate", "speed/updates_per_second", "train/meta_loss"):
+    assert {f"schedule_loss_weight_of_inner_step/{k}" for k in (1, 2)} <= tags
+    assert {"schedule/outer_rate", "schedule/second_order", "speed/updates_per_second", "loss/validation"} <= tags
+    for name in ("schedule/outer_rate", "speed/updates_per_second", "meta_loss/train"):
         assert [point.step for point in events.Tensors(name)] == [6, 12]
 
 
-def test_tensorboard_has_the_learned_rate_of_every_tensor_and_step(events):
-    tags = [tag for tag in events.Tags()["tensors"] if tag.startswith("inner_rates/")]
-    tensors = {tag.removeprefix("inner_rates/").rsplit("/", 1)[0] for tag in tags}
-    assert len(tensors) == 2 * (4 + 1)  # kernel and bias of four convolutions and a dense layer
-    assert len(tags) == 2 * len(tensors)
+def test_tensorboard_has_the_learned_rates(finished, events):
+    tags = {tag for tag in events.Tags()["tensors"] if tag.startswith("rates/")}
+    assert tags == {"rates/smallest", "rates/largest", "rates/inner_step_1", "rates/inner_step_2", "rates/table"}
+    for tag, key in (("smallest", "inner_rate_minimum"), ("largest", "inner_rate_maximum")):
+        values = [float(tf.make_ndarray(point.tensor_proto)) for point in events.Tensors(f"rates/{tag}")]
+        assert values == pytest.approx([row[key] for row in finished.metrics()])
+    counts = tf.make_ndarray(events.Tensors("rates/inner_step_1")[-1].tensor_proto)[:, 2]
+    assert counts.sum() == 2 * (4 + 1)  # kernel and bias of four convolutions and a dense layer
 
 
 def test_tensorboard_pictures_of_tasks(events):

@@ -1,0 +1,73 @@
+"""The paper's ablation as one resumable study, with a report.
+
+python bin/ablate.py --config=configs/quickstart.py --workdir=runs/study --methods=core --seeds=0,1,2
+"""
+
+import sys
+from pathlib import Path
+
+from absl import flags
+
+from tf_mamlpp import ablation, cli, config
+from tf_mamlpp.errors import UserError
+
+_CONFIG = flags.DEFINE_string(
+    "config", None, "FILE[:key=value,...] of every run; a study that has begun knows its own."
+)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the study; one that has begun goes on.", required=True)
+_METHODS = flags.DEFINE_list(
+    "methods",
+    None,
+    f"To add: maml, maml++, maml+NAME+..., maml++-NAME-..., or groups ({', '.join(ablation.GROUPS)}); core at first.",
+)
+_SEEDS = flags.DEFINE_list("seeds", ["0"], "Of each of --methods.")
+_JOBS = flags.DEFINE_integer("jobs", 1, "Runs at once; they divide the cores.", lower_bound=1)
+_REPORT_ONLY = flags.DEFINE_bool("report_only", False, "Write the report of what there is, and run nothing.")
+
+
+def main(overrides: list[str]) -> None:
+    workdir = Path(_WORKDIR.value)
+    if overrides and not _CONFIG.value:
+        raise UserError(f"'{overrides[0]}' needs --config: without it the study's own config is taken")
+    base = config.load(_CONFIG.value, overrides) if _CONFIG.value else None
+    if _REPORT_ONLY.value:
+        _report(ablation.open_plan(workdir, base if (workdir / "plan.json").exists() else None))
+        return
+    begun = (workdir / "plan.json").exists()
+    methods = ablation.parse_methods(_METHODS.value or ([] if begun else ["core"]))
+    if not all(seed.isdigit() for seed in _SEEDS.value):
+        raise UserError(f"--seeds takes whole numbers such as 0,1,2, not '{','.join(_SEEDS.value)}'")
+    with ablation.lock(workdir):
+        plan = ablation.open_plan(workdir, base, methods, [int(seed) for seed in _SEEDS.value])
+        ablation.save_plan(plan)
+        _run(plan)
+        _report(plan)
+    failed = next((r for r in plan.records() if r.state == "failed"), None)
+    if failed and failed.failure:
+        raise UserError(
+            f"{failed.method} with seed {failed.seed} failed: {failed.failure['error']}; the same command tries it "
+            "again"
+        )
+
+
+def _run(plan: ablation.Plan) -> None:
+    from tf_mamlpp.ablation_runner import Runner
+
+    live = sys.stdout.isatty()
+
+    def say(line: str) -> None:
+        print(f"\r\033[K{line}" if live else line, end="" if live else "\n", flush=True)
+
+    Runner(plan, _JOBS.value, say).run()
+    if live:
+        print()
+
+
+def _report(plan: ablation.Plan) -> None:
+    from tf_mamlpp.study_report import write_report
+
+    print(f"report: {write_report(plan)} and report.html beside it")
+
+
+if __name__ == "__main__":
+    cli.run(main)
