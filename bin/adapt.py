@@ -30,15 +30,29 @@ _SEED = flags.DEFINE_integer("seed", 0, "Of the trials' choices.", lower_bound=0
 
 def _check_flags() -> None:
     if not Path(_MODEL.value).is_dir():
-        raise UserError(f"model '{_MODEL.value}' not found: write one with bin/export.py")
+        raise UserError(f"model '{_MODEL.value}' is no folder: give that of a SavedModel, which bin/export.py writes")
     if bool(_SUPPORT.value) == bool(_LOAD.value):
         raise UserError("give --support (class folders to learn) or --load_state (what was learned before)")
     if _TRIALS.value and not _SUPPORT.value:
         raise UserError("--trials needs --support, the class folders to choose from")
     if not _TRIALS.value and not (_QUERY.value or _SAVE.value):
         raise UserError("give --query (pictures to classify), or --save_state to only learn")
-    if _QUERY.value and not _OUTPUT.value:
-        raise UserError("--query needs --output, the folder for predictions.csv and contact_sheet.png")
+    if bool(_QUERY.value) != bool(_OUTPUT.value):
+        raise UserError("--query (pictures to classify) and --output (folder for the answers) go together")
+    if _EVALUATE.value and not _QUERY.value:
+        raise UserError("--evaluate needs --query, whose class folders say what its pictures are")
+    if _TRIALS.value and (_QUERY.value or _SAVE.value):
+        raise UserError("--trials goes without --query, --output and --save_state: it keeps and classifies nothing")
+    if not _TRIALS.value:
+        for flag in (_WAY, _SHOT, _QUERY_SHOT, _SEED):
+            if flag.present:
+                raise UserError(f"--{flag.name} is a setting of --trials")
+    for folder in (_OUTPUT.value, _SAVE.value and Path(_SAVE.value).parent):
+        if folder:
+            try:
+                Path(folder).mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise UserError(f"'{folder}' cannot be written: {error.strerror}; choose another folder") from error
 
 
 def main(overrides: list[str]) -> None:
@@ -71,7 +85,8 @@ def main(overrides: list[str]) -> None:
         learned = Learned.load(_LOAD.value)
     else:
         learned = adapt_folders.learn_folder(model, Path(str(_SUPPORT.value)))
-        print(f"learned {', '.join(learned.class_names)} from {len(learned.labels)} pictures")
+        names = ", ".join(map(adapt_folders.one_line, learned.class_names))
+        print(f"learned {names} from {len(learned.labels)} pictures")
     if _SAVE.value:
         learned.save(_SAVE.value)
     if _QUERY.value:

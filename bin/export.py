@@ -1,5 +1,7 @@
 """Exports a trained run: python bin/export.py --workdir=runs/omniglot --output=models/omniglot/1"""
 
+import signal
+import sys
 from pathlib import Path
 
 from absl import flags
@@ -33,8 +35,16 @@ def main(overrides: list[str]) -> None:
     workdir, output = Path(_WORKDIR.value), Path(_OUTPUT.value)
     if not workdir.is_dir():
         raise UserError(f"workdir '{workdir}' not found: train a run there with bin/train.py")
-    if output.exists() and (output.is_file() or any(output.iterdir())):
+    folder = _FORMAT.value == "saved_model"
+    if output.is_symlink() or (output.exists() and (not folder or output.is_file() or any(output.iterdir()))):
         raise UserError(f"'{output}' exists already: choose another output, or remove it")
+    if folder == (output.suffix == ".tflite"):
+        raise UserError(f"--format={_FORMAT.value} does not write '{output}': a .tflite file takes --format=tflite")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"'{output}' cannot be written: {error.strerror}; choose another output") from error
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # nothing half written is left
     from tf_mamlpp.runtime import configure
 
     configure()
@@ -55,6 +65,9 @@ def main(overrides: list[str]) -> None:
             f"note: trained with query statistics '{trained}', exported with '{_STATISTICS.value}'; a run trained with "
             f"--config.learner.query_statistics={_STATISTICS.value} is usually more accurate so"
         )
+    permutations = described["config"]["learner"]["label_permutations"]
+    if permutations > 1:
+        print(f"note: the run's test averages {permutations} label permutations, the exported model does not")
     test, shown = described["test"], ""
     if test:
         accuracy = percent(test["accuracy"], test["confidence_95"])

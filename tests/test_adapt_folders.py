@@ -1,6 +1,7 @@
 """Folders of pictures through a deployed model; the model is a stand-in that knows its pictures by their grey."""
 
 import csv
+import os
 
 import numpy as np
 import pytest
@@ -99,6 +100,40 @@ def test_unreadable_pictures_are_named_and_left_out(model, support, query, capsy
     skipped = capsys.readouterr().err.splitlines()
     assert len(skipped) == 2 and "2.png" in skipped[0] and "bad.png" in skipped[1]
     assert "16 pictures (1 skipped)" in adapt_folders.summary(found)
+
+
+def test_names_that_are_no_text_and_trees_that_lead_back(model, support, query, tmp_path):
+    (query / "black" / "0.png").rename(os.fsdecode(os.fsencode(query / "black") + b"/bad\xff\xfe.png"))
+    (query / "black" / "up").symlink_to(query, target_is_directory=True)
+    (query / ".hidden").mkdir()
+    Image.new("L", (5, 5)).save(query / ".hidden" / "0.png")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    Image.new("L", (5, 5)).save(elsewhere / "linked.jfif", "JPEG")
+    (query / "linked").symlink_to(elsewhere, target_is_directory=True)
+    found = adapt_folders.classify_folder(model, adapt_folders.learn_folder(model, support), query)
+    assert len(found.files) == 17 and "linked/linked.jfif" in found.files
+    adapt_folders.write_predictions(found, adapt_folders.learn_folder(model, support), tmp_path / "out")
+    assert "bad\\udcff\\udcfe.png" in (tmp_path / "out" / "predictions.csv").read_text()
+
+
+def test_pictures_beside_the_class_folders_are_told(model, support, query, capsys):
+    Image.new("L", (5, 5)).save(query / "stray.png")
+    found = adapt_folders.classify_folder(model, adapt_folders.learn_folder(model, support), query, evaluate=True)
+    assert len(found.files) == 16 and "stray.png" in capsys.readouterr().err
+
+
+def test_class_names_of_several_lines_stay_on_one(model, support, query):
+    (support / "black").rename(support / "bla\nck")
+    found = adapt_folders.classify_folder(model, adapt_folders.learn_folder(model, support), query)
+    assert "bla ck × 8" in adapt_folders.summary(found) and "\n" not in adapt_folders.summary(found)
+
+
+def test_a_pool_that_cannot_be_read(model, tmp_path):
+    (tmp_path / "pool" / "a").mkdir(parents=True)
+    (tmp_path / "pool" / "a" / "0.png").write_bytes(b"broken")
+    with pytest.raises(UserError, match="no picture in .* can be read"):
+        adapt_folders.trials(model, tmp_path / "pool", way=2, shot=1, query_shot=1, count=2)
 
 
 def test_evaluates_against_the_class_folders(model, support, query, tmp_path):

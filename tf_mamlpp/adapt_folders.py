@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
-import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -16,7 +16,7 @@ from PIL import Image
 from tf_mamlpp.contact_sheet import Answer, contact_sheet, thumbnail
 from tf_mamlpp.data.baseline import nearest_pixel_accuracy
 from tf_mamlpp.data.episodes import check_bank, sample_task
-from tf_mamlpp.data.folders import SUFFIXES, class_folders
+from tf_mamlpp.data.folders import SUFFIXES, class_folders, walk
 from tf_mamlpp.data.image_bank import ImageBank
 from tf_mamlpp.data.images import decode_file, resize
 from tf_mamlpp.deployed import DeployedModel, Learned
@@ -86,8 +86,7 @@ def _tree(folder: Path) -> dict[str, list[Path]]:
 def _query_files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise UserError(f"'{folder}' is no folder: give one that holds the pictures to classify")
-    inside = (Path(top, name) for top, _, names in os.walk(folder) for name in names)
-    files = sorted(f for f in inside if f.suffix.lower() in SUFFIXES and not f.name.startswith("."))
+    files = sorted(Path(top, name) for top, names in walk(folder) for name in names)
     if not files:
         raise UserError(f"'{folder}' has no pictures ({', '.join(SUFFIXES)})")
     return files
@@ -138,6 +137,9 @@ def classify_folder(model: DeployedModel, learned: Learned, folder: Path, evalua
             raise UserError(
                 f"'{folder}' has class '{unknown[0]}', which was not learned ({', '.join(learned.class_names)})"
             )
+        loose = [file for file in files if file not in truth_of]
+        if loose:
+            print(f"skipped: {len(loose)} pictures in no class folder, such as {loose[0]}", file=sys.stderr)
         files = sorted(truth_of)
     found: list[Path] = []
     shown: list[np.ndarray] = []
@@ -174,7 +176,9 @@ def write_predictions(found: Predictions, learned: Learned, output: Path) -> Non
     """Writes `predictions.csv` and `contact_sheet.png` into `output`."""
     try:
         output.mkdir(parents=True, exist_ok=True)
-        with open(output / "predictions.csv", "w", newline="", encoding="utf-8") as file:
+        # A name that is no text is written with its bytes spelled out.
+        options: dict[str, Any] = {"newline": "", "encoding": "utf-8", "errors": "backslashreplace"}
+        with open(output / "predictions.csv", "w", **options) as file:
             table = csv.writer(file)
             truth = ["truth"] if found.truths else []
             table.writerow(["file", "label", *truth, *(f"probability {name}" for name in found.class_names)])
@@ -198,6 +202,11 @@ def _sheet(found: Predictions, learned: Learned) -> Image.Image:
     return contact_sheet(_headline(found), support, answers, left_out=len(found.files) - len(answers))
 
 
+def one_line(name: str) -> str:
+    """A class or file name as the terminal can show it."""
+    return " ".join(name.encode("utf-8", "backslashreplace").decode().split())
+
+
 def _headline(found: Predictions) -> str:
     skipped = f" ({found.skipped} skipped)" if found.skipped else ""
     right = f", accuracy {100 * found.accuracy:.1f} %" if found.truths else ""
@@ -210,14 +219,16 @@ def _headline(found: Predictions) -> str:
 def summary(found: Predictions) -> str:
     """One line: how many pictures got which label, and how sure the model was."""
     counts = Counter(found.labels)
-    return f"{_headline(found)}: " + ", ".join(f"{name} × {counts[name]}" for name in found.class_names if counts[name])
+    return f"{_headline(found)}: " + ", ".join(
+        f"{one_line(name)} × {counts[name]}" for name in found.class_names if counts[name]
+    )
 
 
 def confusion_matrix(found: Predictions) -> str:
     """A row a true class, a column a predicted one, as text."""
     assert found.truths is not None
     counts = Counter(zip(found.truths, found.labels, strict=True))
-    names = [name if len(name) <= 16 else name[:15] + "…" for name in found.class_names]
+    names = [name if len(name) <= 16 else name[:15] + "…" for name in map(one_line, found.class_names)]
     left = max(map(len, [*names, "true \\ predicted"]))
     widths = [max(len(name), 4) for name in names]
     lines = ["  ".join(["true \\ predicted".ljust(left), *(n.rjust(w) for n, w in zip(names, widths, strict=True))])]
@@ -273,4 +284,6 @@ def _bank(model: DeployedModel, folder: Path) -> ImageBank:
         images += [sized for _, _, sized in _read(files, model)]
         names.append(name)
         offsets.append(len(images))
+    if not images:
+        raise UserError(f"no picture in '{folder}' can be read")
     return ImageBank(np.stack(images), np.array(offsets), tuple(names), f"{folder} pool")

@@ -95,7 +95,7 @@ def _answer(sheet: Image.Image, draw: ImageDraw.ImageDraw, x: int, y: int, answe
     if answer.truth is not None:
         draw.rectangle((x - 3, y - 3, x + _CELL + 2, y + _CELL + 2), outline=_WRONG if wrong else _RIGHT, width=3)
     draw.text((x, y + _CELL + 6), _fitted(draw, answer.label, _font(14, True), _CELL), _INK, _font(14, True))
-    bottom, room = y + _CELL + 27, _CELL - 40
+    bottom, room = y + _CELL + 27, _CELL - 46
     draw.text((x + _CELL, bottom), f"{100 * answer.probability:.0f} %", _FAINT, _font(12), anchor="ra")
     draw.rounded_rectangle((x, bottom + 4, x + room, bottom + 10), 3, _LINE)
     draw.rounded_rectangle((x, bottom + 4, x + max(int(room * answer.probability), 6), bottom + 10), 3, colour)

@@ -36,9 +36,10 @@ class Learned:
     labels: np.ndarray
 
     def save(self, file: str | os.PathLike[str]) -> None:
-        """Writes an `.npz` file; raises a UserError if it cannot."""
+        """Writes an `.npz` file, whole or not at all; raises a UserError if it cannot."""
+        building = Path(f"{os.fspath(file)}.part")
         try:
-            with open(file, "wb") as target:
+            with open(building, "wb") as target:
                 np.savez_compressed(
                     target,
                     state=self.state,
@@ -46,6 +47,7 @@ class Learned:
                     images=self.images,
                     labels=self.labels,
                 )
+            os.replace(building, file)
         except OSError as error:
             raise UserError(f"state '{file}' cannot be written: {error.strerror}") from error
 

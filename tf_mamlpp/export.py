@@ -89,6 +89,7 @@ class Signatures(tf.Module):
 
     def _adapt_pixels(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         count, way = tf.shape(images)[0], self.learner.way
+        finite = tf.reduce_all(tf.math.is_finite(images))
         in_range = tf.reduce_all((labels >= 0) & (labels < way))
         checks = [
             _require(count > 0, "the support set is empty; its pictures are", count),
@@ -98,6 +99,7 @@ class Signatures(tf.Module):
                 tf.size(labels),
                 count,
             ),
+            _require(finite, "support_images must be finite numbers, 0 to 255; their shape:", tf.shape(images)),
             _require(in_range, f"support_labels must be 0..{way - 1} for this {way}-way model; they are", labels),
         ]
         with tf.control_dependencies(checks):
@@ -155,9 +157,15 @@ class Signatures(tf.Module):
         self, support_images: tf.Tensor, support_labels: tf.Tensor, query_images: tf.Tensor
     ) -> dict[str, tf.Tensor]:
         answer = tf.TensorSpec([None, self.learner.way], tf.float32)
+        tasks = (support_images, support_labels, query_images)
+        counts = tf.stack([tf.shape(part)[0] for part in tasks])
+        message = "support_images, support_labels and query_images need as many tasks each, at least one; they have"
+        same = _require(tf.reduce_all(counts == tf.maximum(counts[0], 1)), message, counts)
+        with tf.control_dependencies([same]):
+            tasks = tuple(map(tf.identity, tasks))
         return tf.map_fn(
             lambda task: self._both(*task),
-            (support_images, support_labels, query_images),
+            tasks,
             fn_output_signature={"probabilities": answer, "logits": answer},
         )
 

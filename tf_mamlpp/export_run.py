@@ -61,13 +61,21 @@ def export_run(
     metadata = {
         "test": _measure(config, Signatures(deployed, **pictures), count) if count else None,
         "train_steps": int(checkpoints.best[0]["update"]),
-        "config": configs.to_dict(config),
+        "config": _portable(config),
     }
     if form == "tflite":
         from tf_mamlpp.litert import export_litert
 
         return export_litert(learner, output, **pictures, **settings, metadata=metadata)
     return export_saved_model(learner, output, **pictures, **settings, metadata=metadata)
+
+
+def _portable(config: Config) -> dict[str, Any]:
+    """The config without what was the training machine's own."""
+    tree = configs.to_dict(config)
+    for section, key in (name.split(".") for name in configs.MACHINE_KEYS):
+        tree[section].pop(key)
+    return tree
 
 
 def _measure(config: Config, signatures: Signatures, count: int) -> dict[str, Any]:
@@ -91,6 +99,7 @@ def _measure(config: Config, signatures: Signatures, count: int) -> dict[str, An
         "inner_steps": learner.inner_steps,
         "query_statistics": learner.query_statistics,
         "tasks": count,
+        "measured_with": "tensorflow",
         "accuracy": found.value,
         "confidence_95": found.confidence_95 if math.isfinite(found.confidence_95) else None,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -120,6 +121,26 @@ def convert(learner: TaskLearner, image_size: tuple[int, int], channels: int) ->
         logging.set_verbosity(verbosity)
 
 
+def _shapes(learner: TaskLearner, image_size: tuple[int, int], channels: int) -> dict[str, Any]:
+    """Inputs and outputs as `metadata.json` describes them."""
+
+    def described(dtype: str, *shape: int | None) -> dict[str, Any]:
+        return {"dtype": dtype, "shape": list(shape)}
+
+    pictures = described("float32", None, *image_size, channels)
+    state, answer = described("float32", learner.state_size), described("float32", None, learner.way)
+    return {
+        "adapt": {
+            "inputs": {"support_images": pictures, "support_labels": described("int32", None)},
+            "outputs": {"state": state},
+        },
+        "predict": {
+            "inputs": {"images": pictures, "state": state},
+            "outputs": {"logits": answer, "probabilities": answer},
+        },
+    }
+
+
 def export_litert(
     learner: MetaLearner,
     output: str | os.PathLike[str],
@@ -152,9 +173,13 @@ def export_litert(
     if output.exists():
         raise UserError(f"'{output}' exists already: choose another output, or remove it")
     deployed = task_learner(learner, mean=mean, std=std, inner_steps=inner_steps, query_statistics=query_statistics)
-    described = {**describe(deployed, image_size, channels, resize_policy), **(metadata or {})}
+    described = {
+        **describe(deployed, image_size, channels, resize_policy),
+        "signatures": _shapes(deployed, image_size, channels),
+        **(metadata or {}),
+    }
     content = convert(deployed, image_size, channels)
-    building = output.with_name(f".{output.name}.part")
+    building = output.with_name(f".{output.name}-{os.getpid()}.part")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         building.write_bytes(content)
@@ -164,5 +189,6 @@ def export_litert(
     except OSError as error:
         raise UserError(f"'{output}' cannot be written: {error.strerror}; choose another output") from error
     finally:
-        building.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the error above says more
+            building.unlink(missing_ok=True)
     return described

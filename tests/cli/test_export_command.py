@@ -43,7 +43,9 @@ def test_export_leaves_the_run_alone_and_says_what_it_measured(exported, finishe
         assert about["test"][key] == found[key]
     assert about["test"]["accuracy"] == pytest.approx(found["accuracy"], abs=1e-6)
     assert about["test"]["confidence_95"] == pytest.approx(found["confidence_95"], abs=1e-6)
-    assert about["config"] == finished.json("config.json")
+    run = finished.json("config.json")
+    assert about["config"]["data"].keys() == run["data"].keys() - {"path", "cache_dir"}
+    assert about["config"]["training"]["updates"] == run["training"]["updates"]
     assert f"{100 * found['accuracy']:.2f}" in done.stdout
     assert done.stdout.splitlines()[0].startswith("note: trained with query statistics 'batch'")
 
@@ -81,6 +83,14 @@ def test_a_mistake_is_one_line(command, exported, finished, folders, one_line, t
     assert "exists already" in one_line(command("export", f"--workdir={finished.workdir}", f"--output={exported[0]}"))
     assert "not found" in one_line(command("export", f"--workdir={tmp_path / 'no'}", f"--output={tmp_path / 'm'}"))
     assert "--support" in one_line(command("adapt", f"--model={exported[0]}", f"--query={folders}"))
+    support = f"--support={folders / 'support'}"
+    for flags, message in (
+        ([f"--query={folders}"], "--output"),
+        ([f"--save_state={tmp_path / 's.npz'}", "--evaluate"], "--evaluate needs --query"),
+        ([f"--save_state={tmp_path / 's.npz'}", "--shot=2"], "--shot is a setting of --trials"),
+        (["--trials=2", f"--save_state={tmp_path / 's.npz'}"], "--trials goes without"),
+    ):
+        assert message in one_line(command("adapt", f"--model={exported[0]}", support, *flags))
     broken = tmp_path / "query"
     broken.mkdir()
     (broken / "a.png").write_bytes(b"no picture")
@@ -93,7 +103,7 @@ def test_a_mistake_is_one_line(command, exported, finished, folders, one_line, t
     )
     assert done.returncode == 1
     assert [line.split(":")[0] for line in done.stderr.splitlines()] == ["skipped", "error"]
-    assert not Path(tmp_path / "out").exists()
+    assert not any(Path(tmp_path / "out").iterdir())
 
 
 def test_trials(command, exported, tmp_path):

@@ -130,3 +130,10 @@ def test_to_channels_of_arrays():
     np.testing.assert_array_equal(to_channels(grey, 3), np.repeat(grey[..., None], 3, axis=-1))
     np.testing.assert_array_equal(to_channels(grey[..., None], 1)[..., 0], grey)
     np.testing.assert_array_equal(to_channels(np.repeat(grey[..., None], 3, axis=-1), 1)[..., 0], grey)
+
+
+def test_a_grey_tiff_of_32_bits_is_refused(tmp_path):
+    """Its range is anybody's guess: 0..255 here, which as 16 bits would be black."""
+    Image.fromarray(np.full((4, 4), 200, np.int32)).save(tmp_path / "deep.tif")
+    with pytest.raises(UserError, match="deep.tif.*32-bit"):
+        decode_file(tmp_path / "deep.tif", 1)

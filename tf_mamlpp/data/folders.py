@@ -12,7 +12,10 @@ from tf_mamlpp.data.image_bank import Pictures
 from tf_mamlpp.data.splits import SPLITS, divide_classes
 from tf_mamlpp.errors import UserError
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"),
+    *(".avif", ".heic", ".jp2", ".tga", ".ico", ".pcx"),  # where Pillow cannot read one, it is named
+)
 SPLIT_FOLDERS = {"train": ("train",), "validation": ("val", "valid", "validation"), "test": ("test",)}
 _EXPECTED = "expected a folder of pictures for each class, or train/, val/ and test/ with such folders"
 
@@ -57,13 +60,30 @@ def class_folders(root: Path) -> dict[str, list[Path]]:
 
 def _scan(root: Path) -> _Classes:
     classes: _Classes = {}
-    for folder, subfolders, files in os.walk(root, followlinks=True):
-        subfolders.sort()
-        pictures = sorted(f for f in files if f.lower().endswith(SUFFIXES) and not f.startswith("."))
-        if pictures and folder != str(root):
+    for folder, files in walk(root):
+        if files and folder != str(root):
             name = os.path.relpath(folder, root).replace(os.sep, "/")
-            classes[name] = [os.path.join(folder, picture) for picture in pictures]
+            classes[name] = [os.path.join(folder, file) for file in files]
     return dict(sorted(classes.items()))
+
+
+def walk(root: Path) -> Iterator[tuple[str, list[str]]]:
+    """Every folder of a tree with the names of the pictures that lie in it, sorted.
+
+    Links are followed, but for those that lead back up; hidden folders and what macOS adds to archives are left out.
+    """
+    for folder, subfolders, files in os.walk(root, followlinks=True):
+        above = os.path.realpath(folder) + os.sep
+        subfolders[:] = sorted(
+            name
+            for name in subfolders
+            if not name.startswith(".") and name != "__MACOSX" and not _leads_back(os.path.join(folder, name), above)
+        )
+        yield folder, sorted(f for f in files if f.lower().endswith(SUFFIXES) and not f.startswith("."))
+
+
+def _leads_back(folder: str, above: str) -> bool:
+    return os.path.islink(folder) and above.startswith(os.path.realpath(folder) + os.sep)
 
 
 def given_splits(path: Path) -> _Splits | None:

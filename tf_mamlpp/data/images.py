@@ -18,6 +18,7 @@ from tf_mamlpp.errors import UserError
 
 RESIZE_POLICIES = ("stretch", "crop")
 _MODES = {1: "L", 3: "RGB"}
+_BITS_PER_SAMPLE = 258  # a TIFF tag
 
 
 def resize(images: tf.Tensor | np.ndarray, image_size: tuple[int, int], policy: str = "stretch") -> tf.Tensor:
@@ -107,6 +108,8 @@ def decode_file(source: bytes | str | os.PathLike[str], channels: int, name: str
     name = name or ("a picture" if isinstance(source, bytes) else os.fspath(source))
     try:
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+            if 32 in getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, ()):
+                raise ValueError("32-bit pixels have no agreed range")
             return _to_array(ImageOps.exif_transpose(image), channels)
     except Exception as error:  # Pillow's decoders raise nearly anything on a damaged file
         raise UserError(f"{name}: cannot be read as a picture ({error}); replace or remove it") from error
