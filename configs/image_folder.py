@@ -12,7 +12,10 @@ from tf_mamlpp.methods import presets
 
 
 def get_config(argument: str = "") -> Config:
-    """Arguments: way, shot, query_shot, size (pixels a side), channels, method, epochs, seed."""
+    """Arguments: way, shot, query_shot, size (pixels a side), channels, method, epochs, seed.
+
+    The methods are maml, maml++, fomaml, anil, boil, meta-sgd, protonet.
+    """
     a = parse_argument(argument, way=5, shot=1, query_shot=5, size=84, channels=3, method="maml++", epochs=20, seed=0)
     return Config(
         seed=a.seed,

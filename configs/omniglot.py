@@ -12,7 +12,7 @@ from tf_mamlpp.methods import presets
 
 
 def get_config(argument: str = "") -> Config:
-    """Arguments: way, shot, method (maml, maml++, fomaml, anil), epochs, seed."""
+    """Arguments: way, shot, method (maml, maml++, fomaml, anil, boil, meta-sgd, protonet), epochs, seed."""
     a = parse_argument(argument, way=5, shot=1, method="maml++", epochs=24, seed=0)
     return Config(
         seed=a.seed,

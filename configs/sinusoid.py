@@ -11,7 +11,7 @@ from tf_mamlpp.methods import presets
 
 
 def get_config(argument: str = "") -> Config:
-    """Arguments: shot, method, epochs, seed."""
+    """Arguments: shot, method (maml, maml++, fomaml, anil, boil, meta-sgd), epochs, seed."""
     a = parse_argument(argument, shot=10, method="maml", epochs=10, seed=0)
     return Config(
         seed=a.seed,

@@ -8,6 +8,7 @@ import tensorflow as tf
 from tf_mamlpp.adaptable import adapted_variables, own_seeds
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.layers import convert_normalization
+from tf_mamlpp.meta_learner import MetaLearner
 from tf_mamlpp.models import conv4
 
 
@@ -36,6 +37,26 @@ def test_the_head_is_the_last_layer_with_weights(model):
 def test_the_head_of_a_nested_model_is_its_inner_models_last_layer():
     inner = keras.Sequential([keras.layers.Dense(4, name="first"), keras.layers.Dense(3, name="last")])
     assert names(keras.Sequential([keras.Input((2,)), inner]), "head") == ["last/kernel", "last/bias"]
+
+
+def test_the_head_is_found_where_two_layers_have_one_path():
+    pictures, inputs = keras.Input((8, 8, 1)), keras.Input((8, 8, 1))
+    features = keras.layers.Dense(4, name="dense")(keras.layers.Flatten()(pictures))
+    encoder = keras.Model(pictures, features, name="encoder")
+    model = keras.Model(inputs, keras.layers.Dense(3, name="dense")(encoder(inputs)))
+    assert len({v.path for v in model.trainable_variables}) == 2
+    assert adapted_variables(model, "head") == [2, 3]
+    assert adapted_variables(model, "body") == [0, 1]
+    assert MetaLearner(model, way=3, inner_steps=1, adapted="head")._adaptable.adapted == [2, 3]
+
+
+def test_a_frozen_head_is_no_head_to_adapt(model):
+    model.get_layer("dense").trainable = False
+    with pytest.raises(UserError, match="the head of model 'conv4', its last layer, is frozen"):
+        adapted_variables(model, "head")
+    assert names(model, "body") == names(model, "all") == ["conv0/kernel", "conv0/bias", "conv1/kernel", "conv1/bias"]
+    with pytest.raises(UserError, match="the head of model 'conv4', its last layer, is frozen"):
+        MetaLearner(model, way=3, inner_steps=2, shared_head=True)
 
 
 def test_the_body_is_all_but_the_head(model):
@@ -67,6 +88,21 @@ def test_frozen_layers_are_left_alone(model):
 def test_refusals(model, adapted, message):
     with pytest.raises(UserError, match=message):
         adapted_variables(model, adapted)
+
+
+def test_support_statistics_move_seeds_and_leave_moving_statistics(smooth_model, make_tasks):
+    dropout = keras.layers.Dropout(0.5, seed=1, dtype="float64")
+    passes = MetaLearner(smooth_model(dropout), way=3)._adaptable
+    task = {k: v[0] for k, v in make_tasks().items()}
+    states, answers = [passes.state], []
+    for _ in range(2):
+        settings = {"statistics": "support", "training": True}
+        outputs, state = passes.query_outputs(passes.fast, states[-1], task, 0, **settings)
+        answers.append(outputs.numpy())
+        states.append(state)
+    assert np.abs(answers[0] - answers[1]).max() > 0
+    for *values, kind in zip(*states, [s.dtype for s in states[0]], strict=True):
+        assert len({v.numpy().tobytes() for v in values}) == (3 if kind.is_integer else 1)
 
 
 def test_each_task_has_seeds_of_its_own():

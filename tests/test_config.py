@@ -102,9 +102,30 @@ def test_a_wrong_override_is_named(flag, named):
     assert "\n" not in str(caught.value)
 
 
-def test_contradicting_switches():
-    with pytest.raises(UserError, match="learner.first_order and learner.derivative_order_annealing contradict"):
-        Config(learner=Learner(first_order=True, derivative_order_annealing=True))
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        ("learner.first_order=1 learner.derivative_order_annealing=1", "derivative_order_annealing contradict"),
+        ("learner.shared_head=1 learner.elementwise_rates=1", "learner.elementwise_rates contradict: choose one"),
+        ("learner.shared_head=1 learner.adapted=body", "learner.adapted=body does not"),
+        ("learner.shared_head=1 learner.label_permutations=5", "learner.label_permutations has no use with"),
+        ("learner.shared_head=1 data.name=sinusoid", "learner.shared_head needs classes: the sinusoid has none"),
+        ("learner.prototypes=1 data.name=sinusoid", "learner.prototypes needs classes: the sinusoid has none"),
+        ("learner.label_permutations=5 data.name=sinusoid", "learner.label_permutations needs classes"),
+        ("learner.adapted=", "learner.adapted is empty"),
+        ("model.name=resnet12 model.widths=", "model.widths is empty"),
+        ("model.widths=4,8", "model.widths is for model.name=resnet12, not for 'conv4'"),
+        ("model.name=mlp model.blocks=2", "model.blocks is for model.name=conv4, not for 'mlp'"),
+        ("model.name=resnet12 model.strided=1", "model.strided is for model.name=conv4, not for 'resnet12'"),
+        *(
+            (f"data.name={name} data.split_file=a.json", f"data.split_file has no use with data.name={name}")
+            for name in ("glyphs", "mini_imagenet", "sinusoid")
+        ),
+    ],
+)
+def test_settings_that_do_not_go_together(flags, named):
+    with pytest.raises(UserError, match=named):
+        configs.override(Config(), [f"--config.{flag}" for flag in flags.split()])
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,26 @@ def test_finite_differences(smooth_model, scatter, make_tasks, meta_gradient_err
     assert max(errors.values()) < 1e-6, errors
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        presets["meta-sgd"],
+        {**presets["meta-sgd"], "learned_rates": True, "multi_step_loss": True},
+        {**presets["boil"], "query_statistics": "support"},
+        {"shared_head": True, "query_statistics": "running", "per_step_statistics": True, "multi_step_loss": True},
+        {**presets["anil"], "shared_head": True},
+        {"adapted": "conv/kernel|dense/bias", "per_step_weights": True, "query_statistics": "support"},
+    ],
+    ids=["meta-sgd", "meta-sgd per step", "boil", "shared head", "anil shared head", "regular expression"],
+)
+def test_finite_differences_of_other_methods(smooth_model, scatter, make_tasks, meta_gradient_errors, settings):
+    learner = learner_of(smooth_model(), scatter, **settings)
+    table = learner.inner_rates.table
+    table.assign(table.numpy() + np.random.default_rng(5).uniform(-0.1, 0.1, table.shape))
+    errors = meta_gradient_errors(learner, make_tasks())
+    assert max(errors.values()) < 1e-6, errors
+
+
 def test_finite_differences_after_the_multi_step_loss(smooth_model, scatter, make_tasks, meta_gradient_errors):
     learner = learner_of(smooth_model(), scatter, query_statistics="running", **PLUS)
     learner.set_epoch(10)

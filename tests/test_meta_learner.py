@@ -172,6 +172,8 @@ def test_a_subclassed_model_trains(make_tasks):
         ({"inner_steps": 0}, "inner_steps must be at least 1, not 0"),
         ({"adapted": "tail"}, "adapted='tail' leaves the inner loop no weight"),
         ({"adapted": "body", "shared_head": True}, "the inner loop has to adapt the head too"),
+        ({"elementwise_rates": True, "shared_head": True}, "elementwise_rates would tell them apart: choose one"),
+        ({"label_permutations": 3, "shared_head": True}, "label_permutations has no use with shared_head"),
         ({"label_permutations": 4}, "label_permutations is 4: it must be 1 to the way, 3"),
         ({"metric": "no_such_metric"}, "metric 'no_such_metric' is not a function of keras.metrics"),
     ],
@@ -188,7 +190,7 @@ def test_frozen_layers_stay(make_tasks):
     learner = MetaLearner(model, way=3, inner_steps=2, **presets["maml++"])
     learner.compile(keras.optimizers.SGD(0.1))
     before = values(learner)
-    learner.train_step(make_tasks(dtype="float32"))
+    learner.train_step(make_tasks(tasks=3, dtype="float32"))  # the sum of three equal values is rounded
     assert not any("0/" in path for path in changed(learner, before))
     assert {"conv1/kernel", "norm1/gamma", "norm1/moving_mean", "dense/kernel"} <= changed(learner, before)
 
@@ -229,11 +231,23 @@ def test_a_shared_head_starts_all_classes_alike(make_learner, make_tasks):
 
 def test_a_shared_head_makes_the_order_of_classes_immaterial(make_learner, make_tasks):
     tasks = make_tasks()
-    once, averaged = (
-        tf.nn.softmax(make_learner(shared_head=True, label_permutations=n, dtype="float64").curves(tasks))
-        for n in (1, 3)
-    )
-    np.testing.assert_allclose(averaged, once, rtol=0, atol=1e-12)
+    learner = make_learner(shared_head=True, dtype="float64")
+    once = learner.curves(tasks)
+    turned = learner.curves({**tasks, "support_labels": (tasks["support_labels"] + 1) % 3})
+    np.testing.assert_allclose(tf.roll(turned, -1, -1), once, rtol=0, atol=1e-12)
+
+
+def test_what_a_learner_answers_before_a_task(make_learner, make_tasks):
+    images = make_tasks(dtype="float32")["query_images"][0]
+    shared = make_learner(shared_head=True)(images).numpy()
+    np.testing.assert_allclose(shared, np.repeat(shared[:, :1], 3, -1), rtol=0, atol=1e-6)
+    learner = make_learner()
+    before = values(learner)
+    for training in (False, True):
+        np.testing.assert_allclose(
+            learner(images, training=training), learner.model(images, training=training), atol=1e-6
+        )
+        assert bool(changed(learner, before)) == training
 
 
 def test_label_permutations_average_probabilities(make_learner, make_tasks):
@@ -247,6 +261,13 @@ def test_label_permutations_average_probabilities(make_learner, make_tasks):
     np.testing.assert_allclose(averaged, (rotated[0] + rotated[1]) / 2, rtol=0, atol=1e-12)
 
 
+def test_label_permutations_keep_logarithms_finite(make_learner, make_tasks):
+    learner = make_learner(inner_steps=5, inner_rate=50.0, label_permutations=2)
+    tasks = make_tasks(dtype="float32")
+    curves = learner.curves(tasks).numpy()
+    assert (curves < -150).any() and np.isfinite(curves).all()  # exp(-150) is 0 in float32
+
+
 def test_mixed_precision_keeps_weights_and_losses_in_float32(make_learner, make_tasks):
     tasks = make_tasks(dtype="float32")
     learner, plain = make_learner(dtype="mixed_bfloat16"), make_learner()
@@ -257,6 +278,16 @@ def test_mixed_precision_keeps_weights_and_losses_in_float32(make_learner, make_
     before = values(learner)
     learner.train_step(tasks)
     assert WEIGHTS - {"conv0/bias", "conv1/bias"} <= changed(learner, before)
+
+
+def test_the_meta_gradient_in_the_scope_of_a_strategy(make_learner, make_tasks):
+    tasks, strategy = make_tasks(), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    learner = make_learner(dtype="float64")
+    outside = learner.meta_gradient(tasks)[0]
+    with strategy.scope():
+        inside = learner.meta_gradient(tasks)[0]
+    for a, b in zip(outside, inside, strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-12)
 
 
 def test_a_model_without_weights_is_refused():

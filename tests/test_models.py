@@ -1,5 +1,7 @@
 """The backbones."""
 
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -130,6 +132,26 @@ def test_networks_of_keras_applications(tmp_path):
 def test_models_that_cannot_be_built(settings, message):
     with pytest.raises(UserError, match=message):
         build(shape=(8, 8, 3), outputs=3, **settings)
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("def net(:", "cannot be imported: .*invalid syntax"),
+        ("raise RuntimeError('two\\nlines')", "cannot be imported: two lines"),
+        ("net = 3", "cannot be built: TypeError: 'int' object is not callable"),
+        ("def net(shape): pass", r"cannot be built: TypeError: .*; it is called as net\(\(4,\), 3\)"),
+        ("def net(shape, outputs): return outputs / 0", "cannot be built: ZeroDivisionError"),
+    ],
+)
+def test_mistakes_in_a_module_of_the_users_own(tmp_path, monkeypatch, code, message):
+    (tmp_path / "wrong_nets.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "wrong_nets", raising=False)
+    with pytest.raises(UserError, match=f"model 'wrong_nets:net' {message}") as caught:
+        build("wrong_nets:net", (4,), 3)
+    assert "\n" not in str(caught.value) and caught.value.__cause__
+    sys.modules.pop("wrong_nets", None)
 
 
 def test_a_model_of_the_users_own(tmp_path, monkeypatch):

@@ -58,6 +58,19 @@ def test_trains_and_is_evaluated_through_keras(make_tasks):
     assert found.per_task.shape == (2, 1)
 
 
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        ([keras.Input((4, 4, 1)), keras.layers.Conv2D(2, 3), keras.layers.Dense(3)], r"features of shape .* Flatten"),
+        ([keras.Input((4,)), keras.layers.Dense(3)], "model 'mine' has weights in its last layer alone"),
+        ([keras.layers.Dense(3)], "model 'mine' has no weights yet"),
+    ],
+)
+def test_models_without_features(layers, message):
+    with pytest.raises(UserError, match=message):
+        PrototypicalNetworks(keras.Sequential(layers, name="mine"), way=3)
+
+
 def test_inner_steps_are_refused(make_tasks):
     learner = PrototypicalNetworks(mlp((4,), 3, (5,)), way=3)
     with pytest.raises(UserError, match="prototypical networks take no inner steps, not 2"):

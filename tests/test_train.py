@@ -183,6 +183,14 @@ def test_a_folder_in_use_is_refused_before_any_picture_is_read(tmp_path, monkeyp
         train.train_and_evaluate(make_config(), tmp_path)
 
 
+def test_a_wrong_model_is_told_before_any_picture_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "load_banks", lambda config: pytest.fail("read pictures first"))
+    config = make_config(model=Model(name="conv4", blocks=9))
+    with pytest.raises(UserError, match="use fewer blocks"):
+        train.train_and_evaluate(config, tmp_path)
+    assert not (tmp_path / "checkpoints").exists()
+
+
 def test_read_config_errors(tmp_path):
     with pytest.raises(UserError, match="holds no run"):
         train.read_config(tmp_path)

@@ -28,11 +28,11 @@ def adapted_variables(model: keras.Model, adapted: str | Callable[[str], bool]) 
             expression that is searched for in a variable's path (`conv4/conv0/kernel`), or a predicate on it.
 
     Raises:
-        UserError: the choice leaves nothing.
+        UserError: the choice leaves nothing, or is a head that is frozen.
     """
     excluded = {id(v) for layer in _batch_norms(model) for v in layer.trainable_variables}
-    wanted = _predicate(adapted, model)
-    chosen = [i for i, v in enumerate(model.trainable_variables) if id(v) not in excluded and wanted(v.path)]
+    wanted = _choice(adapted, model)
+    chosen = [i for i, v in enumerate(model.trainable_variables) if id(v) not in excluded and wanted(v)]
     if not chosen:
         raise UserError(
             f"adapted={adapted!r} leaves the inner loop no weight to change in model '{model.name}': it is all, head, "
@@ -45,20 +45,34 @@ def _batch_norms(model: keras.Model) -> list[PerStepBatchNormalization]:
     return [layer for layer in model._flatten_layers() if isinstance(layer, PerStepBatchNormalization)]
 
 
-def _predicate(adapted: str | Callable[[str], bool], model: keras.Model) -> Callable[[str], bool]:
+def _head(model: keras.Model) -> set[int]:
+    """The ids of the weights of the last layer that has some, batch norms aside; it may be frozen."""
+    # By identity: two layers of nested models may have one path.
+    owners = {
+        id(v): layer
+        for layer in model._flatten_layers()
+        if not isinstance(layer, PerStepBatchNormalization)
+        for v in layer._trainable_variables
+    }
+    last = next((owners[id(v)] for v in reversed(model.weights) if id(v) in owners), None)
+    return {id(v) for v in last._trainable_variables} if last else set()
+
+
+def _choice(adapted: str | Callable[[str], bool], model: keras.Model) -> Callable[[keras.Variable], bool]:
     if callable(adapted):
-        return adapted
+        return lambda v: adapted(v.path)
     if adapted == "all":
-        return lambda path: True
+        return lambda v: True
     if adapted in ("head", "body"):
-        norms = {id(v) for layer in _batch_norms(model) for v in layer.trainable_variables}
-        head = [v for v in model.trainable_variables if id(v) not in norms][-1].path.rpartition("/")[0]
-        return lambda path: (path.rpartition("/")[0] == head) == (adapted == "head")
+        head = _head(model)
+        if adapted == "head" and head and head.isdisjoint(map(id, model.trainable_variables)):
+            raise UserError(f"the head of model '{model.name}', its last layer, is frozen: the inner loop needs it")
+        return lambda v: (id(v) in head) == (adapted == "head")
     try:
         pattern = re.compile(adapted)
     except re.error as error:
         raise UserError(f"adapted={adapted!r} is no regular expression: {error}") from error
-    return lambda path: bool(pattern.search(path))
+    return lambda v: bool(pattern.search(v.path))
 
 
 def own_seeds(state: Tensors, task: tf.Tensor) -> list[tf.Tensor]:
@@ -169,12 +183,13 @@ class AdaptableModel:
     ) -> tuple[tf.Tensor, Tensors]:
         """Outputs for the query set, normalised with `batch`, `running` or `support` statistics, and the state.
 
-        `record` updates the moving statistics with the query set's.
+        `record` updates the moving statistics with the query set's.  With `support` they stay, and seeds move on.
         """
         weights, images = self.weights(fast, start), task["query_images"]
         if statistics == "support":
             own = self.support_statistics(weights, state, task["support_images"], step, training)
-            return self.outputs(weights, own, images, step, statistics="running", training=training)[0], state
+            outputs, last = self.outputs(weights, own, images, step, statistics="running", training=training)
+            return outputs, [new if new.dtype.is_integer else old for old, new in zip(state, last, strict=True)]
         momentum = None if record else 1.0
         return self.outputs(weights, state, images, step, statistics=statistics, momentum=momentum, training=training)
 

@@ -164,8 +164,6 @@ def _validate(config: Config) -> None:
         unused = [name for name in INNER_LOOP if getattr(learner, name) != getattr(Learner(), name)]
         if unused:
             raise UserError(f"learner.prototypes has no inner loop: learner.{unused[0]} has no use")
-    if learner.prototypes and data.name == "sinusoid":
-        raise UserError("learner.prototypes needs classes: the sinusoid has none")
     _check_choice("training.strategy", training.strategy, ("none", "mirrored"))
     _check_choice("data.channels", data.channels, (1, 3))
     _check_choice("data.resize", data.resize, ("stretch", "crop"))
@@ -176,8 +174,35 @@ def _validate(config: Config) -> None:
             raise UserError(f"data.{name} needs one number, or one for each of the {data.channels} channels")
     if 0.0 in data.std:
         raise UserError("data.std must not be 0")
+    for name, value in (("learner.adapted", learner.adapted), ("model.widths", model.widths)):
+        if not value:
+            raise UserError(f"{name} is empty")
+    _check_together(config)
+
+
+def _check_together(config: Config) -> None:
+    """Refuses settings that contradict one another, or that would have no use."""
+    data, model, learner = config.data, config.model, config.learner
+    permutes = learner.label_permutations > 1
     if learner.first_order and learner.derivative_order_annealing:
         raise UserError("learner.first_order and learner.derivative_order_annealing contradict: choose one")
+    if learner.shared_head and learner.elementwise_rates:
+        raise UserError("learner.shared_head and learner.elementwise_rates contradict: choose one")
+    if learner.shared_head and learner.adapted == "body":
+        raise UserError("learner.shared_head needs the inner loop to adapt the head: learner.adapted=body does not")
+    if learner.shared_head and permutes:
+        raise UserError("learner.label_permutations has no use with learner.shared_head: no order of classes matters")
+    for name, used in (("prototypes", learner.prototypes), ("shared_head", learner.shared_head)):
+        if used and data.name == "sinusoid":
+            raise UserError(f"learner.{name} needs classes: the sinusoid has none")
+    if permutes and data.name == "sinusoid":
+        raise UserError("learner.label_permutations needs classes: the sinusoid has none")
+    # Not `filters`: configs set them, whatever the network that a flag then chooses.
+    for name, network in (("blocks", "conv4"), ("strided", "conv4"), ("widths", "resnet12")):
+        if model.name != network and getattr(model, name) != getattr(Model, name):
+            raise UserError(f"model.{name} is for model.name={network}, not for '{model.name}'")
+    if data.split_file and data.name in ("glyphs", "mini_imagenet", "sinusoid"):
+        raise UserError(f"data.split_file has no use with data.name={data.name}, whose splits are given")
 
 
 _MAY_BE_ZERO = (

@@ -167,11 +167,12 @@ class EpisodicModel(keras.Model):
         """
         sources = [v.value for v in self.trainable_variables]
         state = self.model_state
-        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-        before = replica * tf.shape(tasks["support_labels"])[0]  # tasks of the replicas before this one
+        context = tf.distribute.get_replica_context()  # None outside of a strategy's `run`
+        replica = context.replica_id_in_sync_group if context else 0
+        first = replica * tf.shape(tasks["support_labels"])[0]  # tasks of the replicas before this one
 
         def one(indexed: tuple[tf.Tensor, Task]) -> tuple[Any, ...]:
-            index, task = before + indexed[0], indexed[1]
+            index, task = first + indexed[0], indexed[1]
             with tf.GradientTape() as tape:
                 total, new_state, loss, metric = self.task_loss(task, own_seeds(state, index))
             gradients = tape.gradient(total, sources, unconnected_gradients=tf.UnconnectedGradients.ZERO)
@@ -185,7 +186,11 @@ class EpisodicModel(keras.Model):
         )
         gradients, states, *numbers = self._map(one, tasks, signature)
         mean_loss, loss, metric = (tf.reduce_mean(n) for n in numbers)
-        new_state = [tf.reduce_mean(s, 0) if s.dtype.is_floating else s[-1] for s in states]
+        # As a mean of differences, which leaves alone, to the last bit, what no task changes: frozen weights.
+        new_state = [
+            before + tf.reduce_mean(after - before, 0) if after.dtype.is_floating else after[-1]
+            for before, after in zip(state, states, strict=True)
+        ]
         metrics = {"meta_loss": mean_loss, "loss": loss, self.metric_name: metric}
         return [tf.reduce_mean(g, 0) for g in gradients], new_state, metrics
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, NamedTuple
@@ -37,10 +38,12 @@ def _check_width(model: keras.Model, way: int | None) -> None:
 
 def _shared_head(model: keras.Model, adapted: list[int], way: int | None) -> list[int]:
     """Positions of the head's weights, whose last axis are the classes."""
+    if way is None:
+        raise UserError("shared_head needs classes: give way")
     head = adapted_variables(model, "head")
     if not set(head) <= set(adapted):
         raise UserError("shared_head makes all classes alike, so the inner loop has to adapt the head too")
-    wrong = [v.path for v in (model.trainable_variables[i] for i in head) if way is None or v.shape[-1] != way]
+    wrong = [v.path for v in (model.trainable_variables[i] for i in head) if v.shape[-1] != way]
     if wrong:
         raise UserError(f"shared_head needs a head whose last axis is the {way} classes; '{wrong[0]}' has another")
     return head
@@ -158,6 +161,10 @@ class MetaLearner(EpisodicModel):
         self.multi_step_loss_epochs = multi_step_loss_epochs if multi_step_loss else 0
         self.label_permutations, self.rematerialise = label_permutations, rematerialise
         self._check_settings()
+        if shared_head and elementwise_rates:
+            raise UserError("shared_head makes all classes alike, elementwise_rates would tell them apart: choose one")
+        if shared_head and label_permutations > 1:
+            raise UserError("label_permutations has no use with shared_head: the order of classes is immaterial")
         self.model = convert_normalization(model, inner_steps, per_step_weights, per_step_statistics)
         check_built(self.model)
         _check_width(self.model, way)
@@ -231,6 +238,15 @@ class MetaLearner(EpisodicModel):
     def all_steps_count(self) -> bool:
         """Whether the query loss after every inner step counts in this epoch, not only the last."""
         return self._graph[1]
+
+    def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
+        # Not `self.model(images)`: with a shared head the start is not what the variables hold.
+        state = self.model_state
+        outputs, state = self.model.stateless_call(self._adaptable.start, state, images, training=training)
+        if training:
+            for variable, value in zip(self.model.non_trainable_variables, state, strict=True):
+                variable.assign(value)
+        return outputs
 
     # --- One task ------------------------------------------------------------------------------------
 
@@ -311,10 +327,10 @@ class MetaLearner(EpisodicModel):
         def rotated(shift: tf.Tensor) -> tf.Tensor:
             labels = (task["support_labels"] + tf.cast(shift, task["support_labels"].dtype)) % self.way
             curve = self.task_curve({**task, "support_labels": labels}, steps, statistics)
-            return tf.roll(tf.nn.softmax(curve), -shift, axis=-1)
+            return tf.roll(tf.nn.log_softmax(curve), -shift, axis=-1)
 
-        shifts = tf.range(self.label_permutations)
-        return tf.math.log(tf.reduce_mean(tf.map_fn(rotated, shifts, fn_output_signature=self.real), 0))
+        logs = tf.map_fn(rotated, tf.range(self.label_permutations), fn_output_signature=self.real)
+        return tf.reduce_logsumexp(logs, 0) - math.log(self.label_permutations)
 
     # --- Use ------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ import importlib
 import inspect
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -171,7 +171,7 @@ def application(
             body = make(include_top=False, weights=weights, input_shape=image_shape, pooling="avg", **plain)
             outputs = keras.layers.Dense(way, name="dense")(body.output)
     except (ValueError, OSError) as error:
-        raise UserError(f"network '{name}' cannot be built: {' '.join(str(error).split())[:300]}") from error
+        raise UserError(f"network '{name}' cannot be built: {_one_line(error)}") from error
     return keras.Model(body.input, outputs, name=name.lower())
 
 
@@ -198,6 +198,9 @@ def build(
         widths: of `resnet12`.
         weights: of `keras:NAME`.
         dtype: a Keras dtype policy; None for the global one.
+
+    Raises:
+        UserError: a model that cannot be built, or a user's function that fails or returns no model.
     """
     kind, _, function = name.partition(":")
     if name == "conv4":
@@ -209,23 +212,33 @@ def build(
     if kind == "keras":
         return application(function, shape, outputs, weights, dtype)
     with _global_dtype(dtype):
-        model = _import(kind, function)(shape, outputs)
-    if not isinstance(model, keras.Model):
-        raise UserError(f"{name} returns a {type(model).__name__}, not a keras.Model")
-    return model
+        return _users_own(kind, function, shape, outputs)
 
 
-def _import(module: str, function: str) -> Callable[..., Any]:
+def _users_own(module: str, function: str, shape: tuple[int, ...], outputs: int) -> keras.Model:
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # a command's path begins with its own folder instead
     try:
-        found = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError, ValueError) as error:
+        make = getattr(importlib.import_module(module), function)
+    except Exception as error:  # the module is the user's: it may raise anything
         raise UserError(
-            f"model '{module}:{function}' cannot be imported: {error}; it is conv4, resnet12, mlp, keras:NAME, or "
-            "MODULE:FUNCTION of a module on PYTHONPATH or in the current folder"
+            f"model '{module}:{function}' cannot be imported: {_one_line(error)}; it is conv4, resnet12, mlp, "
+            "keras:NAME, or MODULE:FUNCTION of a module on PYTHONPATH or in the current folder"
         ) from error
-    return found
+    try:
+        model = make(shape, outputs)
+    except Exception as error:
+        raise UserError(
+            f"model '{module}:{function}' cannot be built: {type(error).__name__}: {_one_line(error)}; "
+            f"it is called as {function}({shape}, {outputs})"
+        ) from error
+    if not isinstance(model, keras.Model):
+        raise UserError(f"{module}:{function} returns a {type(model).__name__}, not a keras.Model")
+    return model
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
 
 
 @contextlib.contextmanager

@@ -32,6 +32,9 @@ class PrototypicalNetworks(EpisodicModel):
         evaluation_statistics: the same for evaluation; None for `query_statistics`.
         cosine_annealing, minimum_rate, gradient_clip, parallel_tasks: as in `MetaLearner`.
 
+    Raises:
+        UserError: a model that does not fit.
+
     References:
         Snell, Swersky, Zemel, "Prototypical Networks for Few-shot Learning", arXiv 1703.05175, section 2.
     """
@@ -60,7 +63,16 @@ class PrototypicalNetworks(EpisodicModel):
             parallel_tasks=parallel_tasks,
             name=name,
         )
-        self.model = convert_normalization(without_head(model), inner_steps=1)
+        check_built(model)
+        features = without_head(model)
+        if not features.weights:
+            raise UserError(f"model '{model.name}' has weights in its last layer alone: no features are left to learn")
+        if len(features.output_shape) != 2:
+            raise UserError(
+                f"model '{model.name}' has features of shape {features.output_shape} before its last layer, not "
+                "[B, features]: put a Flatten or a GlobalAveragePooling2D there"
+            )
+        self.model = convert_normalization(features, inner_steps=1)
         check_built(self.model)
         self._loss = mean_loss(None, self.model.trainable_variables[0].dtype)
         self._passes = AdaptableModel(self.model, [], InnerRates(0, 1, 0.0, learned=False), self._loss)

@@ -195,10 +195,11 @@ def train_and_evaluate(config: Config, workdir: str | os.PathLike[str]) -> dict[
     """
     workdir = Path(workdir)
     with workdir_for(config, workdir):
-        banks = load_banks(config)
         strategy = make_strategy(config)
         with strategy.scope():
             learner = make_learner(config)
+        banks = load_banks(config)  # after the learner: a wrong model is told before pictures are decoded
+        with strategy.scope():
             checkpoints = Checkpoints(workdir / "checkpoints", learner, config.evaluation.ensemble)
         update = checkpoints.restore_latest()
         checkpoints.forget_best_after(update)
