@@ -41,14 +41,19 @@ def assert_equal(learners, tasks):
     "settings",
     [
         presets["maml"],
-        {**PLUS, "query_statistics": "batch"},
         {**PLUS, "query_statistics": "running"},
         {**PLUS, "query_statistics": "support"},
-        {**presets["maml"], "multi_step_loss": True, "query_statistics": "running"},
         {**presets["meta-sgd"], "learned_rates": True},
-        {**presets["maml"], "adapted": "body", "query_statistics": "support"},
-        {**presets["anil"], "shared_head": True, "multi_step_loss": True},
-        {**presets["fomaml"], "multi_step_loss": True},
+        *(
+            pytest.param(settings, marks=pytest.mark.slow)
+            for settings in (
+                {**PLUS, "query_statistics": "batch"},
+                {**presets["maml"], "multi_step_loss": True, "query_statistics": "running"},
+                {**presets["maml"], "adapted": "body", "query_statistics": "support"},
+                {**presets["anil"], "shared_head": True, "multi_step_loss": True},
+                {**presets["fomaml"], "multi_step_loss": True},
+            )
+        ),
     ],
     ids=str,
 )

@@ -56,6 +56,7 @@ def at(tmp_path):
     return workdir, saved, logged
 
 
+@pytest.mark.slow
 def test_killed_before_its_epoch_was_saved_then_terminated_in_the_next(
     at, train_until, finished, command, train_arguments
 ):
