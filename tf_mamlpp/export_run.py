@@ -16,8 +16,6 @@ from tf_mamlpp.evaluation import Evaluation
 from tf_mamlpp.export import Signatures, export_saved_model, task_learner
 from tf_mamlpp.train import fixed_episodes, load_banks, open_run
 
-FORMATS = ("saved_model", "tflite")
-
 
 def export_run(
     workdir: Path,
@@ -34,7 +32,7 @@ def export_run(
     Args:
         workdir: of the run; only read.
         output: the folder (`saved_model`) or the file (`tflite`) to write.
-        form: one of `FORMATS`.
+        form: `saved_model` or `tflite`.
         inner_steps: of adaptation; None for as many as trained.
         query_statistics: see `TaskLearner`.
         tasks: test tasks to measure the accuracy on before writing, 0 for none; None for the run's setting.

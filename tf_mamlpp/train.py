@@ -267,7 +267,8 @@ def run_results(
 ) -> dict[str, Any]:
     """Tests the ensemble of the best epochs, and the best one alone; the CSV file `tasks` gets each task's metric."""
     ensemble, of_ensemble = describe(config, banks, learner, checkpoints)
-    single, of_single = describe(config, banks, learner, checkpoints, ensemble=1)
+    alone = ensemble["ensemble"] == 1
+    single, of_single = (ensemble, of_ensemble) if alone else describe(config, banks, learner, checkpoints, ensemble=1)
     lines = [f"{i},{a:.6g},{b:.6g}" for i, (a, b) in enumerate(zip(of_ensemble, of_single, strict=True))]
     tasks.write_text("\n".join(["task,ensemble,single_model", *lines, ""]))
     metric = learner.metric_name
