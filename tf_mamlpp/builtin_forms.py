@@ -13,6 +13,7 @@ from tf_mamlpp import builtin_ops as ops
 from tf_mamlpp import models
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.layers import PerStepBatchNormalization, _current_pass, _row
+from tf_mamlpp.substitutes import DisjointMaxPooling2D, NarrowConv2D
 
 # The derivative of each, from x and y = f(x).
 _DERIVATIVES: dict[Callable[..., tf.Tensor], Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {
@@ -119,6 +120,8 @@ _FORMS: dict[type, Callable[..., tf.Tensor]] = {
     keras.layers.ReLU: _leaky,
     keras.layers.Reshape: lambda layer, inputs: ops.reshaped(inputs, layer.compute_output_shape(inputs.shape)[1:]),
     keras.layers.ZeroPadding2D: lambda layer, inputs: ops.padded(inputs, layer.padding),
+    DisjointMaxPooling2D: _max_pool,
+    NarrowConv2D: _convolution,
     PerStepBatchNormalization: _batch_norm,
 }
 # They do nothing outside training.

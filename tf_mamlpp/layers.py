@@ -18,6 +18,8 @@ import numpy as np
 import tensorflow as tf
 
 from tf_mamlpp.errors import UserError
+from tf_mamlpp.second_order import batch_normalise
+from tf_mamlpp.substitutes import convolved, substitute
 
 
 @dataclass(frozen=True)
@@ -56,15 +58,17 @@ def moments(x: tf.Tensor, axes: Sequence[int], keepdims: bool = False) -> tuple[
     return (mean if keepdims else tf.squeeze(mean, axes)), variance
 
 
-def normalise(x: tf.Tensor, mean: tf.Tensor, variance: tf.Tensor, gamma: Any, beta: Any, epsilon: float) -> tf.Tensor:
-    """(x - mean) / sqrt(variance + epsilon) * gamma + beta, as one multiplication and one addition."""
+def scale_and_shift(
+    mean: tf.Tensor, variance: tf.Tensor, gamma: Any, beta: Any, epsilon: float
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """What makes (x - mean) / sqrt(variance + epsilon) * gamma + beta one multiplication and one addition."""
     scale = tf.math.rsqrt(variance + epsilon)
     if gamma is not None:
         scale *= gamma
     shift = -mean * scale
     if beta is not None:
         shift += beta
-    return x * scale + shift
+    return scale, shift
 
 
 @keras.saving.register_keras_serializable("tf_mamlpp")
@@ -135,25 +139,40 @@ class PerStepBatchNormalization(keras.layers.Layer):
             now = _Pass(self.inner_steps - 1, "batch" if training else "running", None if training else 1.0)
         if not self.trainable:  # frozen layers infer, as the stock one does
             now = _Pass(now.step, "running", 1.0)
+        made = None if self._spread else convolved(inputs)
         inputs = tf.cast(inputs, _wide(inputs.dtype))
         last = self.inner_steps - 1
         row = min(now.step, last) if isinstance(now.step, int) else tf.minimum(now.step, last)
         momentum = self.momentum if now.momentum is None else now.momentum
-        mean = _row(self.moving_mean, row, self.per_step_statistics)
-        variance = _row(self.moving_variance, row, self.per_step_statistics)
-        if now.statistics == "batch" or momentum < 1:
-            batch_mean, batch_variance = moments(inputs, self._reduced)
-            if momentum < 1:
-                self._update(self.moving_mean, row, momentum, mean, batch_mean)
-                self._update(self.moving_variance, row, momentum, variance, batch_variance)
-            if now.statistics == "batch":
-                mean, variance = batch_mean, batch_variance
         gamma, beta = (_row(table, row, self.per_step_weights) for table in (self.gamma, self.beta))
-        if self._spread:
-            mean, variance, gamma, beta = (
-                None if v is None else tf.reshape(v, self._spread) for v in (mean, variance, gamma, beta)
-            )
-        return tf.cast(normalise(inputs, mean, variance, gamma, beta, self.epsilon), self.compute_dtype)
+        moving = [_row(table, row, self.per_step_statistics) for table in (self.moving_mean, self.moving_variance)]
+        outputs: tf.Tensor | None = None
+        own: Sequence[Any] = moving
+        if now.statistics == "batch" and momentum > 0 and made is None and self._is_fusible(inputs):
+            outputs, *own = batch_normalise(inputs, gamma, beta, self.epsilon)
+        elif now.statistics == "batch" or momentum < 1:
+            own = made.moments(inputs.dtype) if made else moments(inputs, self._reduced)
+        if momentum < 1:
+            self._update(self.moving_mean, row, momentum, moving[0], own[0])
+            self._update(self.moving_variance, row, momentum, moving[1], own[1])
+        if outputs is None:
+            mean, variance = own if now.statistics == "batch" else moving
+            if self._spread:
+                mean, variance, gamma, beta = (
+                    None if v is None else tf.reshape(v, self._spread) for v in (mean, variance, gamma, beta)
+                )
+            scale, shift = scale_and_shift(mean, variance, gamma, beta, self.epsilon)
+            outputs = made.affine(scale, shift) if made else inputs * scale + shift
+        return tf.cast(outputs, self.compute_dtype)
+
+    def _is_fusible(self, inputs: tf.Tensor) -> bool:
+        return (
+            inputs.dtype == tf.float32
+            and len(inputs.shape) == 4
+            and not self._spread
+            and self.gamma is not None
+            and self.beta is not None
+        )
 
     def _update(self, table: Any, row: int | tf.Tensor, momentum: float, old: tf.Tensor, batch: tf.Tensor) -> None:
         # With momentum 0 the statistics are an answer that gradients flow through; else a record that they must not.
@@ -199,7 +218,8 @@ class ExactLayerNormalization(keras.layers.LayerNormalization):
         if getattr(self, "rms_scaling", False):
             mean = tf.zeros_like(mean)
         gamma, beta = (None if w is None else tf.reshape(w, shape) for w in (self.gamma, self.beta))
-        return tf.cast(normalise(x, mean, variance, gamma, beta, self.epsilon), self.compute_dtype)
+        scale, shift = scale_and_shift(mean, variance, gamma, beta, self.epsilon)
+        return tf.cast(x * scale + shift, self.compute_dtype)
 
 
 @keras.saving.register_keras_serializable("tf_mamlpp")
@@ -214,8 +234,8 @@ class ExactGroupNormalization(keras.layers.GroupNormalization):
         mean, variance = moments(x, [i for i in range(1, len(x.shape)) if i != axis], keepdims=True)
         spread = [1] * axis + group + [1] * (len(x.shape) - axis - 2)
         gamma, beta = (None if w is None else tf.reshape(w, spread) for w in (self.gamma, self.beta))
-        out = normalise(x, mean, variance, gamma, beta, self.epsilon)
-        return tf.cast(tf.reshape(out, shape), self.compute_dtype)
+        scale, shift = scale_and_shift(mean, variance, gamma, beta, self.epsilon)
+        return tf.cast(tf.reshape(x * scale + shift, shape), self.compute_dtype)
 
 
 _STOCK: dict[type, type | None] = {
@@ -240,8 +260,9 @@ def convert_normalization(
     """The model with exact normalisation layers in place of stock ones, weights kept.
 
     `BatchNormalization` becomes `PerStepBatchNormalization` (its weights repeated in every row), and
-    `LayerNormalization` and `GroupNormalization` their exact namesakes.  A model that has none of them is
-    returned as it is; else the result is a copy (names kept) and the argument is left alone.
+    `LayerNormalization` and `GroupNormalization` their exact namesakes; convolutions of few inputs and max-pools
+    become their cheaper `substitutes`.  A model that has no normalisation is returned as it is; else the result is a
+    copy (names kept) and the argument is left alone.
 
     Args:
         model: Sequential or functional, nested as you like, and built.  A subclassed model has to use
@@ -257,7 +278,7 @@ def convert_normalization(
 
     def replace(layer: keras.layers.Layer) -> keras.layers.Layer:
         if type(layer) not in _STOCK:
-            return layer.__class__.from_config(layer.get_config())
+            return substitute(layer) or layer.__class__.from_config(layer.get_config())
         config = layer.get_config()
         if type(layer) is not keras.layers.BatchNormalization:
             return _STOCK[type(layer)].from_config(config)  # type: ignore[union-attr]
