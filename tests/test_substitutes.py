@@ -8,7 +8,7 @@ from keras import layers
 
 from tf_mamlpp import substitutes
 from tf_mamlpp.layers import PerStepBatchNormalization, convert_normalization, inner_step
-from tf_mamlpp.substitutes import DisjointMaxPooling2D, NarrowConv2D, convolved, substitute
+from tf_mamlpp.substitutes import DisjointMaxPooling2D, MatmulConv2D, NarrowConv2D, convolved, substitute
 
 
 def convolution_and_norm(dtype="float64", **settings):
@@ -53,7 +53,7 @@ def result(model, images, statistics, momentum):
 def test_a_narrow_convolution_and_its_norm_are_the_plain_ones(monkeypatch, settings, statistics, momentum):
     narrow = convolution_and_norm(**settings)
     assert type(narrow.get_layer("conv")) is NarrowConv2D
-    monkeypatch.setattr(substitutes, "_fits", lambda layer: False)
+    monkeypatch.setattr(substitutes, "_is_narrow", lambda layer: False)
     plain = convolution_and_norm(**settings)
     assert type(plain.get_layer("conv")) is layers.Conv2D
     plain.set_weights(narrow.get_weights())
@@ -121,3 +121,16 @@ def test_what_is_replaced():
     assert kind(layers.MaxPooling2D(2, data_format="channels_first")) is nothing
     assert kind(layers.Dense(3)) is nothing
     assert kind(PerStepBatchNormalization(2)) is nothing
+
+
+@pytest.mark.parametrize("padding", ["same", "valid"])
+@pytest.mark.parametrize(("size", "strides", "dilation"), [((3, 2), (1, 1), 1), (3, (2, 3), 1), (2, (1, 1), (2, 1))])
+def test_a_convolution_as_a_matrix_product(padding, size, strides, dilation):
+    settings = {"strides": strides, "padding": padding, "dilation_rate": dilation, "bias_initializer": "normal"}
+    stock = layers.Conv2D(4, size, dtype="float64", **settings)
+    images = np.random.default_rng(0).normal(size=(2, 7, 8, 3))
+    expected = stock(images)
+    product = MatmulConv2D.from_config(stock.get_config())
+    product.build(images.shape)
+    product.set_weights(stock.get_weights())
+    np.testing.assert_allclose(product(images), expected, rtol=1e-12, atol=1e-14)

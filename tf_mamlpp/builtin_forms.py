@@ -13,7 +13,7 @@ from tf_mamlpp import builtin_ops as ops
 from tf_mamlpp import models
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.layers import PerStepBatchNormalization, _current_pass, _row
-from tf_mamlpp.substitutes import DisjointMaxPooling2D, NarrowConv2D
+from tf_mamlpp.substitutes import DisjointMaxPooling2D, MatmulConv2D, NarrowConv2D
 
 # The derivative of each, from x and y = f(x).
 _DERIVATIVES: dict[Callable[..., tf.Tensor], Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {
@@ -121,6 +121,7 @@ _FORMS: dict[type, Callable[..., tf.Tensor]] = {
     keras.layers.Reshape: lambda layer, inputs: ops.reshaped(inputs, layer.compute_output_shape(inputs.shape)[1:]),
     keras.layers.ZeroPadding2D: lambda layer, inputs: ops.padded(inputs, layer.padding),
     DisjointMaxPooling2D: _max_pool,
+    MatmulConv2D: _convolution,
     NarrowConv2D: _convolution,
     PerStepBatchNormalization: _batch_norm,
 }

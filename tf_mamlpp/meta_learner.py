@@ -98,6 +98,8 @@ class MetaLearner(EpisodicModel):
         metric: `(labels, outputs) -> [B]`, a Keras metric function or its name; None for accuracy.
         gradient_clip: each entry of the meta-gradient is clipped to ± this (paper: 10 on mini-ImageNet).
         parallel_tasks: tasks computed at once; None for the number of cores.
+        batched_tasks: computes all tasks of a replica as one batch, convolutions as batched matrix products: for a GPU
+            that one task is too small to fill.  The same numbers, tasks times the memory; slower on a CPU.
         rematerialise: the backward pass computes each inner step again, so that memory hardly grows with
             `inner_steps`; exact, for about a third more time.
 
@@ -141,6 +143,7 @@ class MetaLearner(EpisodicModel):
         metric: str | Loss | None = None,
         gradient_clip: float | None = None,
         parallel_tasks: int | None = None,
+        batched_tasks: bool = False,
         rematerialise: bool = False,
         name: str = "meta_learner",
     ):
@@ -160,12 +163,13 @@ class MetaLearner(EpisodicModel):
         self.first_order, self.second_order_from_epoch = first_order, second_order_from_epoch
         self.multi_step_loss_epochs = multi_step_loss_epochs if multi_step_loss else 0
         self.label_permutations, self.rematerialise = label_permutations, rematerialise
+        self.batched_tasks = batched_tasks
         self._check_settings()
         if shared_head and elementwise_rates:
             raise UserError("shared_head makes all classes alike, elementwise_rates would tell them apart: choose one")
         if shared_head and label_permutations > 1:
             raise UserError("label_permutations has no use with shared_head: the order of classes is immaterial")
-        self.model = convert_normalization(model, inner_steps, per_step_weights, per_step_statistics)
+        self.model = convert_normalization(model, inner_steps, per_step_weights, per_step_statistics, batched_tasks)
         check_built(self.model)
         _check_width(self.model, way)
         weights = self.model.trainable_variables
@@ -196,6 +200,8 @@ class MetaLearner(EpisodicModel):
             raise UserError(f"inner_steps must be at least 1, not {self.inner_steps}")
         if self.first_order and self.derivative_order_annealing:
             raise UserError("first_order and derivative_order_annealing contradict each other: choose one")
+        if self.rematerialise and self.batched_tasks:
+            raise UserError("rematerialise computes one step at a time, batched_tasks all tasks at once: choose one")
         if not 1 <= self.label_permutations <= (self.way or 1):
             raise UserError(f"label_permutations is {self.label_permutations}: it must be 1 to the way, {self.way}")
 

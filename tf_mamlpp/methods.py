@@ -27,7 +27,7 @@ _MAML: dict[str, Any] = {
     "shared_head": False,
 }
 
-INNER_LOOP = (*(k for k in _MAML if k != "cosine_annealing"), "label_permutations", "rematerialise")
+INNER_LOOP = (*(k for k in _MAML if k != "cosine_annealing"), "label_permutations", "batched_tasks", "rematerialise")
 """Settings that have no use where there is no inner loop."""
 
 

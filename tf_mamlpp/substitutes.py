@@ -2,35 +2,39 @@
 
 The outputs of a network's first convolution are its largest tensors, and linear in patches of only a few numbers
 (9 or 27).  Their batch mean and variance follow from the mean and covariance of the patches, which do not depend on
-weights, so that normalising is one convolution with a scaled kernel.  What it is worth: BUILD_NOTES.md.
+weights, so that normalising is one convolution with a scaled kernel (`NarrowConv2D`).  What it is worth:
+BUILD_NOTES.md.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
 from tf_mamlpp.second_order import max_pool
 
+Convolution = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+
 
 @dataclass(frozen=True)
 class Convolved:
-    """How a `NarrowConv2D` made its outputs: what batch norm needs in place of them.
+    """How a convolution made its outputs: what batch norm needs in place of them.
 
     Attributes:
         inputs: `[B, H, W, C]`.
         kernel: `[h, w, C, filters]`.
         bias: `[filters]` or None.
-        settings: `strides`, `padding` and `dilation_rate`, of `keras.ops.conv`.
+        convolve: `(inputs, kernel) -> outputs`.
     """
 
     inputs: tf.Tensor
     kernel: tf.Tensor
     bias: tf.Tensor | None
-    settings: dict[str, Any]
+    convolve: Convolution
 
     def moments(self, dtype: tf.DType) -> tuple[tf.Tensor, tf.Tensor]:
         """Mean and biased variance of each channel of the outputs, `[filters]`, computed in `dtype`.
@@ -41,7 +45,7 @@ class Convolved:
         kernel = tf.cast(self.kernel, dtype)
         size = kernel.shape[:3].num_elements()
         each = tf.reshape(tf.eye(size, dtype=dtype), [*kernel.shape[:3], size])
-        patches = tf.reshape(keras.ops.conv(tf.cast(self.inputs, dtype), each, **self.settings), [-1, size])
+        patches = tf.reshape(self.convolve(tf.cast(self.inputs, dtype), each), [-1, size])
         mean = tf.reduce_mean(patches, 0)
         centred = patches - mean
         covariance = tf.matmul(centred, centred, transpose_a=True) / tf.cast(tf.shape(patches)[0], dtype)
@@ -55,12 +59,17 @@ class Convolved:
         kernel = tf.cast(tf.cast(self.kernel, scale.dtype) * scale, self.inputs.dtype)
         if self.bias is not None:
             shift += tf.cast(self.bias, scale.dtype) * scale
-        return tf.cast(keras.ops.conv(self.inputs, kernel, **self.settings), scale.dtype) + shift
+        return tf.cast(self.convolve(self.inputs, kernel), scale.dtype) + shift
+
+
+def convolved(tensor: tf.Tensor) -> Convolved | None:
+    """How `tensor` was made, if a `NarrowConv2D` made it and nothing has touched it since."""
+    return getattr(tensor, "convolved", None)
 
 
 @keras.saving.register_keras_serializable("tf_mamlpp")
 class NarrowConv2D(keras.layers.Conv2D):
-    """`keras.layers.Conv2D` whose outputs say how they were made.
+    """`keras.layers.Conv2D` whose outputs, where its inputs are few, say how they were made.
 
     A `PerStepBatchNormalization` right after it takes the short way, and the outputs themselves, if nothing else
     uses them, are pruned from the graph.
@@ -68,15 +77,46 @@ class NarrowConv2D(keras.layers.Conv2D):
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         outputs = super().call(inputs)
-        settings = {"strides": self.strides, "padding": self.padding, "dilation_rate": self.dilation_rate}
-        bias = tf.convert_to_tensor(self.bias) if self.use_bias else None
-        outputs.convolved = Convolved(inputs, tf.convert_to_tensor(self.kernel), bias, settings)
+        if _is_narrow(self):
+            bias = tf.convert_to_tensor(self.bias) if self.use_bias else None
+            outputs.convolved = Convolved(inputs, tf.convert_to_tensor(self.kernel), bias, self.convolution_op)
         return outputs
 
 
-def convolved(tensor: tf.Tensor) -> Convolved | None:
-    """How `tensor` was made, if a `NarrowConv2D` made it and nothing has touched it since."""
-    return getattr(tensor, "convolved", None)
+@keras.saving.register_keras_serializable("tf_mamlpp")
+class MatmulConv2D(NarrowConv2D):
+    """`keras.layers.Conv2D` as a matrix product with the inputs' patches.
+
+    `tf.vectorized_map` makes batched products of it, kernels of each task included, which it cannot of convolutions.
+    """
+
+    def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+        (height, width), (channels, filters) = kernel.shape[:2], kernel.shape[2:]
+        rows = _windows(inputs.shape[1], height, self.strides[0], self.dilation_rate[0], self.padding)
+        columns = _windows(inputs.shape[2], width, self.strides[1], self.dilation_rate[1], self.padding)
+        padded = tf.pad(inputs, [[0, 0], rows.padding, columns.padding, [0, 0]])
+        patches = tf.concat([padded[:, r, c] for r in rows.slices for c in columns.slices], -1)
+        flat = tf.reshape(patches, [-1, height * width * channels])
+        products = flat @ tf.reshape(kernel, [height * width * channels, filters])
+        return tf.reshape(products, [-1, rows.number, columns.number, filters])
+
+
+class _Windows(NamedTuple):
+    """Of one axis: zeros before and after, what each element of a window meets over all windows, how many these are."""
+
+    padding: tuple[int, int]
+    slices: list[slice]
+    number: int
+
+
+def _windows(length: int, size: int, stride: int, dilation: int, padding: str) -> _Windows:
+    """As TensorFlow lays windows on an axis."""
+    span = (size - 1) * dilation + 1
+    number = -(-length // stride) if padding == "same" else (length - span) // stride + 1
+    zeros = max((number - 1) * stride + span - length, 0) if padding == "same" else 0
+    starts = range(0, span, dilation)
+    slices = [slice(start, start + (number - 1) * stride + 1, stride) for start in starts]
+    return _Windows((zeros // 2, zeros - zeros // 2), slices, number)
 
 
 @keras.saving.register_keras_serializable("tf_mamlpp")
@@ -87,16 +127,27 @@ class DisjointMaxPooling2D(keras.layers.MaxPooling2D):
         return max_pool(inputs, self.pool_size)
 
 
-def substitute(layer: keras.layers.Layer) -> keras.layers.Layer | None:
-    """A layer, without the weights, to take the place of a stock one; None where there is none."""
-    cls: Any = {keras.layers.Conv2D: NarrowConv2D, keras.layers.MaxPooling2D: DisjointMaxPooling2D}.get(type(layer))
-    return cls.from_config(layer.get_config()) if cls and _fits(layer) else None
+def substitute(layer: keras.layers.Layer, batched_tasks: bool = False) -> keras.layers.Layer | None:
+    """A layer, without the weights, to take the place of a stock one; None where there is none.
+
+    Args:
+        layer: built.
+        batched_tasks: convolutions become `MatmulConv2D`.
+    """
+    cls: Any = None
+    if getattr(layer, "data_format", None) != "channels_last":
+        return None
+    if type(layer) is keras.layers.MaxPooling2D:
+        if layer.padding == "valid" and tuple(layer.strides) == tuple(layer.pool_size):
+            cls = DisjointMaxPooling2D
+    elif type(layer) is keras.layers.Conv2D and layer.groups == 1:
+        if batched_tasks and None not in layer.input.shape[1:]:
+            cls = MatmulConv2D
+        elif _is_narrow(layer):
+            cls = NarrowConv2D
+    return cls.from_config(layer.get_config()) if cls else None
 
 
-def _fits(layer: Any) -> bool:
-    if layer.data_format != "channels_last":
-        return False
-    if isinstance(layer, keras.layers.MaxPooling2D):
-        return layer.padding == "valid" and tuple(layer.strides) == tuple(layer.pool_size)
-    few = layer.kernel.shape[:3].num_elements() <= layer.filters  # else the patches' covariance costs more
-    return few and layer.groups == 1 and layer.activation is keras.activations.linear
+def _is_narrow(layer: Any) -> bool:
+    """Whether the outputs are linear in so few inputs that the covariance of these costs less than the outputs do."""
+    return layer.kernel.shape[:3].num_elements() <= layer.filters and layer.activation is keras.activations.linear
