@@ -4,13 +4,17 @@ from tf_mamlpp import runtime
 
 runtime.configure()  # before anything imports TensorFlow
 
+import datetime  # noqa: E402
+import signal  # noqa: E402
+
+import hypothesis  # noqa: E402
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
 tf.config.set_logical_device_configuration(
-    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 4
 )
 
 
@@ -25,6 +29,36 @@ def session_cache(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def seeded():
     keras.utils.set_random_seed(0)
+
+
+@pytest.fixture
+def no_hang():
+    """Fails a test that takes a minute: one of those that a mistake would make endless."""
+
+    def on_alarm(number, frame):
+        raise AssertionError("this hangs")
+
+    handler = signal.signal(signal.SIGALRM, on_alarm)
+    signal.alarm(60)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, handler)
+
+
+@pytest.fixture(params=[1, pytest.param(40, marks=pytest.mark.slow)], ids=["quick", "deep"])
+def fuzz(request):
+    """Calls a function with what hypothesis chooses, always the same: fuzz(function, 100, argument=strategy, ...)."""
+
+    def run(function, examples, **strategies):
+        hypothesis.settings(
+            max_examples=examples * request.param,
+            derandomize=True,
+            database=None,
+            deadline=datetime.timedelta(seconds=20),
+            suppress_health_check=list(hypothesis.HealthCheck),
+        )(hypothesis.given(**strategies)(function))()
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -186,6 +186,18 @@ def test_a_signal_in_validation_waits_for_the_epoch_s_result():
     assert checkpoints.best == [(5, 0, 0.5)]
 
 
+def test_a_signal_to_another_worker_ends_this_one_too(capsys):
+    told = []
+    saver, checkpoints = make_saver(any_worker=lambda flag: bool(told.append(flag)) or len(told) == 3)
+    with pytest.raises(Interrupted) as end, saver.signals():
+        for batch in range(5):
+            saver.on_train_batch_end(batch)
+    assert told == [False] * 3
+    assert end.value.code == 143
+    assert checkpoints.saved == [2, 3]
+    assert "saved update 3" in capsys.readouterr().out
+
+
 def test_a_second_signal_does_not_wait():
     saver, checkpoints = make_saver()
     with pytest.raises(Interrupted), saver.signals():
@@ -299,6 +311,17 @@ def test_a_resumed_run_has_every_update_once(tmp_path, cut):
     train(7)
     assert file.path.read_text() == whole
     np.testing.assert_array_equal(read_updates(file.path)["update"], range(1, 8))
+
+
+def test_a_lost_file_goes_on_in_its_place(tmp_path):
+    saver, _ = make_saver()
+    file = UpdatesFile(tmp_path / "updates.csv", saver)
+    saver.update = 3  # resumed here, and the file is gone
+    file.on_train_begin()
+    file.on_train_batch_end(0, log(4))
+    series = read_updates(file.path)
+    np.testing.assert_array_equal(series["update"], [1, 2, 3, 4])
+    np.testing.assert_array_equal(np.isnan(series["update_loss"]), [True, True, True, False])
 
 
 # --- StabilityWarnings ----------------------------------------------------------------------------------

@@ -73,7 +73,8 @@ def test_fixed_episodes_are_all_the_tasks_whatever_the_seed(banks, tasks, batch)
 def test_fixed_episodes_divide_over_replicas(banks):
     config = make_config()
     assert next(iter(train.fixed_episodes(config, banks, "test", 12, 4)))["support_labels"].shape[0] == 12
-    with pytest.raises(UserError, match="9 test tasks cannot be divided over 2 replicas"):
+    assert next(iter(train.fixed_episodes(config, banks, "test", 64, 32)))["support_labels"].shape[0] == 64
+    with pytest.raises(UserError, match="9 test tasks cannot be divided over 2 replicas: .* for evaluation.test_tasks"):
         train.fixed_episodes(config, banks, "test", 9, 2)
 
 

@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,8 @@ class SaveCheckpoints(keras.callbacks.Callback):
         every: updates between checkpoints.
         updates: of a full epoch.
         score: the validation log that ranks epochs; larger is better unless `minimise`.
+        any_worker: whether a flag of this process is set in any of those that train together, so that a signal to one
+            of them ends all at the same update.
     """
 
     def __init__(
@@ -68,10 +70,12 @@ class SaveCheckpoints(keras.callbacks.Callback):
         updates: int,
         score: str,
         minimise: bool = False,
+        any_worker: Callable[[bool], bool] = bool,
     ):
         super().__init__()
         self.checkpoints, self.every, self.updates, self.score = checkpoints, every, updates, score
         self.sign = -1.0 if minimise else 1.0
+        self.any_worker = any_worker
         self.update = start
         self._before = float(checkpoints.seconds)
         self._signal: int | None = None
@@ -113,20 +117,20 @@ class SaveCheckpoints(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self.update += 1
+        ends = self.any_worker(self._signal is not None)
         # The last update of an epoch is saved after validation, with the epoch's result.
-        if self.update % self.updates and (self._signal is not None or self.update % self.every == 0):
-            self.save()
+        if self.update % self.updates and (ends or self.update % self.every == 0):
+            self._save(ends)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self.checkpoints.save_best(self.update, epoch, self.sign * float(logs["val_" + self.score]))
-        self.save()
+        self._save(self.any_worker(self._signal is not None))
 
-    def save(self) -> None:
-        """Saves now, and ends the run if a signal asked for it."""
+    def _save(self, ends: bool) -> None:
         self.checkpoints.save(self.update, self.seconds)
-        if self._signal is not None:
+        if ends:
             print(f"\nsaved update {self.update}; the same command resumes there", flush=True)
-            raise Interrupted(128 + self._signal)
+            raise Interrupted(128 + (self._signal or signal.SIGTERM))
 
 
 class MetricsFile(keras.callbacks.Callback):
@@ -170,7 +174,7 @@ class MetricsFile(keras.callbacks.Callback):
 
 def _rewrite(path: Path, text: str) -> None:
     """Replaces what a file holds, whole or not at all, if it exists and holds anything else."""
-    if path.exists() and path.read_text() != text:
+    if path.exists() and path.read_bytes() != text.encode():
         temporary = path.with_name(path.name + ".tmp")
         temporary.write_text(text)
         os.replace(temporary, path)
@@ -179,8 +183,8 @@ def _rewrite(path: Path, text: str) -> None:
 class UpdatesFile(keras.callbacks.Callback):
     """Appends a line an update to `updates.csv`: its number and `stability.UPDATE_LOGS`, to six digits.
 
-    A resumed run drops the lines that it will write again.  Its place is before the saver, so that an update that is
-    saved has its line.
+    A resumed run drops the lines that it will write again; lines that are lost become NaN.  Its place is before the
+    saver, so that an update that is saved has its line.
     """
 
     def __init__(self, path: Path, saver: SaveCheckpoints):
@@ -189,11 +193,14 @@ class UpdatesFile(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Any = None) -> None:
         columns = read_updates(self.path)
-        header = ",".join(columns) + "\n"
+        lines = [",".join(columns) + "\n"]
         rows = zip(*(series[: self.saver.update] for series in columns.values()), strict=True)
-        _rewrite(self.path, header + "".join(self._line(*row) for row in rows))
+        lines += [self._line(*row) for row in rows]
+        lost = [math.nan] * len(UPDATE_LOGS)
+        lines += [self._line(update, *lost) for update in range(len(lines), self.saver.update + 1)]
+        _rewrite(self.path, "".join(lines))
         if not self.path.exists():
-            self.path.write_text(header)
+            self.path.write_text("".join(lines))
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         with open(self.path, "a") as file:
@@ -207,7 +214,8 @@ class UpdatesFile(keras.callbacks.Callback):
 class StabilityWarnings(keras.callbacks.Callback):
     """Says on stderr, at the end of the epoch, what `stability.diagnose` finds: each finding once.
 
-    Its place is after the files.
+    A run so long that this takes seconds is looked at less often: it costs no more than a hundredth of the time.  Its
+    place is after the files.
 
     Args:
         metrics: the run's `metrics.jsonl`.
@@ -218,11 +226,14 @@ class StabilityWarnings(keras.callbacks.Callback):
         super().__init__()
         self.metrics, self.updates = metrics, updates
         self._said: set[tuple[str, int]] = set()
+        self._next = 0.0
 
     def on_train_begin(self, logs: Any = None) -> None:
         self._said.update((f.kind, f.update) for f in self._findings())
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        if time.monotonic() < self._next:
+            return
         for finding in self._findings():
             # The last inner steps hurt in every epoch, if they do: once is enough.
             key = (finding.kind, finding.update if finding.kind != "overshoot" else 0)
@@ -231,8 +242,12 @@ class StabilityWarnings(keras.callbacks.Callback):
                 self._said.add(key)
 
     def _findings(self) -> tuple[Finding, ...]:
+        began = time.monotonic()
         rows = read_metrics(self.metrics)
-        return diagnose(rows, read_updates(self.updates), metric=self.model.metric_name).findings
+        findings = diagnose(rows, read_updates(self.updates), metric=self.model.metric_name).findings
+        took = time.monotonic() - began
+        self._next = began + 100 * took if took > 1 else 0.0
+        return findings
 
 
 class Progress(keras.callbacks.Callback):

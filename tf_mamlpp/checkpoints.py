@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import sys
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,8 @@ import numpy as np
 import tensorflow as tf
 
 from tf_mamlpp.episodic import EpisodicModel
-from tf_mamlpp.errors import DIVERGED, UserError
+from tf_mamlpp.errors import DIVERGED, UserError, reason, writing
+from tf_mamlpp.workers import Workers
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -34,8 +37,8 @@ def _raw(variables: Sequence[Any]) -> list[tf.Variable]:
     return [getattr(v, "value", v) for v in variables]
 
 
-_UNREADABLE = (tf.errors.OpError, AssertionError, ValueError, LookupError, RuntimeError)  # cut short: IndexError
-_ENTRY = {"update", "epoch", "score"}
+# Cut short: IndexError.
+_UNREADABLE = (tf.errors.OpError, OSError, AssertionError, ValueError, LookupError, RuntimeError)
 
 
 class Checkpoints:
@@ -45,16 +48,21 @@ class Checkpoints:
         folder: is made if missing.
         learner: compiled, so that its optimizer belongs to what is saved.
         keep_best: how many of the best validation epochs are kept.
+        workers: that train together; the chief alone reads and writes the folder, but all of them save and restore.
+            None for this process alone.
     """
 
-    def __init__(self, folder: Path, learner: EpisodicModel, keep_best: int = 5):
+    def __init__(self, folder: Path, learner: EpisodicModel, keep_best: int = 5, workers: Workers | None = None):
         self.folder, self.keep_best, self._learner = folder, keep_best, learner
+        self._workers = workers or Workers(tf.distribute.get_strategy())
         self.update = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.seconds = tf.Variable(0.0, dtype=tf.float64, trainable=False)
+        # Of the epoch so far; copies, for the learner's are summed over replicas whenever they are read.
+        self._metrics = [tf.Variable(tf.zeros(v.shape, v.dtype), trainable=False) for v in learner.metrics_variables]
         self._all = tf.train.Checkpoint(
             learner=_raw(learner.variables),
             optimizer=_raw(learner.optimizer.variables),
-            metrics=_raw(learner.metrics_variables),  # of the epoch so far
+            metrics=self._metrics,
             update=self.update,
             seconds=self.seconds,
         )
@@ -65,14 +73,25 @@ class Checkpoints:
         self.check_finite(update)
         self.update.assign(update)
         self.seconds.assign(seconds)
-        try:
-            self._all.write(str(self.folder / f"update-{update}"))
+        for kept, variable in zip(self._metrics, self._learner.metrics_variables, strict=True):
+            kept.assign(variable)
+        if not self._workers.chief:
+            return
+        self._write(self._all, "update", update)
+        with writing(self.folder):
             self._remove("update", keep=self._updates()[-2:])
-        except (tf.errors.OpError, OSError) as error:
-            raise UserError(
-                f"cannot save a checkpoint in '{self.folder}': {_first_line(error)}; free some space or mend its "
-                "permissions and run the same command again: the checkpoint before this one is whole"
-            ) from error
+
+    def _write(self, checkpoint: tf.train.Checkpoint, kind: str, update: int) -> str:
+        """Writes a checkpoint, whole or not at all; returns its path."""
+        path = self._path(kind, update)
+        try:
+            with writing(self.folder, tf.errors.OpError):
+                return checkpoint.write(path)
+        except UserError:
+            for file in self.folder.glob(f"{kind}-{update}.*"):
+                file.unlink()
+            shutil.rmtree(f"{path}_temp", ignore_errors=True)
+            raise
 
     def check_finite(self, update: int) -> None:
         """Refuses weights that no run can go on from: a finite loss can have a meta-gradient that is not."""
@@ -96,69 +115,102 @@ class Checkpoints:
 
     def restore_latest(self) -> int:
         """Restores the latest readable checkpoint; returns its update, 0 if there is none."""
+        if self._workers.chief:
+            self._read_latest()
+        learner = self._learner
+        state = _raw([*learner.variables, *learner.optimizer.variables])
+        self._workers.share_variables([*state, *self._metrics, self.update, self.seconds])
+        for variable, kept in zip(learner.metrics_variables, self._metrics, strict=True):
+            variable.assign(kept)
+        return int(self.update)
+
+    def _read_latest(self) -> None:
         damaged = []
-        for path in (str(self.folder / f"update-{update}") for update in reversed(self._updates())):
+        for path in (self._path("update", update) for update in reversed(self._updates())):
             try:
                 self._all.read(path).assert_consumed()
+                if path != self._path("update", int(self.update)):
+                    raise ValueError(f"it is of update {int(self.update)}")
             except _UNREADABLE as error:
                 damaged.append(path)
                 print(
-                    f"checkpoint '{path}' cannot be read ({_first_line(error)}), trying the one before",
+                    f"checkpoint '{path}' cannot be read ({reason(error)}), trying the one before",
                     file=sys.stderr,
                 )
                 continue
-            return int(self.update)
+            return
         if damaged:
             raise UserError(f"no checkpoint in '{self.folder}' can be read: move the run away and start again")
-        return 0
 
     # --- The best validation epochs -----------------------------------------------------------------
 
     @property
     def best(self) -> list[dict[str, Any]]:
-        """`{"update", "epoch", "score"}` of the kept epochs, best first."""
+        """`{"update", "epoch", "score", "index_crc32"}` of the kept epochs, best first; the last tells files apart.
+
+        Raises:
+            UserError: the list is damaged, or missing beside the files that it lists.
+        """
+        file = self.folder / "best.json"
         try:
-            entries = json.loads((self.folder / "best.json").read_text())
-            if not isinstance(entries, list) or not all(isinstance(e, dict) and _ENTRY <= e.keys() for e in entries):
-                raise ValueError("not a list of epochs")
+            entries = json.loads(file.read_text())
+            if not isinstance(entries, list) or not all(map(_is_entry, entries)):
+                raise ValueError("it is no list of epochs")
             return entries
         except FileNotFoundError:
-            return []
-        except ValueError as error:
-            raise UserError(
-                f"'{self.folder / 'best.json'}' is damaged: {error}; delete it to start a new list"
-            ) from error
+            if not any(self.folder.glob("best-*.index")):
+                return []
+            problem = "is missing"
+        except (OSError, ValueError, RecursionError) as error:
+            problem = f"is damaged: {reason(error)}"
+        raise UserError(
+            f"'{file}' {problem}; put it back, or delete it and the files best-* to start a new list of epochs"
+        )
 
     def save_best(self, update: int, epoch: int, score: float) -> None:
         """Keeps this epoch's weights if it is among the best; an earlier epoch wins a tie."""
         self.check_finite(update)
-        entries = [e for e in self.best if e["update"] != update]
-        entries.append({"update": update, "epoch": epoch, "score": score})
+        if not self._workers.chief:
+            return
+        entry: dict[str, Any] = {"update": update, "epoch": epoch, "score": score}
+        entries = [*(e for e in self.best if e["update"] != update), entry]
         entries.sort(key=lambda e: (-e["score"], e["update"]))
-        if entries.index({"update": update, "epoch": epoch, "score": score}) < self.keep_best:
-            self._weights.write(self._best_path(update))
+        if entries.index(entry) < self.keep_best:
+            entry["index_crc32"] = _index_crc32(self._write(self._weights, "best", update))
             self._write_best(entries[: self.keep_best])
 
     def restore_best(self, rank: int = 0) -> None:
         """Restores the weights (not the optimizer) of the kept epoch `rank`, 0 the best."""
-        path = self._best_path(self.best[rank]["update"])
+        entry = self.best[rank]
+        path = self._path("best", entry["update"])
         try:
+            if entry.get("index_crc32") not in (None, _index_crc32(path)):  # None: written before it was kept
+                raise ValueError("its files are another epoch's, or damaged")
             self._weights.read(path).assert_consumed()
         except _UNREADABLE as error:
-            raise UserError(f"checkpoint '{path}' cannot be read: {_first_line(error)}") from error
+            raise UserError(f"checkpoint '{path}' cannot be read: {reason(error)}") from error
 
-    def _best_path(self, update: int) -> str:
-        return str(self.folder / f"best-{update}")
+    def _path(self, kind: str, update: int) -> str:
+        return str(self.folder / f"{kind}-{update}")
 
     def forget_best_after(self, update: int) -> None:
         """Drops the epochs that a resumed run has yet to do: a kill may have come between their two checkpoints."""
-        self._write_best([e for e in self.best if e["update"] <= update])
+        if self._workers.chief:
+            self._write_best([e for e in self.best if e["update"] <= update])
 
     def _write_best(self, entries: list[dict[str, Any]]) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_json(self.folder / "best.json", entries)
-        self._remove("best", keep=[e["update"] for e in entries])
+        with writing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_json(self.folder / "best.json", entries)
+            self._remove("best", keep=[e["update"] for e in entries])
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+def _is_entry(entry: Any) -> bool:
+    if not isinstance(entry, dict) or not all(type(entry.get(name)) is int for name in ("update", "epoch")):
+        return False
+    return isinstance(entry.get("score"), int | float) and -math.inf < entry["score"] < math.inf
+
+
+def _index_crc32(path: str) -> int:
+    """A checksum of the index of a checkpoint, which holds the checksums of all its tensors."""
+    return zlib.crc32(Path(f"{path}.index").read_bytes())

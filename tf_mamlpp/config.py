@@ -6,12 +6,13 @@ import dataclasses
 import importlib.util
 import json
 import math
+import os
 import re
+import sys
 import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from tf_mamlpp.errors import UserError
@@ -76,6 +77,7 @@ class Learner:
     evaluation_statistics: str | None = None  # the same in evaluation; None for the one above
     gradient_clip: float | None = None
     parallel_tasks: int | None = None  # None for the number of cores
+    batched_tasks: bool = False  # all tasks at once, as batched matrix products: for GPUs
     rematerialise: bool = False  # computes inner steps again instead of keeping them: memory for time
 
 
@@ -88,7 +90,7 @@ class Training:
     tasks: int = 8  # an update
     learning_rate: float = 1e-3  # Adam's
     checkpoint_updates: int = 100  # between checkpoints; every epoch ends with one too
-    strategy: str = "none"  # none, mirrored
+    strategy: str = "none"  # none, mirrored (all GPUs of this machine), multi_worker (machines of TF_CONFIG)
     jit_compile: bool = False  # XLA; far slower on a CPU
 
 
@@ -125,6 +127,7 @@ MACHINE_KEYS = (
     "data.path",
     "data.cache_dir",
     "learner.parallel_tasks",
+    "learner.batched_tasks",
     "learner.rematerialise",
     "training.strategy",
 )
@@ -142,13 +145,13 @@ def _validate(config: Config) -> None:
         hints = typing.get_type_hints(kind)
         for f in dataclasses.fields(kind):
             _typed(f"{section}.{f.name}", getattr(getattr(config, section), f.name), hints[f.name])
-            _check_positive(f"{section}.{f.name}", getattr(getattr(config, section), f.name))
+            _check_value(f"{section}.{f.name}", getattr(getattr(config, section), f.name))
     _check_choice("learner.query_statistics", learner.query_statistics, QUERY_STATISTICS)
     if learner.evaluation_statistics is not None:
         _check_choice("learner.evaluation_statistics", learner.evaluation_statistics, QUERY_STATISTICS)
     try:
         re.compile(learner.adapted)
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         raise UserError(
             f"learner.adapted is all, head, body or a regular expression; '{learner.adapted}' is none: {error}"
         ) from error
@@ -164,7 +167,7 @@ def _validate(config: Config) -> None:
         unused = [name for name in INNER_LOOP if getattr(learner, name) != getattr(Learner(), name)]
         if unused:
             raise UserError(f"learner.prototypes has no inner loop: learner.{unused[0]} has no use")
-    _check_choice("training.strategy", training.strategy, ("none", "mirrored"))
+    _check_choice("training.strategy", training.strategy, ("none", "mirrored", "multi_worker"))
     _check_choice("data.channels", data.channels, (1, 3))
     _check_choice("data.resize", data.resize, ("stretch", "crop"))
     if data.name != "sinusoid" and data.way < 2:
@@ -214,12 +217,20 @@ _MAY_BE_ZERO = (
 _ANY_SIGN = ("data.mean", "data.std")
 
 
-def _check_positive(name: str, value: Any) -> None:
-    if isinstance(value, bool) or name in _ANY_SIGN:
-        return
-    for number in value if isinstance(value, tuple) else (value,):
-        if isinstance(number, int | float) and not (number > 0 or (number == 0 and name in _MAY_BE_ZERO)):
-            raise UserError(f"{name} is {number}: it must be positive")
+_LARGEST = 2**31 - 1
+
+
+def _check_value(name: str, value: Any) -> None:
+    """Refuses a number that is out of range, and a text that no file can be named."""
+    for part in value if isinstance(value, tuple) else (value,):
+        if isinstance(part, str) and "\0" in part:
+            raise UserError(f"{name} is {part!r}: it has a character that is none")
+        if isinstance(part, bool) or not isinstance(part, int | float):
+            continue
+        if not (-_LARGEST <= part <= _LARGEST if isinstance(part, int) else math.isfinite(part)):
+            raise UserError(f"{name} is {str(part)[:40]}: it must be finite, and at most {_LARGEST} if it is whole")
+        if name not in _ANY_SIGN and not (part > 0 or (part == 0 and name in _MAY_BE_ZERO)):
+            raise UserError(f"{name} is {part}: it must be positive")
 
 
 def _check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
@@ -237,11 +248,9 @@ def load(flag: str, overrides: Sequence[str] = ()) -> Config:
         UserError: the file is missing or is no config, a key is unknown, or a value has the wrong type.
     """
     file, _, argument = flag.partition(":")
-    path = Path(file)
-    if not path.is_file():
+    spec = importlib.util.spec_from_file_location("tf_mamlpp_config", file) if os.path.isfile(file) else None
+    if not spec or not spec.loader:  # a file of another kind has none
         raise UserError(f"config file '{file}' not found: give a Python file such as configs/omniglot.py")
-    spec = importlib.util.spec_from_file_location("tf_mamlpp_config", path)
-    assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
@@ -302,7 +311,7 @@ def parse(name: str, text: str, kind: Any) -> Any:
         if kind is bool:
             return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
         value = kind(text)
-    except (KeyError, ValueError):
+    except (KeyError, ValueError):  # also of a number of thousands of digits
         shown = kind.__name__ if isinstance(kind, type) else kind
         raise UserError(f"config key '{name}' is a {shown}; '{text}' is not one") from None
     if isinstance(value, float) and not math.isfinite(value):
@@ -359,7 +368,7 @@ def _typed(name: str, value: Any, hint: Any) -> Any:
             items = typing.get_args(option)
             if items[-1] is ... or len(items) == len(value):
                 return tuple(_typed(name, item, items[0]) for item in value)
-        if option is float and isinstance(value, int) and not isinstance(value, bool):
+        if option is float and type(value) is int and abs(value) <= sys.float_info.max:
             return float(value)
         if isinstance(option, type) and type(value) is option:
             return value

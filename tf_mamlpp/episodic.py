@@ -13,6 +13,7 @@ from tf_mamlpp.adaptable import Loss, Task, Tensors, own_seeds
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.methods import QUERY_STATISTICS
 from tf_mamlpp.runtime import cores
+from tf_mamlpp.workers import Workers, step_function
 
 
 def mean_loss(loss: str | Loss | None, dtype: str) -> Loss:
@@ -27,6 +28,13 @@ def mean_loss(loss: str | Loss | None, dtype: str) -> Loss:
 
 def _mean(function: Loss, dtype: str) -> Loss:
     return lambda labels, outputs: tf.cast(tf.reduce_mean(function(labels, outputs)), dtype)
+
+
+def accuracy(labels: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
+    """1 where the largest of `outputs` `[..., way]` is that of its label, else 0, `[...]`."""
+    # Keras's own goes by way of operations that `tf.vectorized_map` does not know.
+    labels, outputs = tf.convert_to_tensor(labels), tf.convert_to_tensor(outputs)
+    return tf.cast(tf.argmax(outputs, -1, labels.dtype) == labels, outputs.dtype)
 
 
 def _metric(metric: str | Loss) -> Loss:
@@ -55,8 +63,11 @@ class EpisodicModel(keras.Model):
     """
 
     model: keras.Model
+    train_function: Any
+    test_function: Any
     inner_rates: Any = None
     derivative_order_annealing = False
+    batched_tasks = False
 
     def __init__(
         self,
@@ -86,7 +97,7 @@ class EpisodicModel(keras.Model):
         """Makes the metrics; the variables are all there."""
         self.real = self.model.trainable_variables[0].dtype
         self.classifies = self.way is not None or loss is None
-        self.metric_function = _metric(metric or "sparse_categorical_accuracy")
+        self.metric_function = _metric(metric or accuracy)
         self._metric = _mean(self.metric_function, self.real)
         self.metric_name = "accuracy" if metric is None else getattr(metric, "__name__", str(metric))
         names = ["meta_loss", "loss", self.metric_name, *map(self.step_metric, range(self.inner_steps + 1))]
@@ -149,6 +160,29 @@ class EpisodicModel(keras.Model):
         # Variables made inside the train function would make it trace twice.
         self.optimizer.build(self.trainable_variables)
 
+    def make_train_function(self, force: bool = False) -> Any:
+        if Workers(self.distribute_strategy).alone:
+            return super().make_train_function(force)
+        if self.train_function is None or force:
+            self.train_function = self._step_function(self.train_step)
+        return self.train_function
+
+    def make_test_function(self, force: bool = False) -> Any:
+        if Workers(self.distribute_strategy).alone:
+            return super().make_test_function(force)
+        if self.test_function is None or force:
+            self.test_function = self._step_function(self.test_step)
+        return self.test_function
+
+    def _step_function(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        if self.steps_per_execution != 1:
+            raise UserError("steps_per_execution is 1 with several workers")
+        return step_function(self.distribute_strategy, step, jit_compile=self.jit_compile)
+
+    def _maybe_symbolic_build(self, *args: Any, **kwargs: Any) -> None:
+        # Everything is built.  Keras would draw a meta-batch for it, and fail with several workers.
+        pass
+
     def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Outputs of the model as it is, before it has seen a task."""
         return self.model(images, training=training)
@@ -166,6 +200,8 @@ class EpisodicModel(keras.Model):
             the means of the outer `meta_loss`, the last step's `loss` and its metric.
         """
         sources = [v.value for v in self.trainable_variables]
+        if tf.distribute.in_cross_replica_context():  # in a strategy's scope: reads are of the first replica
+            sources = [tf.distribute.get_strategy().experimental_local_results(v)[0] for v in sources]
         state = self.model_state
         context = tf.distribute.get_replica_context()  # None outside of a strategy's `run`
         replica = context.replica_id_in_sync_group if context else 0
@@ -184,7 +220,7 @@ class EpisodicModel(keras.Model):
             [tf.TensorSpec(s.shape, s.dtype) for s in state],
             *(scalar, scalar, scalar),
         )
-        gradients, states, *numbers = self._map(one, tasks, signature)
+        gradients, states, *numbers = self._map_batched(one, tasks, signature)
         mean_loss, loss, metric = (tf.reduce_mean(n) for n in numbers)
         # As a mean of differences, which leaves alone, to the last bit, what no task changes: frozen weights.
         new_state = [
@@ -203,6 +239,17 @@ class EpisodicModel(keras.Model):
         count = tf.shape(tasks["support_labels"])[0]
         elements = (tf.range(count), dict(tasks))
         return tf.map_fn(function, elements, parallel_iterations=self.parallel_tasks, fn_output_signature=signature)
+
+    def _map_batched(self, function: Callable[[Any], Any], tasks: Task, signature: Any) -> Any:
+        """`_map`, with `batched_tasks` as one batch."""
+        if not self.batched_tasks:
+            return self._map(function, tasks, signature)
+        elements = (tf.range(tf.shape(tasks["support_labels"])[0]), dict(tasks))
+        try:
+            return tf.vectorized_map(function, elements, fallback_to_while_loop=False)
+        except ValueError as error:
+            first = str(error).strip().partition("\n")[0]
+            raise UserError(f"batched_tasks cannot batch an operation of this model ({first}): turn it off") from error
 
     @tf.autograph.experimental.do_not_convert
     def train_step(self, tasks: Task) -> dict[str, tf.Tensor]:
@@ -226,7 +273,8 @@ class EpisodicModel(keras.Model):
         for variable, value in zip(self.model.non_trainable_variables, state, strict=True):
             variable.assign(value)
         for name, value in numbers.items():
-            self._means[name].update_state(value)
+            # Weights of replicas add up to 1: an epoch may go on with another number of them.
+            self._means[name].update_state(value, 1 / replicas)
         return {**{name: self._means[name].result() for name in numbers}, **latest}
 
     @tf.autograph.experimental.do_not_convert
@@ -238,7 +286,7 @@ class EpisodicModel(keras.Model):
             curve = tf.unstack(self.task_curve(indexed[1], self.inner_steps, self.evaluation_statistics))
             return self._loss(labels, curve[-1]), tf.stack([self._metric(labels, outputs) for outputs in curve])
 
-        losses, metrics = self._map(
+        losses, metrics = self._map_batched(
             one, tasks, (tf.TensorSpec((), self.real), tf.TensorSpec((self.inner_steps + 1,), self.real))
         )
         names = [self.step_metric(k) for k in range(self.inner_steps + 1)]

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import fcntl
 import inspect
-import json
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,12 +31,14 @@ from tf_mamlpp.checkpoints import Checkpoints, write_json
 from tf_mamlpp.config import Config
 from tf_mamlpp.data.baseline import nearest_class_mean_accuracy
 from tf_mamlpp.episodic import EpisodicModel
-from tf_mamlpp.errors import UserError
+from tf_mamlpp.errors import UserError, reason, writing
 from tf_mamlpp.evaluation import evaluate
 from tf_mamlpp.meta_learner import MetaLearner
 from tf_mamlpp.prototypes import PrototypicalNetworks
+from tf_mamlpp.run_record import read_json
 from tf_mamlpp.schedules import Schedules
 from tf_mamlpp.tensorboard import TensorBoard
+from tf_mamlpp.workers import Workers, join
 
 Banks = Mapping[str, data.ImageBank] | None
 
@@ -93,10 +94,13 @@ def make_episodes(
 
 
 def fixed_episodes(config: Config, banks: Banks, split: str, tasks: int, replicas: int = 1) -> tf.data.Dataset:
-    """The first `tasks` tasks of an evaluation split, in meta-batches that divide them."""
-    batch = max((n for n in range(1, 25) if tasks % n == 0 and n % replicas == 0), default=0)
+    """The first `tasks` tasks of an evaluation split, in meta-batches of up to 24 a replica that divide them."""
+    batch = max((n * replicas for n in range(1, 25) if tasks % (n * replicas) == 0), default=0)
     if not batch:
-        raise UserError(f"{tasks} {split} tasks cannot be divided over {replicas} replicas")
+        raise UserError(
+            f"{tasks} {split} tasks cannot be divided over {replicas} replicas: choose a multiple of them for "
+            f"evaluation.{split}_tasks"
+        )
     fixed = dataclasses.replace(config, seed=0)  # the same tasks for every seed of a study
     return make_episodes(fixed, banks, split, batch, count=tasks // batch)
 
@@ -127,9 +131,8 @@ def make_learner(config: Config) -> EpisodicModel:
 
 def make_strategy(config: Config) -> tf.distribute.Strategy:
     """The distribution strategy; tasks, never the pictures of one, are divided over its replicas."""
-    strategy = (
-        tf.distribute.MirroredStrategy() if config.training.strategy == "mirrored" else tf.distribute.get_strategy()
-    )
+    make = {"mirrored": tf.distribute.MirroredStrategy, "multi_worker": join}
+    strategy = make.get(config.training.strategy, tf.distribute.get_strategy)()
     tasks, replicas = config.training.tasks, strategy.num_replicas_in_sync
     if tasks % replicas:
         raise UserError(f"training.tasks={tasks} cannot be divided over {replicas} replicas: choose a multiple of them")
@@ -160,27 +163,40 @@ def workdir_for(config: Config, workdir: Path) -> Iterator[None]:
                     f"workdir '{workdir}' holds a run of another config ({'; '.join(changed[:3])}): "
                     "choose another workdir, or the run's own config to resume it"
                 )
-        write_json(file, configs.to_dict(config))
-        yield
+        with writing(workdir):
+            write_json(file, configs.to_dict(config))
+            yield
 
 
 def read_config(workdir: Path) -> Config:
     """The config of the run in `workdir`."""
-    file = workdir / "config.json"
-    try:
-        tree = json.loads(file.read_text())
-    except FileNotFoundError:
-        raise UserError(f"'{workdir}' holds no run: there is no config.json; train one with bin/train.py") from None
-    except ValueError as error:
-        raise UserError(f"'{file}' is damaged: {error}") from error
+    tree = read_json(workdir / "config.json")
+    if tree is None:
+        raise UserError(f"'{workdir}' holds no run: there is no config.json; train one with bin/train.py")
     return configs.from_dict(tree)
 
 
 # --- The run ------------------------------------------------------------------------------------------
 
 
+@contextlib.contextmanager
+def _memory_told() -> Iterator[None]:
+    """Makes one clear error of too little memory."""
+    try:
+        yield
+    except (tf.errors.ResourceExhaustedError, MemoryError) as error:
+        raise UserError(
+            f"out of memory ({reason(error)}): a smaller learner.parallel_tasks or training.tasks needs less, and so "
+            "does learner.rematerialise, or a smaller model"
+        ) from error
+
+
+@_memory_told()
 def train_and_evaluate(config: Config, workdir: str | os.PathLike[str]) -> dict[str, Any]:
     """Trains or resumes the run in `workdir`, validates every epoch, tests at the end.
+
+    With `training.strategy=multi_worker` all workers call it and get the same results; the chief alone reads and
+    writes the folder and tests.
 
     Args:
         config: what to run.
@@ -194,21 +210,31 @@ def train_and_evaluate(config: Config, workdir: str | os.PathLike[str]) -> dict[
         UserError: a mistake that the message tells how to mend.
     """
     workdir = Path(workdir)
-    with workdir_for(config, workdir):
-        strategy = make_strategy(config)
+    strategy = make_strategy(config)
+    workers = Workers(strategy)
+    with workers.losses_told(), workdir_for(config, workdir) if workers.chief else contextlib.nullcontext():
+        check_same(config, workers)
         with strategy.scope():
             learner = make_learner(config)
         banks = load_banks(config)  # after the learner: a wrong model is told before pictures are decoded
-        with strategy.scope():
-            checkpoints = Checkpoints(workdir / "checkpoints", learner, config.evaluation.ensemble)
+        checkpoints = Checkpoints(workdir / "checkpoints", learner, config.evaluation.ensemble, workers)
         update = checkpoints.restore_latest()
         checkpoints.forget_best_after(update)
         if update:
             print(f"resuming '{workdir}' after update {update}", flush=True)
-        _fit(config, banks, learner, checkpoints, workdir, update, strategy.num_replicas_in_sync)
-        results = run_results(config, banks, learner, checkpoints, workdir / "test_tasks.csv")
-        write_json(workdir / "results.json", results)
-    return results
+        _fit(config, banks, learner, checkpoints, workdir, workers, strategy.num_replicas_in_sync)
+        results = None
+        if workers.chief:
+            results = run_results(config, banks, learner, checkpoints, workdir / "test_tasks.csv")
+            write_json(workdir / "results.json", results)
+        return workers.share(results)
+
+
+def check_same(config: Config, workers: Workers) -> None:
+    """Refuses a worker that was started with another config than the chief."""
+    changed = configs.differences(configs.from_dict(workers.share(configs.to_dict(config))), config)
+    if changed:
+        raise UserError(f"this worker's config is not the chief's ({'; '.join(changed[:3])}): start all with the same")
 
 
 def _fit(
@@ -217,11 +243,11 @@ def _fit(
     learner: EpisodicModel,
     checkpoints: Checkpoints,
     workdir: Path,
-    update: int,
+    workers: Workers,
     replicas: int,
 ) -> None:
-    """Trains from `update` on; a part of an epoch first, if that is where the run stands."""
-    t = config.training
+    """Trains from the restored update on; a part of an epoch first, if that is where the run stands."""
+    t, update = config.training, int(checkpoints.update)
     validation = fixed_episodes(config, banks, "validation", config.evaluation.validation_tasks, replicas)
     saver = SaveCheckpoints(
         checkpoints,
@@ -230,21 +256,22 @@ def _fit(
         updates=t.updates,
         score=learner.metric_name,
         minimise=not learner.classifies,
+        any_worker=workers.any,
     )
-    callbacks = [
-        Schedules(t.epochs, t.learning_rate),
-        StopOnNonFinite(update),
-        Progress(t.epochs),
-        metrics := MetricsFile(workdir / "metrics.jsonl", saver),
-        series := UpdatesFile(workdir / "updates.csv", saver),
-        StabilityWarnings(metrics.path, series.path),
-        TensorBoard(
-            workdir / "tensorboard",
-            saver,
-            make_episodes(dataclasses.replace(config, seed=0), banks, "validation", 1, count=4),
-        ),
-        saver,
-    ]
+    callbacks: list[keras.callbacks.Callback] = [Schedules(t.epochs, t.learning_rate), StopOnNonFinite(update)]
+    if workers.chief:
+        callbacks += [
+            Progress(t.epochs),
+            metrics := MetricsFile(workdir / "metrics.jsonl", saver),
+            series := UpdatesFile(workdir / "updates.csv", saver),
+            StabilityWarnings(metrics.path, series.path),
+            TensorBoard(
+                workdir / "tensorboard",
+                saver,
+                make_episodes(dataclasses.replace(config, seed=0), banks, "validation", 1, count=4),
+            ),
+        ]
+    callbacks.append(saver)
     epoch, done = divmod(update, t.updates)
     parts = [(epoch, epoch + 1, t.updates - done)] if done else []
     parts.append((epoch + len(parts), t.epochs, t.updates))
@@ -356,6 +383,7 @@ def open_run(workdir: Path, data_path: str | None = None) -> tuple[Config, Episo
     return config, learner, checkpoints
 
 
+@_memory_told()
 def evaluate_run(
     workdir: Path, query_statistics: Sequence[str | None], *, data_path: str | None = None, **settings: Any
 ) -> list[dict[str, Any]]:
