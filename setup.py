@@ -34,7 +34,8 @@ setup(
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.19; sys_platform == 'linux'"],
         "litert": [LITERT],
-        "test": ["pytest>=8", LITERT],
+        "peers": ["higher>=0.2.1", "torch>=2"],  # docs/benchmark.md; learn2learn has to be built by hand
+        "test": ["hypothesis>=6.100", "pytest>=8", LITERT],
         "dev": ["mypy>=1.11", "ruff>=0.6"],
     },
 )

@@ -123,7 +123,7 @@ def test_a_checkpoint_that_cannot_be_written(saved, monkeypatch):
 
     monkeypatch.setattr(tf.train.Checkpoint, "write", full)
     monkeypatch.setattr(tf.train.CheckpointManager, "save", full)
-    with pytest.raises(UserError, match="No space left on device.*one is whole"):
+    with pytest.raises(UserError, match="No space left on device.*what was saved before is whole"):
         saved.save(40, 1.0)
 
 
@@ -132,7 +132,7 @@ def test_the_best_epochs_are_kept_in_order(saved, learner):
         fill(learner, update)
         saved.save_best(update, epoch, score)
     assert [e["update"] for e in saved.best] == [12, 24]  # the earlier of a tie first
-    assert saved.best[0] == {"update": 12, "epoch": 1, "score": 0.7}
+    assert saved.best[0].items() >= {"update": 12, "epoch": 1, "score": 0.7}.items()
     kept = {file.name.partition(".")[0] for file in saved.folder.glob("best-*")}
     assert kept == {"best-12", "best-24"}
     checkpoints, restored = reopened(saved)

@@ -3,6 +3,7 @@ import shutil
 
 import numpy as np
 import pytest
+from hypothesis import strategies as st
 
 import tf_mamlpp as mp
 from tf_mamlpp import export
@@ -79,6 +80,51 @@ def test_damaged_files_are_refused_by_name(learned, tmp_path):
     np.savez(file, state=np.array([{}], object), class_names=1, images=1, labels=1)
     with pytest.raises(UserError, match="damaged or was not written"):
         Learned.load(file)  # pickle is never read
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"labels": np.array([0, 1, 3], np.int32)},
+        {"labels": np.array([0, 1, -1], np.int32)},
+        {"labels": np.array([0.0, 1.0, 2.0])},
+        {"class_names": np.array("a")},
+        {"images": np.zeros((3, 8, 8, 1))},
+        {"state": np.zeros((2, 2), np.float32)},
+    ],
+)
+def test_a_state_that_contradicts_itself_is_refused(learned, tmp_path, changes):
+    learned.save(tmp_path / "state.npz")
+    with np.load(tmp_path / "state.npz") as held:
+        np.savez(tmp_path / "state.npz", **{**held, **changes})
+    with pytest.raises(UserError, match="was not written by bin/adapt.py"):
+        Learned.load(tmp_path / "state.npz")
+
+
+@pytest.mark.parametrize("key, value", [("way", 0), ("state_size", float("inf")), ("pictures", []), ("way", "many")])
+def test_damaged_metadata_is_named(folder, tmp_path, key, value):
+    about = json.loads((folder / "metadata.json").read_text())
+    (tmp_path / "metadata.json").write_text(json.dumps({**about, key: value}))
+    with pytest.raises(UserError, match="metadata.json' is damaged"):
+        DeployedModel(tmp_path)
+
+
+def test_a_model_with_a_flipped_bit_is_refused_or_loaded(fuzz, folder, tmp_path):
+    """One in a tensor's bytes is never loaded: TensorFlow keeps their checksums."""
+    broken = shutil.copytree(folder, tmp_path / "broken")
+    index, data = sorted((broken / "variables").iterdir(), reverse=True)
+
+    def check(file, place, bit):
+        whole = file.read_bytes()
+        content = bytearray(whole)
+        content[place % len(content)] ^= 1 << bit
+        file.write_bytes(content)
+        with pytest.raises(UserError, match="broken' cannot be loaded"):
+            DeployedModel(broken)
+        file.write_bytes(whole)
+
+    places = st.integers(0, index.stat().st_size - 60)  # the index's footer has bytes without use
+    fuzz(check, 3, file=st.sampled_from([index, data]), place=places, bit=st.integers(0, 7))
 
 
 def test_a_state_of_another_model_is_refused(model, learned):

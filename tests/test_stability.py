@@ -195,6 +195,12 @@ def test_a_failure_is_a_divergence():
     assert found.findings[-1].text == "the loss is nan at update 231"
 
 
+def test_a_running_median_of_a_long_series():
+    values = np.random.default_rng(0).normal(size=9000)
+    expected = [np.median(values[i - 50 : i]) for i in range(50, 9000)]
+    np.testing.assert_array_equal(running_median(values)[50:], expected)
+
+
 # --- The file -------------------------------------------------------------------------------------------
 
 

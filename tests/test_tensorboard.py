@@ -10,7 +10,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.hparams import plugin_data_pb2
 
-from tf_mamlpp import MetaLearner
+from tf_mamlpp import MetaLearner, tensorboard
+from tf_mamlpp.errors import UserError
 from tf_mamlpp.tensorboard import TensorBoard, custom_scalars, task_picture, write_end, write_hparams
 
 GREEN, RED = [0.1, 0.65, 0.25], [0.85, 0.15, 0.15]
@@ -124,6 +125,34 @@ def test_a_layout_for_regression():
 
 def plugin_data(events, tag):
     return plugin_data_pb2.HParamsPluginData.FromString(events.SummaryMetadata(tag).plugin_data.content)
+
+
+def test_pictures_of_a_long_run_are_bounded(make_tasks, tmp_path, monkeypatch):
+    monkeypatch.setattr(tensorboard, "_PICTURES", 2)
+    model = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten(), keras.layers.Dense(3)])
+    learner = MetaLearner(model, way=3, inner_steps=1, learned_rates=True)
+    learner.compile(keras.optimizers.Adam(0.01))
+    data = tf.data.Dataset.from_tensors(make_tasks(shape=(4, 4, 1), dtype="float32")).repeat()
+    saver = Saver()
+    board = TensorBoard(tmp_path, saver, data.take(1), every=2)
+    learner.fit(data, epochs=7, steps_per_epoch=1, validation_data=data.take(1), callbacks=[board, saver], verbose=0)
+    events = EventAccumulator(str(tmp_path)).Reload()
+    for tag in ("tasks/support_then_query", "rates/table"):
+        assert [point.step for point in events.Tensors(tag)] == [4, 7]
+    assert len(scalars(events, "loss/train")) == 7
+
+
+def test_events_that_cannot_be_written(make_tasks, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot write in '.*file/events'"):
+        write_end(tmp_path / "file" / "events", None, "accuracy")
+    board = TensorBoard(tmp_path / "file" / "events", Saver(), tf.data.Dataset.range(0))
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    learner = MetaLearner(model, way=3, inner_steps=1)
+    learner.compile()
+    data = tf.data.Dataset.from_tensors(make_tasks(shape=(4,), dtype="float32"))
+    with pytest.raises(UserError, match="cannot write in '.*file/events'"):
+        learner.fit(data, callbacks=[board], verbose=0)
 
 
 @pytest.mark.parametrize("done", [True, False])

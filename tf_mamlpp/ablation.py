@@ -131,7 +131,7 @@ def open_plan(workdir: Path, base: Config | None, methods: Sequence[str] = (), s
     if base is not None and base.learner.prototypes:
         raise UserError("learner.prototypes has no inner loop: the ablation is of MAML's")
     file = workdir / "plan.json"
-    found: dict[str, Any] | None = read_json(file)
+    found = read_json(file, "config", "runs")
     if found is None and base is None:
         raise UserError(f"'{workdir}' holds no study: there is no plan.json; start one with --config and --methods")
     there = configs.from_dict(found["config"]) if found else None
@@ -146,7 +146,10 @@ def open_plan(workdir: Path, base: Config | None, methods: Sequence[str] = (), s
             f"workdir '{workdir}' holds a study of another config ({'; '.join(changed[:3])}): choose another workdir, "
             "or the study's own config to go on with it"
         )
-    earlier = [(method, seed) for method, seed in found["runs"]] if found else []
+    try:
+        earlier = [(str(method), int(seed)) for method, seed in found["runs"]] if found else []
+    except (TypeError, ValueError) as error:
+        raise UserError(f"'{file}' is damaged: its runs are not pairs of a method and a seed") from error
     # A seed of every method before the next seed: an unfinished study compares something.
     wanted = [(method, seed) for seed in dict.fromkeys(seeds) for method in methods]
     plan = Plan(workdir, base, tuple(dict.fromkeys([*earlier, *wanted])))

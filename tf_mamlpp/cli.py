@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import warnings
 from collections.abc import Callable
@@ -16,7 +17,7 @@ FLAGS = flags.FLAGS
 def run(main: Callable[[list[str]], None]) -> None:
     """Runs `main(config overrides)`; a user's mistake becomes one line on stderr and status 1.
 
-    `--debug` shows the traceback instead.
+    So does what the system refuses: a file, or memory.  `--debug` shows the traceback instead.
     """
     flags.DEFINE_bool("debug", False, "Show the traceback of errors.")
 
@@ -29,12 +30,15 @@ def run(main: Callable[[list[str]], None]) -> None:
     def guarded(argv: list[str]) -> None:
         warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
         logging.set_verbosity(logging.WARNING)
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
         try:
             main(_overrides(argv[1:]))
-        except UserError as error:
+        except (UserError, OSError, MemoryError) as error:
             if FLAGS.debug:
                 raise
-            sys.exit("error: " + " ".join(str(error).split()))
+            text = f"out of memory {error}" if isinstance(error, MemoryError) else str(error)
+            sys.exit("error: " + " ".join(text.split()))
         except KeyboardInterrupt:
             sys.exit("interrupted")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from tf_mamlpp.errors import UserError
+from tf_mamlpp.errors import UserError, reason
 
 FORMAT = 1
 """Of metadata.json; another number means that its keys or the state have changed."""
@@ -61,7 +61,12 @@ class Learned:
             raise UserError(f"state '{file}' cannot be read: {error.strerror or error}") from error
         except Exception as error:  # a damaged archive raises nearly anything
             raise UserError(f"state '{file}' is damaged or was not written by bin/adapt.py: {error}") from error
-        if state.dtype != np.float32 or state.ndim != 1 or images.ndim != 4 or labels.shape != images.shape[:1]:
+        good = (
+            (state.dtype, state.ndim, images.dtype, images.ndim) == (np.float32, 1, np.uint8, 4)
+            and (labels.dtype, labels.shape, names.ndim) == (np.int32, images.shape[:1], 1)
+            and ((labels >= 0) & (labels < len(names))).all()
+        )
+        if not good:
             raise UserError(f"state '{file}' was not written by bin/adapt.py: learn the task again")
         return cls(state, tuple(map(str, names)), images, labels)
 
@@ -85,9 +90,11 @@ class DeployedModel:
             self.channels = int(about["pictures"]["channels"])
             height, width = map(int, about["pictures"]["trained_size"])
             self.resize_policy = str(about["pictures"]["resize"])
+            if min(self.way, self.state_size, self.channels, height, width) < 1:
+                raise ValueError("a size in it is not positive")
         except FileNotFoundError:
             raise UserError(f"'{folder}' holds no exported model: write one with bin/export.py") from None
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             raise UserError(f"'{folder / 'metadata.json'}' is damaged: {error!r}; export the model again") from error
         if form != FORMAT:
             raise UserError(f"'{folder}' has format {form}, and this version reads {FORMAT}: export the model again")
@@ -95,9 +102,8 @@ class DeployedModel:
         try:
             self._model = tf.saved_model.load(str(folder))
             self._adapt, self._predict = (self._model.signatures[n] for n in ("adapt_uint8", "predict_uint8"))
-        except (OSError, ValueError, KeyError, IndexError, tf.errors.OpError) as error:
-            first = (str(error).splitlines() or [repr(error)])[0]
-            raise UserError(f"'{folder}' cannot be loaded: {first}; export the model again") from error
+        except Exception as error:  # damage to a graph raises nearly anything
+            raise UserError(f"'{folder}' cannot be loaded: {reason(error)}; export the model again") from error
 
     def learn(self, images: np.ndarray, labels: np.ndarray, class_names: Sequence[str]) -> Learned:
         """Adapts to a support set.

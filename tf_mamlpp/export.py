@@ -18,7 +18,7 @@ from tf_mamlpp.checkpoints import write_json
 from tf_mamlpp.data.encoded import decode_encoded
 from tf_mamlpp.data.images import resize
 from tf_mamlpp.deployed import FORMAT
-from tf_mamlpp.errors import UserError
+from tf_mamlpp.errors import UserError, reason
 from tf_mamlpp.meta_learner import MetaLearner
 from tf_mamlpp.task_learner import TaskLearner
 
@@ -271,6 +271,6 @@ def new_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
         building.chmod(0o755)  # mkdtemp's is private, and a server runs as another user
         os.replace(building, folder)
     except (tf.errors.OpError, OSError) as error:
-        raise UserError(f"'{folder}' cannot be written: {error}; choose another output") from error
+        raise UserError(f"'{folder}' cannot be written: {reason(error)}; choose another output") from error
     finally:
         shutil.rmtree(building, ignore_errors=True)

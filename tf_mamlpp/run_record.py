@@ -12,29 +12,39 @@ from typing import Any
 
 import numpy as np
 
-from tf_mamlpp.errors import UserError
+from tf_mamlpp.errors import UserError, reason
 from tf_mamlpp.stability import Diagnosis, diagnose, read_updates
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The rows of a `metrics.jsonl`; a last line cut short by a kill is left out."""
+    """The rows of a `metrics.jsonl`; a line that was cut short by a kill, or is damaged, is left out."""
     rows = []
-    for line in path.read_text().splitlines() if path.exists() else ():
+    for line in path.read_bytes().splitlines() if path.exists() else ():
         try:
-            rows.append(json.loads(line))
-        except ValueError:
-            break
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(row, dict) and type(row.get("update")) is int:
+            rows.append(row)
     return rows
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
-    """The object in a file of the run, None without one."""
+def read_json(path: Path, *keys: str) -> dict[str, Any] | None:
+    """The object in a file of the run, which has these keys; None without a file.
+
+    Raises:
+        UserError: the file is damaged.
+    """
     try:
-        return json.loads(path.read_text())
+        found = json.loads(path.read_text())
+        if not isinstance(found, dict) or not found.keys() >= set(keys):
+            raise ValueError(f"it is no object with {', '.join(keys) or 'keys'}")
+        return found
     except FileNotFoundError:
         return None
-    except ValueError as error:
-        raise UserError(f"'{path}' is damaged: {error}; delete it and run the same command again") from error
+    except (OSError, ValueError, RecursionError) as error:
+        advice = "delete it and run the command that wrote it again"
+        raise UserError(f"'{path}' is damaged: {reason(error)}; {advice}") from error
 
 
 @dataclass(frozen=True)
@@ -69,7 +79,7 @@ class RunRecord:
     @cached_property
     def failure(self) -> dict[str, Any] | None:
         """`{"error", "diverged"}` of a run that ended without results."""
-        return read_json(self.folder / "failure.json")
+        return read_json(self.folder / "failure.json", "error", "diverged")
 
     @cached_property
     def process(self) -> dict[str, Any]:
@@ -93,7 +103,7 @@ class RunRecord:
             return 0
         with open(file, "rb") as opened:
             opened.seek(max(file.stat().st_size - 256, 0))
-            lines = opened.read().decode().splitlines()
+            lines = opened.read().decode(errors="replace").splitlines()
         return next((int(n) for n in (line.split(",")[0] for line in reversed(lines)) if n.isdigit()), 0)
 
     @property

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import csv
+import contextlib
 import math
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ UPDATE_LOGS = ("update_loss", "gradient_norm", "clipped")
 clipping, and the fraction of the gradient's entries that were clipped.  `updates.csv` has a column for each."""
 
 WINDOW = 50  # updates whose median is the level that a spike leaves
+_GAP = 500  # updates; more lines than one damaged block of a disk holds
 Rows = Sequence[Mapping[str, Any]]
 Series = Sequence[float] | np.ndarray
 
@@ -58,7 +60,10 @@ def running_median(values: Series, window: int = WINDOW) -> np.ndarray:
     series = np.asarray(values, np.float64)
     out = np.full(series.shape, np.nan)
     if len(series) > window:
-        out[window:] = np.median(np.lib.stride_tricks.sliding_window_view(series[:-1], window), axis=-1)
+        before = np.lib.stride_tricks.sliding_window_view(series[:-1], window)
+        for i in range(0, len(before), 4096):  # a median copies its windows: all of a long run's at once are large
+            part = before[i : i + 4096]
+            out[window + i : window + i + len(part)] = np.median(part, axis=-1)
     return out
 
 
@@ -73,7 +78,7 @@ def spikes(values: Series, factor: float, window: int = WINDOW) -> list[int]:
     if len(series) <= window:
         return []
     # A value that is not a number is no record; one that is infinite is a spike.
-    high = series > np.maximum(factor * running_median(series, window), 2 * np.nanmax(series[:window]))
+    high = series > np.maximum(factor * running_median(series, window), 2 * np.fmax.reduce(series[:window]))
     indices = np.flatnonzero(high)
     return [int(i) for n, i in enumerate(indices) if n == 0 or i - indices[n - 1] >= window]
 
@@ -116,20 +121,28 @@ def leap(norms: Sequence[float]) -> str:
 def read_updates(path: Path) -> dict[str, np.ndarray]:
     """The columns of an `updates.csv`, `update` and `UPDATE_LOGS`; empty without one.
 
-    A last line cut short by a kill is left out, and so is one out of order.
+    A last line cut short by a kill is left out, and so is one out of order.  Up to `_GAP` updates in a row whose lines
+    are damaged are NaN.
     """
-    columns: dict[str, list[float]] = {name: [] for name in ("update", *UPDATE_LOGS)}
-    if path.exists():
-        with open(path, newline="") as file:
-            for row in csv.reader(file):
-                try:
-                    numbers = [float(cell) for cell in row]
-                except ValueError:
-                    continue  # the header
-                if len(numbers) == len(columns) and numbers[0] == len(columns["update"]) + 1:
-                    for series, number in zip(columns.values(), numbers, strict=True):
-                        series.append(number)
-    return {name: np.asarray(series) for name, series in columns.items()}
+    columns = {name: array("d") for name in ("update", *UPDATE_LOGS)}
+    with open(path, "rb") if path.exists() else contextlib.nullcontext(()) as file:
+        for line in file:
+            try:
+                numbers = [float(cell) for cell in line.split(b",")]
+            except ValueError:
+                continue  # the header
+            done = len(columns["update"])
+            if len(numbers) == len(columns) and 0 < numbers[0] - done <= 1 + _GAP and numbers[0].is_integer():
+                _append_missing(columns, int(numbers[0]) - 1)
+                for series, number in zip(columns.values(), numbers, strict=True):
+                    series.append(number)
+    return {name: np.array(series) for name, series in columns.items()}
+
+
+def _append_missing(columns: Mapping[str, array[float]], updates: int) -> None:
+    for update in range(len(columns["update"]) + 1, updates + 1):
+        for name, series in columns.items():
+            series.append(update if name == "update" else math.nan)
 
 
 def diagnose(

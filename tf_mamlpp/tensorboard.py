@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +19,19 @@ from tensorboard.plugins.hparams import api_pb2
 from tensorboard.plugins.hparams.summary import session_end_pb
 
 from tf_mamlpp.callbacks import SaveCheckpoints
+from tf_mamlpp.errors import writing
 from tf_mamlpp.figures import as_image, rates_heatmap
 from tf_mamlpp.stability import UPDATE_LOGS
 
+_PICTURES = 20  # epochs of a run that pictures are written for: of a long run's events they would be nearly all
 _GREEN, _RED, _WHITE = np.array([0.1, 0.65, 0.25]), np.array([0.85, 0.15, 0.15]), np.ones(3)
 
 
 class TensorBoard(keras.callbacks.Callback):
     """Writes scalars each epoch, those of training every `every` updates, and pictures of tasks with predictions.
 
-    The page Custom Scalars groups them by what one asks first: is it learning, is it stable, how fast.
+    Pictures are written for about 20 epochs of a run, the last among them.  The page Custom Scalars groups the scalars
+    by what one asks first: is it learning, is it stable, how fast.
 
     Args:
         folder: of the event files.
@@ -43,10 +48,18 @@ class TensorBoard(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Any = None) -> None:
         if self._writer is None:
-            self._writer = tf.summary.create_file_writer(str(self.folder))
             self._curves = tf.function(self.model.curves, reduce_retracing=True)
-            with self._writer.as_default(step=0):
+            with self._at(0):
                 tf.summary.experimental.write_raw_pb(custom_scalars(self.model.metric_name).SerializeToString())
+
+    @contextlib.contextmanager
+    def _at(self, step: int) -> Iterator[None]:
+        """Writes events of outer update `step`."""
+        with writing(self.folder, tf.errors.OpError):
+            if self._writer is None:
+                self._writer = tf.summary.create_file_writer(str(self.folder))
+            with self._writer.as_default(step=step):
+                yield
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self._then, self._from = time.monotonic(), self.saver.update
@@ -57,7 +70,7 @@ class TensorBoard(keras.callbacks.Callback):
             if name in logs:
                 self._largest[name] = max(self._largest.get(name, -np.inf), float(logs[name]))
         if update % self.every == 0:
-            with self._writer.as_default(step=update):
+            with self._at(update):
                 for name, value in logs.items():
                     if name not in UPDATE_LOGS:
                         tf.summary.scalar(f"running/{name}", value)
@@ -67,8 +80,11 @@ class TensorBoard(keras.callbacks.Callback):
         self._trained = time.monotonic()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        learner = self.model
-        with self._writer.as_default(step=self.saver.update):
+        learner, epochs = self.model, (self.params or {}).get("epochs", 1)
+        drawn = epoch + 1 == epochs or (epoch + 1) % math.ceil(epochs / _PICTURES) == 0
+        tasks = self.tasks if drawn else ()
+        pictures = [self._picture(task) for task in tasks if len(task["query_images"].shape) == 5]
+        with self._at(self.saver.update):
             for name, value in logs.items():
                 if name in UPDATE_LOGS:
                     continue
@@ -81,14 +97,13 @@ class TensorBoard(keras.callbacks.Callback):
             tf.summary.scalar("speed/updates_per_second", updates / max(self._trained - self._then, 1e-9))
             tf.summary.scalar("schedule/outer_rate", learner.optimizer.learning_rate.numpy())
             if learner.inner_rates is not None:
-                self._write_inner_loop(learner)
-            pictures = [self._picture(task) for task in self.tasks if len(task["query_images"].shape) == 5]
+                self._write_inner_loop(learner, drawn)
             if pictures:
                 tf.summary.image("tasks/support_then_query", np.stack(pictures), max_outputs=len(pictures))
-        self._writer.flush()
+            self._writer.flush()
 
     @staticmethod
-    def _write_inner_loop(learner: Any) -> None:
+    def _write_inner_loop(learner: Any, drawn: bool) -> None:
         tf.summary.scalar("schedule/second_order", float(learner.second_order))
         for k, weight in enumerate(learner.loss_weights.numpy(), 1):
             tf.summary.scalar(f"schedule_loss_weight_of_inner_step/{k}", weight)
@@ -99,9 +114,10 @@ class TensorBoard(keras.callbacks.Callback):
         rates = learner.inner_rates.means().numpy()  # [tensors, steps]
         for k in range(rates.shape[1]):
             tf.summary.histogram(f"rates/inner_step_{k + 1}", rates[:, k])
-        names = [path.partition("/")[2] or path for path in learner.adapted_paths]
-        table = rates_heatmap(dict(zip(names, rates.tolist(), strict=True)), "learned rates")
-        tf.summary.image("rates/table", as_image(table)[np.newaxis])
+        if drawn:
+            names = [path.partition("/")[2] or path for path in learner.adapted_paths]
+            table = rates_heatmap(dict(zip(names, rates.tolist(), strict=True)), "learned rates")
+            tf.summary.image("rates/table", as_image(table)[np.newaxis])
 
     def _picture(self, task: dict[str, tf.Tensor]) -> np.ndarray:
         predicted = tf.argmax(self._curves(task)[0, -1], -1).numpy()
@@ -143,6 +159,15 @@ def custom_scalars(metric: str) -> Any:
     return custom_scalar.pb(layout_pb2.Layout(category=categories))
 
 
+@contextlib.contextmanager
+def _new_events(folder: Path, suffix: str) -> Iterator[None]:
+    with writing(folder, tf.errors.OpError):
+        writer = tf.summary.create_file_writer(str(folder), filename_suffix=suffix)
+        with writer.as_default(step=0):
+            yield
+        writer.close()
+
+
 def write_hparams(folder: Path, trial: str, values: Mapping[str, Any], metric: str) -> None:
     """Puts a run into TensorBoard's page HParams.
 
@@ -158,7 +183,7 @@ def write_hparams(folder: Path, trial: str, values: Mapping[str, Any], metric: s
         hparams.Metric(f"{metric}/validation", display_name=f"validation {metric}, last"),
         hparams.Metric("speed/updates_per_second", display_name="updates per second"),
     ]
-    with tf.summary.create_file_writer(str(folder), filename_suffix=".hparams").as_default(step=0):
+    with _new_events(folder, ".hparams"):
         hparams.hparams_config(hparams=[hparams.HParam(name) for name in values], metrics=metrics)
         hparams.hparams(dict(values), trial_id=trial)
 
@@ -166,7 +191,7 @@ def write_hparams(folder: Path, trial: str, values: Mapping[str, Any], metric: s
 def write_end(folder: Path, results: Mapping[str, Any] | None, metric: str) -> None:
     """Adds a run's test to its scalars, or that it failed, and closes it in HParams."""
     status = api_pb2.STATUS_SUCCESS if results else api_pb2.STATUS_FAILURE
-    with tf.summary.create_file_writer(str(folder), filename_suffix=".test").as_default(step=0):
+    with _new_events(folder, ".test"):
         if results:
             tf.summary.scalar(f"test/{metric}", results[metric], results["train_steps"])
             tf.summary.scalar(f"test/{metric}_of_best_epoch", results["single_model"][metric], results["train_steps"])

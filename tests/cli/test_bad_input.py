@@ -171,6 +171,15 @@ def test_a_model_of_another_width(tiny_config, refused, monkeypatch):
     assert "7 outputs for 5-way tasks" in line
 
 
+def test_a_model_that_memory_cannot_hold(tiny_config, tmp_path, monkeypatch):
+    def make(*arguments, **settings):
+        raise tf.errors.ResourceExhaustedError(None, None, "{{node x}} OOM when allocating tensor [Op:Add]\nHint")
+
+    monkeypatch.setattr(train.models, "build", make)
+    with pytest.raises(UserError, match=r"out of memory \(OOM when allocating tensor\): a smaller learner.parallel"):
+        train.train_and_evaluate(tiny_config(), tmp_path)
+
+
 # --- The run's folder -----------------------------------------------------------------------------------
 
 

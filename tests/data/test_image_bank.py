@@ -172,7 +172,7 @@ def test_two_builders_at_once(tmp_path):
     [p.join() for p in processes]
     assert [p.exitcode for p in processes] == [0, 0]
     assert [f.name for f in tmp_path.iterdir() if not f.name.startswith("building")] == ["bank"]
-    assert module._load(tmp_path / "bank", "bank train") is not None
+    assert module._load(tmp_path / "bank", "bank train", (4, 4, 1)) is not None
 
 
 def _publish(root, number):
@@ -184,7 +184,7 @@ def _publish(root, number):
         np.save(building / "digests.npy", np.zeros(2, np.uint64))
         (building / "index.json").write_text(json.dumps({"class_names": ["a"], "offsets": [0, 2]}))
         (building / "pictures.json").write_text(json.dumps(["one", "two"]))
-        module._publish(building, root / "bank", "bank train")
+        module._publish(building, root / "bank", "bank train", (4, 4, 1))
     os._exit(0)
 
 
@@ -192,6 +192,20 @@ def test_cache_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot write the picture cache.*TF_MAMLPP_CACHE"):
         build(cache_dir=tmp_path / "file" / "below")
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="needs posix_fallocate")
+def test_a_full_disk_is_told_before_pages_are_written_that_it_cannot_hold(tmp_path, monkeypatch):
+    sizes = []
+
+    def full(descriptor, offset, size):
+        sizes.append(size)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(UserError, match="cannot write the picture cache.*No space left on device"):
+        build()
+    assert sizes == [128 + 5 * 8 * 8] and folders(tmp_path) == []
 
 
 def test_progress_stays_quiet_in_a_log(capfd):

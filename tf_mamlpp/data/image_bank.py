@@ -128,35 +128,41 @@ def build_or_load(
     identity = json.dumps([_FORMAT, key, name, list(image_size), channels, resize])
     digest = hashlib.sha256(identity.encode()).hexdigest()[:20]
     folder = cache_root(cache_dir) / f"{name.replace(' ', '-').replace(':', '-').replace('/', '-')}-{digest}"
-    bank = _load(folder, name)
+    shape = *image_size, channels
+    bank = _load(folder, name, shape)
     if bank is None:
         try:
             _build(folder, open_pictures(), name, image_size, channels, resize)
         except OSError as error:
             advice = "free some space or set TF_MAMLPP_CACHE to another folder"
             raise UserError(f"{folder.parent}: cannot write the picture cache ({error}); {advice}") from error
-        bank = _load(folder, name)
+        bank = _load(folder, name, shape)
     if bank is None:
         raise UserError(f"{folder}: the cache is unreadable just after it was written; check the disk")
     return bank
 
 
-def _load(folder: Path, name: str) -> ImageBank | None:
-    """The cached bank, or None if it is missing or damaged in any way that its length or index shows."""
+def _load(folder: Path, name: str, shape: tuple[int, ...]) -> ImageBank | None:
+    """The cached bank of pictures `[H, W, C]`, or None if it is missing or damaged in any way but in its pixels."""
     try:
-        index = json.loads((folder / _INDEX).read_text())
-        offsets = np.asarray(index["offsets"], np.int64)
-        images = np.lib.format.open_memmap(folder / _IMAGES, mode="r")
+        images = np.lib.format.open_memmap(folder / _IMAGES, mode="r")  # unlike `np.load`, it takes no pickle at all
         digests = np.lib.format.open_memmap(folder / _DIGESTS, mode="r")
-        names = tuple(index["class_names"])
-        whole = (folder / _IMAGES).stat().st_size == images.offset + images.nbytes
-    except (OSError, ValueError, KeyError, TypeError, EOFError):
+        index, origins = (json.loads((folder / file).read_text()) for file in (_INDEX, _PICTURES))
+        names, offsets = tuple(index["class_names"]), np.array(index["offsets"])
+        good = (
+            (folder / _IMAGES).stat().st_size == images.offset + images.nbytes
+            and (images.dtype, images.shape, images.flags.c_contiguous) == (np.uint8, (len(images), *shape), True)
+            and (digests.dtype, digests.shape) == (np.uint64, images.shape[:1])
+            and (offsets.dtype, offsets.shape) == (np.int64, (len(names) + 1,))
+            and offsets[0] == 0
+            and (np.diff(offsets) > 0).all()
+            and offsets[-1] == len(images) == len(origins)
+            and all(isinstance(text, str) for text in (*names, *origins))
+        )
+    except Exception:  # damage makes the readers raise nearly anything
         return None
-    if not whole or images.dtype != np.uint8 or len(offsets) != len(names) + 1 or offsets[-1] != len(images):
-        return None
-    if digests.dtype != np.uint64 or digests.shape != images.shape[:1] or not (folder / _PICTURES).is_file():
-        return None
-    return ImageBank(np.asarray(images), offsets, names, name, folder)  # a plain view: np.memmap slows every gather
+    # A plain view: np.memmap slows every gather.
+    return ImageBank(np.asarray(images), offsets, names, name, folder) if good else None
 
 
 def _build(
@@ -171,6 +177,7 @@ def _build(
         images = np.lib.format.open_memmap(
             building / _IMAGES, mode="w+", dtype=np.uint8, shape=(total, *image_size, channels)
         )
+        _reserve(building / _IMAGES)
         digests, origins, done = np.zeros(total, np.uint64), [""] * total, 0
         sized = _resizer(image_size, channels, resize)
         with Progress(f"decoding {name}", total) as progress:
@@ -189,9 +196,16 @@ def _build(
         (building / _PICTURES).write_text(json.dumps(origins))
         index = {"class_names": pictures.class_names, "offsets": offsets.tolist()}
         (building / _INDEX).write_text(json.dumps(index))
-        _publish(building, folder, name)
+        _publish(building, folder, name, images.shape[1:])
     finally:
         shutil.rmtree(building, ignore_errors=True)
+
+
+def _reserve(file: Path) -> None:
+    """Claims a mapped file's space on the disk: on one that is full, writing to its pages would kill the process."""
+    if hasattr(os, "posix_fallocate"):
+        with open(file, "r+b") as opened:
+            os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
 
 
 def _resizer(image_size: tuple[int, int], channels: int, policy: str) -> Callable[[np.ndarray], np.ndarray]:
@@ -240,7 +254,7 @@ def shared_pictures(one: ImageBank, other: ImageBank) -> list[tuple[str, str]]:
     """
     if one.folder is None or other.folder is None:
         return []
-    digests = [np.load(bank.folder / _DIGESTS) for bank in (one, other)]  # type: ignore[operator]
+    digests = [np.load(bank.folder / _DIGESTS, allow_pickle=False) for bank in (one, other)]  # type: ignore[operator]
     _, rows, other_rows = np.intersect1d(*digests, return_indices=True)
     if not len(rows):
         return []
@@ -249,7 +263,7 @@ def shared_pictures(one: ImageBank, other: ImageBank) -> list[tuple[str, str]]:
     return [(names[0][row], names[1][other_row]) for row, other_row in zip(rows[order], other_rows[order], strict=True)]
 
 
-def _publish(building: Path, folder: Path, name: str) -> None:
+def _publish(building: Path, folder: Path, name: str, shape: tuple[int, ...]) -> None:
     """Renames `building` to `folder`; a whole cache that another process put there meanwhile is as good."""
     while True:
         try:
@@ -258,6 +272,6 @@ def _publish(building: Path, folder: Path, name: str) -> None:
         except OSError:
             if not folder.exists():
                 raise
-            if _load(folder, name) is not None:
+            if _load(folder, name, shape) is not None:
                 return
             shutil.rmtree(folder)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 from collections.abc import Sequence
 
 import numpy as np
@@ -19,6 +20,9 @@ from tf_mamlpp.errors import UserError
 RESIZE_POLICIES = ("stretch", "crop")
 _MODES = {1: "L", 3: "RGB"}
 _BITS_PER_SAMPLE = 258  # a TIFF tag
+MOST_PIXELS = 1 << 26
+"""Of one picture, 67 million: more is declared by small files that are made to exhaust memory."""
+_LARGEST = 1 << 30  # bytes of one picture's file
 
 
 def resize(images: tf.Tensor | np.ndarray, image_size: tuple[int, int], policy: str = "stretch") -> tf.Tensor:
@@ -88,6 +92,20 @@ def normalise(
     return tf.ensure_shape(tf.reshape(scaled, shape), images.shape)
 
 
+def checked_stat(file: str | os.PathLike[str]) -> os.stat_result:
+    """The state of a picture's file.
+
+    Raises:
+        OSError: it is missing, or no file of a size to be read: reading a pipe or a device may never end.
+    """
+    found = os.stat(file)
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError("it is a folder, a pipe or a device")
+    if found.st_size > _LARGEST:
+        raise OSError(f"it has {found.st_size >> 20} MB")
+    return found
+
+
 def decode_file(source: bytes | str | os.PathLike[str], channels: int, name: str | None = None) -> np.ndarray:
     """Decodes a picture file of any usual kind (PNG, JPEG, GIF, WebP, ...; any depth, palette, transparency).
 
@@ -103,11 +121,17 @@ def decode_file(source: bytes | str | os.PathLike[str], channels: int, name: str
         uint8 array of shape [H, W, channels].
 
     Raises:
-        UserError: the picture cannot be read; names it.
+        UserError: the picture cannot be read, or has over `MOST_PIXELS`; names it.
     """
     name = name or ("a picture" if isinstance(source, bytes) else os.fspath(source))
     try:
+        if not isinstance(source, bytes):
+            checked_stat(source)
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+            if image.width * image.height > MOST_PIXELS:
+                raise ValueError(f"{image.width} x {image.height} pixels are too many")
+            if image.format == "EPS":
+                raise ValueError("PostScript is a program, which is not run")
             if 32 in getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, ()):
                 raise ValueError("32-bit pixels have no agreed range")
             return _to_array(ImageOps.exif_transpose(image), channels)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 
+from tf_mamlpp.data.archives import open_zip, read_zipped
+from tf_mamlpp.data.folders import read_file
 from tf_mamlpp.data.image_bank import Pictures
+from tf_mamlpp.data.images import checked_stat
 from tf_mamlpp.data.splits import OMNIGLOT_CLASSES, divide_classes
 from tf_mamlpp.errors import UserError
 
@@ -81,18 +83,8 @@ def _members(archive: Path) -> list[str]:
 
 
 def _is_drawing(member: PurePosixPath) -> bool:
-    # Members are only read in memory, so a hostile path could do no harm; but no drawing has one either.
-    suspicious = member.is_absolute() or ".." in member.parts
     hidden = any(part.startswith((".", "__MACOSX")) for part in member.parts)
-    return member.suffix == ".png" and len(member.parts) >= 3 and not suspicious and not hidden
-
-
-def open_zip(archive: Path) -> zipfile.ZipFile:
-    """Opens a zip archive; a UserError names one that is truncated or no archive at all."""
-    try:
-        return zipfile.ZipFile(archive)
-    except (OSError, zipfile.BadZipFile) as error:
-        raise UserError(f"{archive}: truncated, or not a zip archive ({error}); fetch it again") from error
+    return member.suffix == ".png" and len(member.parts) >= 3 and not hidden
 
 
 def _identity(archive: Path, classes: dict[str, list[_Drawing]]) -> object:
@@ -100,8 +92,8 @@ def _identity(archive: Path, classes: dict[str, list[_Drawing]]) -> object:
     files = [archive]
     if archive.is_dir():
         files = sorted(archive / d.member for group in classes.values() for d in group if d.archive == archive)
-    stats = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    return stats
+    found = [(file, checked_stat(file)) for file in files]
+    return [(str(file.resolve()), state.st_size, state.st_mtime_ns) for file, state in found]
 
 
 def _pictures(classes: list[tuple[str, list[_Drawing]]]) -> Pictures:
@@ -119,11 +111,8 @@ def _pictures(classes: list[tuple[str, list[_Drawing]]]) -> Pictures:
 
 
 def _read(drawing: _Drawing, opened: dict[Path, zipfile.ZipFile]) -> bytes:
-    try:
-        if drawing.archive.is_dir():
-            return (drawing.archive / drawing.member).read_bytes()
-        if drawing.archive not in opened:
-            opened[drawing.archive] = open_zip(drawing.archive)
-        return opened[drawing.archive].read(drawing.member)
-    except (OSError, zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError) as error:
-        raise UserError(f"{drawing.archive}/{drawing.member}: damaged ({error}); fetch it again") from error
+    if drawing.archive.is_dir():
+        return read_file(str(drawing.archive / drawing.member))
+    if drawing.archive not in opened:
+        opened[drawing.archive] = open_zip(drawing.archive)
+    return read_zipped(opened[drawing.archive], drawing.member)

@@ -116,6 +116,18 @@ def _open_source(
         raise UserError(f"data source {name!r} has splits of its own: it takes no split file")
     if name == "glyphs":
         return glyph_splits()
+    try:
+        return _open_files(name, path, split_seed, split_file)
+    except OSError as error:
+        raise UserError(f"{error.filename or path}: cannot be read ({error.strerror or error})") from error
+
+
+def _open_files(
+    name: str,
+    path: str | os.PathLike[str] | None,
+    split_seed: int,
+    split_file: str | os.PathLike[str] | None,
+) -> _Splits:
     if name.startswith("tfds:"):
         return tfds_splits(name, path, split_seed, split_file)
     if name not in NAMES:

@@ -54,7 +54,7 @@ def divide_classes(
 def _read_lists(file: Path) -> dict[str, list[str]]:
     try:
         lists = json.loads(file.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{file}: cannot be read as JSON ({error})") from error
     if not isinstance(lists, dict) or sorted(lists) != sorted(SPLITS):
         raise UserError(f'{file}: must hold {{"train": [class names], "validation": [...], "test": [...]}}')
