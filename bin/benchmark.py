@@ -1,70 +1,87 @@
 """Speed on this machine, of meta-updates: python bin/benchmark.py --case=omniglot_5way_1shot
 
-or of an exported model: python bin/benchmark.py --model=DIR
+or of an exported model: python bin/benchmark.py --model=DIR.  docs/benchmark.md says what the columns mean.
 """
 
+import dataclasses
 import json
+from typing import Any
 
 from absl import flags
 
+from tf_mamlpp import benchmark_report as report
+from tf_mamlpp import benchmark_runs as runs
 from tf_mamlpp import cli
+from tf_mamlpp.benchmark_cases import GROWTH_BASE, choose
+from tf_mamlpp.benchmark_worker import Worker, case_runner
 from tf_mamlpp.errors import UserError
 
 _CASE = flags.DEFINE_list("case", ["omniglot_5way_1shot"], "Cases, or 'all'.")
-_MODEL = flags.DEFINE_string(
-    "model", None, "Time an exported model instead: learning tasks, and answering about pictures."
-)
+_LAST = flags.DEFINE_bool("last_step_loss", False, "Only the query loss after the last inner step counts.")
+_PEERS = flags.DEFINE_list("peers", [], "Compare with these instead, in turns: pytorch, learn2learn, higher.")
+_GROWTH = flags.DEFINE_bool("growth", False, "How time and memory grow with the size of a small case, instead.")
+_MODEL = flags.DEFINE_string("model", None, "Time an exported model instead: learning tasks, and answering.")
 _UPDATES = flags.DEFINE_integer("updates", 30, "Updates to time.", lower_bound=3)
 _JSON = flags.DEFINE_bool("json", False, "Print the results as one JSON object on the last line.")
+_COMPARE = flags.DEFINE_string("compare", None, "Output of an earlier --json run of the same cases: print ratios.")
 
 
 def main(overrides: list[str]) -> None:
     if overrides:
         raise UserError(f"'{overrides[0]}': the benchmark takes no config")
+    if _COMPARE.value and (_MODEL.value or _GROWTH.value or _PEERS.value):
+        raise UserError("--compare goes with cases alone, not with --model, --growth or --peers")
+    results: dict[str, Any]
+    if _MODEL.value:
+        results = _model(_MODEL.value)
+    elif _GROWTH.value:
+        lines, grown = report.growth_table(list(runs.grow(_UPDATES.value)))
+        print(f"{GROWTH_BASE}, one field growing:", *lines, sep="\n")
+        results = {"machine": report.machine(), "growth": grown}
+    else:
+        results = _peers() if _PEERS.value else _cases()
+    if _JSON.value:
+        print(json.dumps(results))
+
+
+def _cases() -> dict[str, Any]:
+    cases = choose(_CASE.value, _LAST.value)
+    earlier = report.load(_COMPARE.value) if _COMPARE.value else None
+    if earlier:
+        report.check_comparable(earlier, cases)
+    results: dict[str, Any] = {"machine": report.machine(), "cases": {}}
+    print(report.case_header())
+    for name, case in cases.items():
+        with Worker(case_runner) as run:
+            numbers = run(case, _UPDATES.value)
+        results["cases"][name] = {"case": dataclasses.asdict(case), **numbers}
+        print(report.case_row(name, numbers), flush=True)
+    print(report.CASE_NOTES)
+    if earlier:
+        print("", *report.comparison(earlier, results), sep="\n")
+    return results
+
+
+def _peers() -> dict[str, Any]:
+    cases = choose(_CASE.value, _LAST.value)
+    runs.check_peers(_PEERS.value, cases)
+    results: dict[str, Any] = {"machine": report.machine(), "peers": {}}
+    for name, case in cases.items():
+        timed = runs.race(case, _PEERS.value, _UPDATES.value)
+        print(*report.race_table(name, timed), sep="\n", flush=True)
+        results["peers"][name] = {contestant: t._asdict() for contestant, t in timed.items()}
+    return results
+
+
+def _model(folder: str) -> dict[str, Any]:
     from tf_mamlpp.runtime import configure
 
     configure()
-    if _MODEL.value:
-        from tf_mamlpp.serving_benchmark import run_serving
+    from tf_mamlpp.serving_benchmark import run_serving
 
-        served = run_serving(_MODEL.value)
-        for shot in (1, 5):
-            print(
-                f"adapt, {shot} shot  {served[f'adapt_{shot}shot_milliseconds']:8.1f} ms "
-                f"(95 % below {served[f'adapt_{shot}shot_milliseconds_95']:.1f})"
-                f"{served[f'adapt_{shot}shot_tasks_per_second']:10.1f} tasks/s"
-            )
-        print(
-            f"predict, 1 picture{served['predict_milliseconds']:6.1f} ms "
-            f"(95 % below {served['predict_milliseconds_95']:.1f})"
-            f"{served['predict_pictures_per_second']:10.0f} pictures/s, 64 a call"
-        )
-        if _JSON.value:
-            print(json.dumps(served))
-        return
-    from tf_mamlpp.benchmark import CASES, run_case
-
-    names = list(CASES) if _CASE.value == ["all"] else _CASE.value
-    unknown = [name for name in names if name not in CASES]
-    if unknown:
-        raise UserError(f"unknown case '{unknown[0]}'; cases are {', '.join(CASES)}, or all")
-    print(
-        f"{'case':<26}{'ms':>8}{'fastest':>9}{'tasks/s':>9}{'first s':>9}{'GFLOP':>8}{'of peak':>9}{'peak MB':>9}"
-        f"{'input':>8}"
-    )
-    results = {}
-    for name in names:
-        r = results[name] = run_case(CASES[name], _UPDATES.value)
-        print(
-            f"{name:<26}{r['milliseconds']:>8.0f}{r['fastest_milliseconds']:>9.0f}{r['tasks_per_second']:>9.1f}"
-            f"{r['first_step_seconds']:>9.1f}{r['gflop']:>8.1f}{r['share_of_matmul_peak']:>9.1%}"
-            f"{r['peak_memory_mb']:>9.0f}{r['input_share']:>8.1%}",
-            flush=True,
-        )
-    print("Memory is the process's peak so far: give one case a process of its own to compare it.")
-    print("Input is the time to draw a meta-batch, as a share of the update's.")
-    if _JSON.value:
-        print(json.dumps(results))
+    served = run_serving(folder)
+    print(*report.serving_lines(served), sep="\n")
+    return served
 
 
 if __name__ == "__main__":

@@ -1,0 +1,73 @@
+import importlib.util
+
+import pytest
+
+from tf_mamlpp import benchmark_runs as runs
+from tf_mamlpp.benchmark_cases import CASES, choose
+from tf_mamlpp.errors import UserError
+
+
+def test_workers_take_turns():
+    calls = []
+
+    def worker(name):
+        def run(count):
+            calls.append((name, count))
+            return [float(len(calls))] * count, 10.0 * len(calls)
+
+        return run
+
+    found = runs.interleave({"a": worker("a"), "b": worker("b")}, updates=4, block=2, pause=0)
+    assert calls == [("a", 2), ("b", 2), ("a", 2), ("b", 2)]
+    assert found == {"a": ([1.0, 1.0, 3.0, 3.0], 30.0), "b": ([2.0, 2.0, 4.0, 4.0], 40.0)}
+
+
+class FakeWorker:
+    """Takes for an update what its peer and layout say, and remembers whether it was closed."""
+
+    made: list["FakeWorker"] = []
+    speed = {("ours", 1): 1.0, ("pytorch", 1): 4.0, ("pytorch", 2): 3.0, ("higher", 1): 5.0, ("higher", 2): 6.0}
+
+    def __init__(self, make, contestant, case, at_once=1):
+        self.contestant, self.case, self.at_once, self.closed = contestant, case, at_once, 0
+        self.made.append(self)
+
+    def __call__(self, count):
+        assert not self.closed
+        return [self.speed[self.contestant, self.at_once]] * count, 100.0 * self.at_once
+
+    def close(self):
+        self.closed += 1
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+def test_peers_run_in_their_faster_layout(monkeypatch):
+    monkeypatch.setattr(FakeWorker, "made", [])
+    monkeypatch.setattr(runs, "Worker", FakeWorker)
+    monkeypatch.setattr(runs, "cores", lambda: 2)
+    monkeypatch.setattr(runs.time, "sleep", lambda seconds: None)
+    found = runs.race(CASES["omniglot_5way_1shot"], ["pytorch", "higher"], updates=3)
+    assert found == {
+        "ours": runs.Timed(1.0, 1.0, 100.0, "2 tasks at once"),
+        "pytorch": runs.Timed(3.0, 3.0, 200.0, "2 tasks at once"),
+        "higher": runs.Timed(5.0, 5.0, 100.0, "2 threads"),
+    }
+    assert all(worker.closed for worker in FakeWorker.made)
+    assert {worker.case.method for worker in FakeWorker.made} == {"maml"}
+
+
+def test_refuses_peers_that_cannot_run(monkeypatch):
+    with pytest.raises(UserError, match="unknown peer 'jax'; peers are pytorch, learn2learn, higher"):
+        runs.check_peers(["jax"], CASES)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match="peer 'higher' is not installed"):
+        runs.check_peers(["higher"], CASES)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    with pytest.raises(UserError, match="'resnet12' cannot be compared: peers have conv4 alone"):
+        runs.check_peers(["higher"], choose(["resnet12"]))
+    runs.check_peers(["higher"], choose(["omniglot_5way_1shot"]))
