@@ -84,8 +84,8 @@ class PerStepBatchNormalization(keras.layers.Layer):
         per_step_weights: gamma and beta are `[inner_steps, C]` instead of `[C]`.
         per_step_statistics: moving mean and variance are `[inner_steps, C]` instead of `[C]`.
         axis, momentum, epsilon, center, scale: as in `keras.layers.BatchNormalization`.
-        fused: computes with TensorFlow's fused operations where these apply; not for `tf.vectorized_map`, where the
-            gradients through them come out a percent off.
+        fused: computes with TensorFlow's fused operations where these apply; not for `tf.vectorized_map`
+            (BUILD_NOTES.md).
 
     References:
         Antoniou, Edwards, Storkey, "How to train your MAML", arXiv 1810.09502, section 4.

@@ -184,7 +184,9 @@ def _memory_told() -> Iterator[None]:
     """Makes one clear error of too little memory."""
     try:
         yield
-    except (tf.errors.ResourceExhaustedError, MemoryError) as error:
+    except (tf.errors.ResourceExhaustedError, tf.errors.AlreadyExistsError, MemoryError) as error:
+        # AlreadyExists: where TensorFlow expects memory to run short, it makes temporary variables of sums, which clash
+        # in loops.
         raise UserError(
             f"out of memory ({reason(error)}): a smaller learner.parallel_tasks or training.tasks needs less, and so "
             "does learner.rematerialise, or a smaller model"
