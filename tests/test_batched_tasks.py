@@ -37,7 +37,7 @@ def assert_equal(learners, tasks, tolerance):
     "settings",
     [
         {**PLUS, "query_statistics": "support"},
-        {**PLUS, "query_statistics": "running", "strided": True},
+        pytest.param({**PLUS, "query_statistics": "running", "strided": True}, marks=pytest.mark.slow),
         pytest.param(presets["maml"], marks=pytest.mark.slow),
         pytest.param({**presets["anil"], "shared_head": True, "strided": True}, marks=pytest.mark.slow),
     ],
@@ -73,6 +73,21 @@ def test_a_layer_that_cannot_be_batched_is_named(make_tasks):
     learner = MetaLearner(model, way=3, inner_steps=1, batched_tasks=True)
     with pytest.raises(UserError, match="batched_tasks cannot batch .*DepthwiseConv2d.*: turn it off"):
         tf.function(learner.meta_gradient, autograph=False)(make_tasks(dtype="float32"))
+
+
+def test_a_model_that_cannot_be_copied_is_refused():
+    class Own(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = layers.Dense(3)
+
+        def call(self, images):
+            return self.dense(images)
+
+    model = Own()
+    model(np.zeros((1, 4), "float32"))
+    with pytest.raises(UserError, match="batched_tasks needs a built Sequential or functional model"):
+        MetaLearner(model, way=3, batched_tasks=True)
 
 
 def test_it_contradicts_rematerialisation():

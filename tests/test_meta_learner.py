@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tf_mamlpp.data import sinusoid_episodes
+from tf_mamlpp.episodic import accuracy
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.meta_learner import MetaLearner
 from tf_mamlpp.methods import MODIFICATIONS, presets
@@ -297,3 +298,10 @@ def test_a_model_without_weights_is_refused():
     ):
         with pytest.raises(UserError, match="model 'mine' has no weights yet"):
             MetaLearner(model, way=3)
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64", "uint8", "float32"])
+def test_accuracy_of_labels_as_users_have_them(dtype):
+    outputs = tf.constant([[0.1, 0.9], [0.8, 0.2], [0.3, 0.7]])
+    for labels in ([1, 1, 1], [[1], [1], [1]]):
+        np.testing.assert_array_equal(accuracy(tf.constant(labels, dtype), outputs), [1.0, 0.0, 1.0])

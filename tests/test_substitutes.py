@@ -8,7 +8,7 @@ from keras import layers
 
 from tf_mamlpp import substitutes
 from tf_mamlpp.layers import PerStepBatchNormalization, convert_normalization, inner_step
-from tf_mamlpp.substitutes import DisjointMaxPooling2D, MatmulConv2D, NarrowConv2D, convolved, substitute
+from tf_mamlpp.substitutes import Convolved, DisjointMaxPooling2D, MatmulConv2D, NarrowConv2D, convolved, substitute
 
 
 def convolution_and_norm(dtype="float64", **settings):
@@ -103,6 +103,27 @@ def test_half_precision_measures_in_single():
     np.testing.assert_allclose(norm.moving_variance.numpy()[-1], expected, rtol=1e-5)
 
 
+def test_no_variance_is_negative():
+    # Pictures of one colour each and kernels that sum to zero: all that is left is rounding.
+    generator = np.random.default_rng(0)
+    images = np.broadcast_to(generator.uniform(0, 255, (5, 1, 1, 3)), (5, 9, 7, 3)).astype("float32")
+    kernel = generator.normal(size=(3, 3, 3, 64))
+    kernel = tf.constant(kernel - kernel.mean((0, 1), keepdims=True), tf.float32)
+    made = Convolved(tf.constant(images), kernel, None, lambda x, w: tf.nn.conv2d(x, w, 1, "VALID"))
+    variance = made.moments(tf.float32)[1].numpy()
+    assert variance.min() == 0.0 and variance.max() < 1.0
+
+
+def test_conversion_again_and_back():
+    once = convolution_and_norm("float32")
+    batched = convert_normalization(once, 2, batched_tasks=True)
+    assert type(batched.get_layer("conv")) is MatmulConv2D and not batched.get_layer("norm").fused
+    images = np.random.default_rng(0).normal(size=(4, 9, 7, 2)).astype("float32")
+    np.testing.assert_allclose(batched(images, training=True), once(images, training=True), rtol=1e-4, atol=1e-5)
+    again = convert_normalization(batched, 2, batched_tasks=True)
+    assert type(again.get_layer("conv")) is MatmulConv2D
+
+
 def test_what_is_replaced():
     def kind(layer, shape=(8, 8, 2)):
         layer.build((None, *shape))
@@ -112,8 +133,9 @@ def test_what_is_replaced():
 
     nothing = type(None)
     assert kind(layers.Conv2D(18, 3)) is NarrowConv2D
-    assert kind(layers.Conv2D(17, 3)) is nothing  # 18 inputs of a patch
-    assert kind(layers.Conv2D(18, 3, activation="relu")) is nothing
+    assert kind(layers.Conv2D(17, 3)) is layers.Conv2D  # 18 inputs of a patch
+    assert kind(layers.Conv2D(90, 1), (8, 8, 65)) is layers.Conv2D
+    assert kind(layers.Conv2D(18, 3, activation="relu")) is layers.Conv2D
     assert kind(layers.Conv2D(18, 3, groups=2)) is nothing
     assert kind(layers.MaxPooling2D(2)) is DisjointMaxPooling2D
     assert kind(layers.MaxPooling2D(3, strides=2)) is nothing

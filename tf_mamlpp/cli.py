@@ -15,7 +15,8 @@ FLAGS = flags.FLAGS
 
 
 def run(main: Callable[[list[str]], None]) -> None:
-    """Runs `main(config overrides)`; a user's mistake becomes one line on stderr and status 1.
+    """Runs `main(config overrides)`; a user's mistake becomes one line on stderr and status 1 (75 where another worker
+    has ended).
 
     So does what the system refuses: a file, or memory.  `--debug` shows the traceback instead.
     """
@@ -38,7 +39,8 @@ def run(main: Callable[[list[str]], None]) -> None:
             if FLAGS.debug:
                 raise
             text = f"out of memory {error}" if isinstance(error, MemoryError) else str(error)
-            sys.exit("error: " + " ".join(text.split()))
+            print("error: " + " ".join(text.split()), file=sys.stderr)
+            sys.exit(getattr(error, "status", 1))
         except KeyboardInterrupt:
             sys.exit("interrupted")
 

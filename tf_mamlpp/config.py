@@ -189,6 +189,8 @@ def _check_together(config: Config) -> None:
     permutes = learner.label_permutations > 1
     if learner.first_order and learner.derivative_order_annealing:
         raise UserError("learner.first_order and learner.derivative_order_annealing contradict: choose one")
+    if learner.batched_tasks and learner.rematerialise:
+        raise UserError("learner.batched_tasks and learner.rematerialise contradict: choose one")
     if learner.shared_head and learner.elementwise_rates:
         raise UserError("learner.shared_head and learner.elementwise_rates contradict: choose one")
     if learner.shared_head and learner.adapted == "body":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -33,8 +34,9 @@ def _mean(function: Loss, dtype: str) -> Loss:
 def accuracy(labels: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
     """1 where the largest of `outputs` `[..., way]` is that of its label, else 0, `[...]`."""
     # Keras's own goes by way of operations that `tf.vectorized_map` does not know.
-    labels, outputs = tf.convert_to_tensor(labels), tf.convert_to_tensor(outputs)
-    return tf.cast(tf.argmax(outputs, -1, labels.dtype) == labels, outputs.dtype)
+    outputs = tf.convert_to_tensor(outputs)
+    labels = tf.reshape(labels, tf.shape(outputs)[:-1])  # `[Q, 1]` too
+    return tf.cast(tf.cast(tf.argmax(outputs, -1), labels.dtype) == labels, outputs.dtype)
 
 
 def _metric(metric: str | Loss) -> Loss:
@@ -249,6 +251,8 @@ class EpisodicModel(keras.Model):
             return tf.vectorized_map(function, elements, fallback_to_while_loop=False)
         except ValueError as error:
             first = str(error).strip().partition("\n")[0]
+            if not re.search("pfor|loop invariant", str(error)):
+                raise
             raise UserError(f"batched_tasks cannot batch an operation of this model ({first}): turn it off") from error
 
     @tf.autograph.experimental.do_not_convert

@@ -11,6 +11,14 @@ from pathlib import Path
 class UserError(Exception):
     """A mistake of the user's, told in one line that names the thing and the mend."""
 
+    status = 1
+
+
+class WorkerLost(UserError):
+    """Another machine's end, not a mistake: the same command goes on from the last checkpoint."""
+
+    status = 75  # "try again" in the usual list of exit statuses
+
 
 DIVERGED = (
     "the last checkpoint is kept. Lower learner.inner_rate or training.learning_rate, or set learner.gradient_clip, "

@@ -283,13 +283,16 @@ def convert_normalization(
         UserError: a stock normalisation layer that cannot be replaced, because it sits inside a subclassed
             model or a layer of the user's own, or is a subclass of a stock one.
     """
-    if not batched_tasks and not any(_is_inexact(layer) for layer in _leaves(model)):
+    inexact = [layer.name for layer in _leaves(model) if _is_inexact(layer)]
+    if not batched_tasks and not inexact:
         return model
 
     def replace(layer: keras.layers.Layer) -> keras.layers.Layer:
-        if type(layer) not in _STOCK:
-            return substitute(layer, batched_tasks) or layer.__class__.from_config(layer.get_config())
         config = layer.get_config()
+        if type(layer) is PerStepBatchNormalization:
+            return PerStepBatchNormalization.from_config({**config, "fused": not batched_tasks})
+        if type(layer) not in _STOCK:
+            return substitute(layer, batched_tasks) or layer.__class__.from_config(config)
         if type(layer) is not keras.layers.BatchNormalization:
             return _STOCK[type(layer)].from_config(config)  # type: ignore[union-attr]
         if config.get("renorm"):
@@ -304,24 +307,27 @@ def convert_normalization(
         )
 
     graph_known = isinstance(model, keras.Sequential) or hasattr(model, "operations")
+    if not (graph_known and model.built) and not inexact:
+        raise UserError(f"batched_tasks needs a built Sequential or functional model, which '{model.name}' is not")
     if graph_known and model.built:
         try:
             converted = keras.models.clone_model(model, clone_function=replace, recursive=True)
         except (ValueError, TypeError, NotImplementedError) as error:
+            why = " ".join(str(error).split())[:200]
+            if not inexact:
+                raise UserError(f"model '{model.name}' cannot be copied for batched_tasks: {why}") from error
             raise UserError(
                 f"model '{model.name}' has stock normalisation layers, which are wrong in second order, and cannot be "
-                f"copied without them: {' '.join(str(error).split())[:200]} Use tf_mamlpp.PerStepBatchNormalization, "
-                "ExactLayerNormalization or ExactGroupNormalization in it yourself"
+                f"copied without them: {why} Use tf_mamlpp.PerStepBatchNormalization, ExactLayerNormalization or "
+                "ExactGroupNormalization in it yourself"
             ) from error
-        left = [layer.name for layer in _leaves(converted) if _is_inexact(layer)]
-        if not left:
+        inexact = [layer.name for layer in _leaves(converted) if _is_inexact(layer)]
+        if not inexact:
             _copy_weights(model, converted)
             return converted
-    else:
-        left = [layer.name for layer in _leaves(model) if _is_inexact(layer)]
     raise UserError(
-        f"model '{model.name}': the second derivatives of the stock normalisation layer '{left[0]}' are wrong, and it "
-        "cannot be replaced inside a subclassed model, a layer of your own or an unbuilt model; "
+        f"model '{model.name}': the second derivatives of the stock normalisation layer '{inexact[0]}' are wrong, and "
+        "it cannot be replaced inside a subclassed model, a layer of your own or an unbuilt model; "
         "use tf_mamlpp.PerStepBatchNormalization, ExactLayerNormalization or ExactGroupNormalization there"
     )
 

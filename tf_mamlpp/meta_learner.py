@@ -99,7 +99,8 @@ class MetaLearner(EpisodicModel):
         gradient_clip: each entry of the meta-gradient is clipped to ± this (paper: 10 on mini-ImageNet).
         parallel_tasks: tasks computed at once; None for the number of cores.
         batched_tasks: computes all tasks of a replica as one batch, convolutions as batched matrix products: for a GPU
-            that one task is too small to fill.  The same numbers, tasks times the memory; slower on a CPU.
+            that one task is too small to fill.  The same numbers, tasks times the memory; slower on a CPU.  Training
+            and validation only; `parallel_tasks` has no use with it.
         rematerialise: the backward pass computes each inner step again, so that memory hardly grows with
             `inner_steps`; exact, for about a third more time.
 

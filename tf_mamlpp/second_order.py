@@ -1,4 +1,7 @@
-"""Operations with second derivatives written by hand: exact, and cheaper than TensorFlow's own (BUILD_NOTES.md)."""
+"""Operations with second derivatives written by hand: exact, and cheaper than TensorFlow's own (BUILD_NOTES.md).
+
+Third derivatives through them are wrong: meta-gradients take two.
+"""
 
 from __future__ import annotations
 

@@ -50,7 +50,8 @@ class Convolved:
         centred = patches - mean
         covariance = tf.matmul(centred, centred, transpose_a=True) / tf.cast(tf.shape(patches)[0], dtype)
         weights = tf.reshape(kernel, [size, -1])
-        variance = tf.reduce_sum(weights * (covariance @ weights), 0)
+        # Rounded by parts in 10^7 of the patches' variance, which can be more than all of a channel's.
+        variance = tf.maximum(tf.reduce_sum(weights * (covariance @ weights), 0), 0)
         bias = 0 if self.bias is None else tf.cast(self.bias, dtype)
         return tf.linalg.matvec(weights, mean, transpose_a=True) + bias, variance
 
@@ -69,10 +70,10 @@ def convolved(tensor: tf.Tensor) -> Convolved | None:
 
 @keras.saving.register_keras_serializable("tf_mamlpp")
 class NarrowConv2D(keras.layers.Conv2D):
-    """`keras.layers.Conv2D` whose outputs, where its inputs are few, say how they were made.
+    """`keras.layers.Conv2D` whose outputs, where they are made of few inputs each, say how they were made.
 
     A `PerStepBatchNormalization` right after it takes the short way, and the outputs themselves, if nothing else
-    uses them, are pruned from the graph.
+    uses them, are pruned from the graph (else the convolution is computed twice).
     """
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
@@ -128,11 +129,11 @@ class DisjointMaxPooling2D(keras.layers.MaxPooling2D):
 
 
 def substitute(layer: keras.layers.Layer, batched_tasks: bool = False) -> keras.layers.Layer | None:
-    """A layer, without the weights, to take the place of a stock one; None where there is none.
+    """A layer, without the weights, to take the place of this one, or None to keep it.
 
     Args:
         layer: built.
-        batched_tasks: convolutions become `MatmulConv2D`.
+        batched_tasks: convolutions whose inputs' sizes are known become `MatmulConv2D`.
     """
     cls: Any = None
     if getattr(layer, "data_format", None) != "channels_last":
@@ -140,14 +141,16 @@ def substitute(layer: keras.layers.Layer, batched_tasks: bool = False) -> keras.
     if type(layer) is keras.layers.MaxPooling2D:
         if layer.padding == "valid" and tuple(layer.strides) == tuple(layer.pool_size):
             cls = DisjointMaxPooling2D
-    elif type(layer) is keras.layers.Conv2D and layer.groups == 1:
-        if batched_tasks and None not in layer.input.shape[1:]:
+    elif type(layer) in (keras.layers.Conv2D, NarrowConv2D, MatmulConv2D) and layer.groups == 1:
+        shapes = [x.shape for node in layer._inbound_nodes for x in node.input_tensors]
+        if batched_tasks and all(None not in shape[1:] for shape in shapes):
             cls = MatmulConv2D
-        elif _is_narrow(layer):
-            cls = NarrowConv2D
+        else:
+            cls = NarrowConv2D if _is_narrow(layer) else keras.layers.Conv2D
     return cls.from_config(layer.get_config()) if cls else None
 
 
 def _is_narrow(layer: Any) -> bool:
     """Whether the outputs are linear in so few inputs that the covariance of these costs less than the outputs do."""
-    return layer.kernel.shape[:3].num_elements() <= layer.filters and layer.activation is keras.activations.linear
+    few = layer.kernel.shape[:3].num_elements() <= min(layer.filters, 64)
+    return few and layer.activation is keras.activations.linear

@@ -94,8 +94,12 @@ def make_episodes(
 
 
 def fixed_episodes(config: Config, banks: Banks, split: str, tasks: int, replicas: int = 1) -> tf.data.Dataset:
-    """The first `tasks` tasks of an evaluation split, in meta-batches of up to 24 a replica that divide them."""
-    batch = max((n * replicas for n in range(1, 25) if tasks % (n * replicas) == 0), default=0)
+    """The first `tasks` tasks of an evaluation split, in meta-batches of up to 24 a replica that divide them.
+
+    With `batched_tasks`, of no more than in training: they are in memory at once.
+    """
+    most = config.training.tasks // replicas if config.learner.batched_tasks else 24
+    batch = max((n * replicas for n in range(1, most + 1) if tasks % (n * replicas) == 0), default=0)
     if not batch:
         raise UserError(
             f"{tasks} {split} tasks cannot be divided over {replicas} replicas: choose a multiple of them for "
@@ -189,7 +193,7 @@ def _memory_told() -> Iterator[None]:
         # in loops.
         raise UserError(
             f"out of memory ({reason(error)}): a smaller learner.parallel_tasks or training.tasks needs less, and so "
-            "does learner.rematerialise, or a smaller model"
+            "does learner.rematerialise, learner.batched_tasks=false, or a smaller model"
         ) from error
 
 
@@ -375,6 +379,8 @@ def describe(
 def open_run(workdir: Path, data_path: str | None = None) -> tuple[Config, EpisodicModel, Checkpoints]:
     """A run to read from: its config, with `data_path` in place of its own, and the learner at the last update."""
     config = read_config(workdir)
+    # Tasks come one by one here.
+    config = dataclasses.replace(config, learner=dataclasses.replace(config.learner, batched_tasks=False))
     if data_path:
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, path=data_path))
     learner = make_learner(config)

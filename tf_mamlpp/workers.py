@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tf_mamlpp.errors import UserError, reason
+from tf_mamlpp.errors import UserError, WorkerLost, reason
 
 _EXAMPLE = (
     'TF_CONFIG=\'{"cluster": {"worker": ["10.0.0.1:2222", "10.0.0.2:2222"]}, "task": {"type": "worker", "index": 0}}\''
@@ -112,6 +112,8 @@ class Workers:
             variable.assign(flat[end - value.size : end].reshape(value.shape).astype(value.dtype))
 
     def _sum(self, values: Any) -> np.ndarray:
+        if sum(map(len, self._strategy.cluster_resolver.cluster_spec().as_dict().values())) == 1:
+            return np.asarray(values)  # TensorFlow refuses plain values on several devices of one worker
         return self._strategy.reduce("SUM", tf.constant(values), axis=None).numpy()
 
     @contextlib.contextmanager
@@ -125,7 +127,7 @@ class Workers:
             mine = self._strategy.cluster_resolver
             own = f"{mine.task_type} {mine.task_id}"
             tasks = {" ".join(found) for found in re.findall(r"/job:(\w+)/(?:replica:\d+/)?task:(\d+)", str(error))}
-            raise UserError(
+            raise WorkerLost(
                 f"{' or '.join(sorted(tasks - {own})) or 'a worker'} of this run has ended or cannot be reached: start "
                 "all workers again with the same commands; the run resumes from its last checkpoint"
             ) from error
