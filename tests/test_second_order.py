@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tf_mamlpp.layers import moments, scale_and_shift
-from tf_mamlpp.second_order import batch_normalise, max_pool
+from tf_mamlpp.second_order import batch_normalise, max_pool, not_needed
 
 EPSILON = 1e-3
 
@@ -84,3 +84,20 @@ def test_max_pool_picks_in_second_order_where_a_tie_was_broken_in_first():
     chosen = float(tf.reduce_sum(w * first / 3.0))
     assert chosen in (1.0, 2.0, 4.0, 8.0)
     assert float(tf.squeeze(outer.gradient(product, h))) == chosen
+
+
+def test_where_second_order_is_not_needed_there_is_no_custom_gradient():
+    inputs = single(draw((2, 4, 4, 3), (3,), (3,)))
+
+    def gradients(*inputs):
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            outputs = max_pool(batch_normalise(*inputs, EPSILON)[0] ** 2, (2, 2))
+        return tape.gradient(outputs, inputs)
+
+    expected = gradients(*inputs)
+    with not_needed():
+        graph = tf.function(gradients).get_concrete_function(*inputs)
+    assert not [op for op in graph.graph.get_operations() if op.type == "IdentityN"]
+    for a, b in zip(graph(*inputs), expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 
 import keras
@@ -13,6 +14,7 @@ from tf_mamlpp.errors import UserError
 from tf_mamlpp.inner_loop import AfterStep, adapt, update
 from tf_mamlpp.inner_rates import InnerRates
 from tf_mamlpp.layers import PerStepBatchNormalization, inner_step
+from tf_mamlpp.second_order import not_needed
 
 Task = Mapping[str, tf.Tensor]
 Tensors = Sequence[tf.Tensor]
@@ -152,7 +154,7 @@ class AdaptableModel:
         training: bool = False,
     ) -> tuple[tf.Tensor, Tensors]:
         """One pass at inner step `step`, see `layers.inner_step`; returns outputs and the new state."""
-        with inner_step(step, statistics, momentum):
+        with inner_step(step, statistics, momentum), nullcontext() if training else not_needed():
             outputs, state = self.model.stateless_call(weights, state, images, training=training)
         # A subclassed model shows its width only here, while the first graph is traced.
         if self.way and outputs.shape[-1] != self.way:

@@ -5,10 +5,27 @@ Third derivatives through them are wrong: meta-gradients take two.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import contextvars
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import tensorflow as tf
+
+_needed: contextvars.ContextVar[bool] = contextvars.ContextVar("second_order_needed", default=True)
+
+
+@contextlib.contextmanager
+def not_needed() -> Iterator[None]:
+    """Inside, the operations are TensorFlow's own, right to first order.
+
+    Evaluation and exported models take no more, and a SavedModel with custom gradients warns of them when loaded.
+    """
+    token = _needed.set(False)
+    try:
+        yield
+    finally:
+        _needed.reset(token)
 
 
 def max_pool(x: tf.Tensor, size: Sequence[int]) -> tf.Tensor:
@@ -22,6 +39,8 @@ def max_pool(x: tf.Tensor, size: Sequence[int]) -> tf.Tensor:
         `[B, H // height, W // width, C]`.
     """
     window = {"ksize": [1, *size, 1], "strides": [1, *size, 1], "padding": "VALID"}
+    if not _needed.get():
+        return tf.raw_ops.MaxPool(input=x, **window)
 
     def forward(x: tf.Tensor) -> Any:
         y = tf.raw_ops.MaxPool(input=x, **window)
@@ -102,4 +121,7 @@ def batch_normalise(
 
         return (y, mean, variance), first
 
+    if not _needed.get():
+        (y, mean, variance), _ = forward(x, gamma, beta)
+        return y, tf.stop_gradient(mean), tf.stop_gradient(variance)
     return tf.custom_gradient(forward)(x, gamma, beta)
