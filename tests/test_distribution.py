@@ -55,7 +55,9 @@ def mean_loss(labels, logits):
     return keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
 
 
-@pytest.mark.parametrize(("devices", "loss"), [(2, None), (2, mean_loss), (4, None)])
+@pytest.mark.parametrize(
+    ("devices", "loss"), [(2, None), pytest.param(2, mean_loss, marks=pytest.mark.slow), (4, None)]
+)
 def test_mirrored_strategy_equals_one_device(make_tasks, devices, loss):
     tasks, mirrored = make_tasks(tasks=8, dtype="float32"), mirrored_over(devices)
     few = (

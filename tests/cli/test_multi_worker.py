@@ -120,6 +120,7 @@ def alone(session_cache, tmp_path_factory):
     return workdir
 
 
+@pytest.mark.slow
 def test_two_workers_train_as_one_and_only_the_chief_writes(pair, alone, tmp_path):
     chief, other = tmp_path / "chief", tmp_path / "other"
     statuses, printed, errors = finish(*pair(chief, other))
