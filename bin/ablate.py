@@ -10,6 +10,7 @@ from absl import flags
 
 from tf_mamlpp import ablation, cli, config
 from tf_mamlpp.errors import UserError, writing
+from tf_mamlpp.workdir import claimed
 
 _CONFIG = flags.DEFINE_string(
     "config", None, "FILE[:key=value,...] of every run; a study that has begun knows its own."
@@ -37,7 +38,7 @@ def main(overrides: list[str]) -> None:
     methods = ablation.parse_methods(_METHODS.value or ([] if begun else ["core"]))
     if not all(seed.isdigit() for seed in _SEEDS.value):
         raise UserError(f"--seeds takes whole numbers such as 0,1,2, not '{','.join(_SEEDS.value)}'")
-    with ablation.lock(workdir), writing(workdir):
+    with claimed(workdir, f"the study in '{workdir}' is being run by another process: wait for it"), writing(workdir):
         plan = ablation.open_plan(workdir, base, methods, [int(seed) for seed in _SEEDS.value])
         ablation.save_plan(plan)
         _run(plan)

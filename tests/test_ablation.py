@@ -6,7 +6,6 @@ import json
 
 import pytest
 
-from tf_mamlpp import ablation
 from tf_mamlpp import config as configs
 from tf_mamlpp.ablation import GROUPS, Plan, modifications_of, name_of, open_plan, parse_methods, save_plan
 from tf_mamlpp.config import Config, Learner
@@ -111,17 +110,3 @@ def test_no_study_there(tmp_path):
     (tmp_path / "plan.json").write_text("{")
     with pytest.raises(UserError, match="plan.json' is damaged"):
         open_plan(tmp_path, None)
-
-
-def test_one_process_at_a_time(tmp_path):
-    with (
-        ablation.lock(tmp_path / "study"),
-        pytest.raises(UserError, match="by another process"),
-        ablation.lock(tmp_path / "study"),
-    ):
-        pass
-    with ablation.lock(tmp_path / "study"):
-        pass
-    (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="cannot be written"), ablation.lock(tmp_path / "file" / "study"):
-        pass

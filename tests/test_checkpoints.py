@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tf_mamlpp import MetaLearner
-from tf_mamlpp.checkpoints import Checkpoints, write_json
+from tf_mamlpp.checkpoints import Checkpoints
 from tf_mamlpp.errors import UserError
 
 
@@ -174,11 +174,3 @@ def test_a_damaged_list_of_the_best(saved, content):
     (saved.folder / "best.json").write_text(content)
     with pytest.raises(UserError, match="best.json' is damaged"):
         _ = saved.best
-
-
-def test_write_json_replaces_whole_files(tmp_path):
-    file = tmp_path / "a.json"
-    write_json(file, {"a": 1})
-    with pytest.raises(TypeError):
-        write_json(file, {"a": object()})
-    assert file.read_text() == '{\n  "a": 1\n}\n'

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import fcntl
-import json
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +13,7 @@ from tf_mamlpp.config import Config
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.methods import MODIFICATIONS
 from tf_mamlpp.run_record import RunRecord, read_json
+from tf_mamlpp.workdir import write_json
 
 # --- Methods by name ------------------------------------------------------------------------------------
 
@@ -162,31 +159,4 @@ def open_plan(workdir: Path, base: Config | None, methods: Sequence[str] = (), s
 def save_plan(plan: Plan) -> None:
     """Writes `plan.json`, whole or not at all."""
     tree = {"config": configs.to_dict(plan.base), "runs": [list(run) for run in plan.runs]}
-    write_text(plan.workdir / "plan.json", json.dumps(tree, indent=1) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a file whole or not at all."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
-
-
-@contextlib.contextmanager
-def lock(workdir: Path) -> Iterator[None]:
-    """Claims the study for this process.
-
-    Raises:
-        UserError: another process runs it, or the folder cannot be written.
-    """
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        file = open(workdir / ".lock", "w")
-    except OSError as error:
-        raise UserError(f"workdir '{workdir}' cannot be written: {error.strerror}; choose another") from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(f"the study in '{workdir}' is being run by another process: wait for it") from None
-        yield
+    write_json(plan.workdir / "plan.json", tree)

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import platform
 import resource
@@ -18,9 +17,10 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from tf_mamlpp.ablation import Plan, modifications_of, open_plan, write_text
+from tf_mamlpp.ablation import Plan, modifications_of, open_plan
 from tf_mamlpp.errors import DIVERGED, UserError
 from tf_mamlpp.methods import MODIFICATIONS
+from tf_mamlpp.workdir import write_json
 
 
 def end_with(parent: int, interval: float = 1.0) -> None:
@@ -60,7 +60,7 @@ def record_process(folder: Path) -> None:
         "tensorflow": tf.__version__,
         "keras": keras.__version__,
     }
-    write_text(file, json.dumps(tree, indent=1) + "\n")
+    write_json(file, tree)
 
 
 def _gpus() -> list[Any]:
@@ -106,7 +106,7 @@ def main(workdir: str, method: str, seed: str, parent: str, cores: str) -> int:
             traceback.print_exc()
         text = str(error) if mistake else f"{type(error).__name__}: {error}; see log.txt in its folder"
         failure = {"error": " ".join(text.split()), "diverged": mistake and DIVERGED in text}
-        write_text(plan.folder(method, int(seed)) / "failure.json", json.dumps(failure, indent=1) + "\n")
+        write_json(plan.folder(method, int(seed)) / "failure.json", failure)
         print(f"error: {failure['error']}", file=sys.stderr)
         return 1
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import signal
 import subprocess
@@ -16,10 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from tf_mamlpp.ablation import Plan, write_text
+from tf_mamlpp.ablation import Plan
 from tf_mamlpp.document import duration
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.run_record import RunRecord
+from tf_mamlpp.workdir import write_json
 
 POLL = 0.5  # seconds between looks at the processes
 
@@ -131,7 +131,7 @@ class Runner:
                 return
             how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
             failure = {"error": f"its process {how} twice; see log.txt in its folder", "diverged": False}
-            write_text(record.folder / "failure.json", json.dumps(failure, indent=1) + "\n")
+            write_json(record.folder / "failure.json", failure)
             self._read_anew(record)
         elif record.state == "failed" and not any(r.done_updates for r in self._records.values()):
             assert record.failure

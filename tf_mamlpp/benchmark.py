@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -139,7 +138,9 @@ def matmul_gflops(size: int = 1536, repeats: int = 3) -> float:
 
     @tf.function
     def products() -> tf.Tensor:
-        one: Callable[[Any], Any] = lambda i: tf.reduce_sum((matrix + tf.cast(i, tf.float32)) @ matrix)  # noqa: E731
+        def one(i: tf.Tensor) -> tf.Tensor:
+            return tf.reduce_sum((matrix + tf.cast(i, tf.float32)) @ matrix)
+
         return tf.map_fn(one, tf.range(count), parallel_iterations=count, fn_output_signature=tf.float32)
 
     products()

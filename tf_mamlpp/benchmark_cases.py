@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -70,7 +71,8 @@ def growth_points() -> Iterator[tuple[str, int, Case]]:
     """Every field, value and case of `GROWTH`."""
     for field, values in GROWTH.items():
         for value in values:
-            yield field, value, replace(GROWTH_BASE, **{field: value})  # type: ignore[arg-type]
+            change: dict[str, Any] = {field: value}
+            yield field, value, replace(GROWTH_BASE, **change)
 
 
 def random_tasks(case: Case, dtype: str = "float32", seed: int = 0) -> dict[str, np.ndarray]:

@@ -24,7 +24,8 @@ def memory_mb() -> tuple[float, float]:
         # Not getrusage there: a new process's maximum begins with what its parent had.
         with open("/proc/self/status") as file:
             sizes = dict(line.split(":", 1) for line in file)
-        return tuple(int(sizes[name].split()[0]) / 1024 for name in ("VmRSS", "VmHWM"))  # type: ignore[return-value]
+        now, peak = (int(sizes[name].split()[0]) / 1024 for name in ("VmRSS", "VmHWM"))
+        return now, peak
     except OSError:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
         return peak, peak

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import os
 import signal
 import sys
 import time
@@ -22,6 +21,7 @@ from tf_mamlpp.document import duration
 from tf_mamlpp.errors import DIVERGED, UserError
 from tf_mamlpp.run_record import read_metrics
 from tf_mamlpp.stability import UPDATE_LOGS, WINDOW, Finding, diagnose, leap, read_updates
+from tf_mamlpp.workdir import write_text
 
 
 class StopOnNonFinite(keras.callbacks.Callback):
@@ -175,9 +175,7 @@ class MetricsFile(keras.callbacks.Callback):
 def _rewrite(path: Path, text: str) -> None:
     """Replaces what a file holds, whole or not at all, if it exists and holds anything else."""
     if path.exists() and path.read_bytes() != text.encode():
-        temporary = path.with_name(path.name + ".tmp")
-        temporary.write_text(text)
-        os.replace(temporary, path)
+        write_text(path, text)
 
 
 class UpdatesFile(keras.callbacks.Callback):

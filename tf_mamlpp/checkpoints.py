@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
 import sys
 import zlib
@@ -17,18 +16,8 @@ import tensorflow as tf
 
 from tf_mamlpp.episodic import EpisodicModel
 from tf_mamlpp.errors import DIVERGED, UserError, reason, writing
+from tf_mamlpp.workdir import write_json
 from tf_mamlpp.workers import Workers
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Writes JSON whole or not at all."""
-    temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "w") as file:
-        json.dump(value, file, indent=2)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
 
 
 def _raw(variables: Sequence[Any]) -> list[tf.Variable]:

@@ -222,7 +222,7 @@ class EpisodicModel(keras.Model):
             [tf.TensorSpec(s.shape, s.dtype) for s in state],
             *(scalar, scalar, scalar),
         )
-        gradients, states, *numbers = self._map_batched(one, tasks, signature)
+        gradients, states, *numbers = self._map(one, tasks, signature, self.batched_tasks)
         mean_loss, loss, metric = (tf.reduce_mean(n) for n in numbers)
         # As a mean of differences, which leaves alone, to the last bit, what no task changes: frozen weights.
         new_state = [
@@ -237,16 +237,10 @@ class EpisodicModel(keras.Model):
         """The values of the model's non-trainable variables."""
         return [tf.convert_to_tensor(v) for v in self.model.non_trainable_variables]
 
-    def _map(self, function: Callable[[Any], Any], tasks: Task, signature: Any) -> Any:
-        count = tf.shape(tasks["support_labels"])[0]
-        elements = (tf.range(count), dict(tasks))
-        return tf.map_fn(function, elements, parallel_iterations=self.parallel_tasks, fn_output_signature=signature)
-
-    def _map_batched(self, function: Callable[[Any], Any], tasks: Task, signature: Any) -> Any:
-        """`_map`, with `batched_tasks` as one batch."""
-        if not self.batched_tasks:
-            return self._map(function, tasks, signature)
+    def _map(self, function: Callable[[Any], Any], tasks: Task, signature: Any, batched: bool = False) -> Any:
         elements = (tf.range(tf.shape(tasks["support_labels"])[0]), dict(tasks))
+        if not batched:
+            return tf.map_fn(function, elements, parallel_iterations=self.parallel_tasks, fn_output_signature=signature)
         try:
             return tf.vectorized_map(function, elements, fallback_to_while_loop=False)
         except ValueError as error:
@@ -290,9 +284,8 @@ class EpisodicModel(keras.Model):
             curve = tf.unstack(self.task_curve(indexed[1], self.inner_steps, self.evaluation_statistics))
             return self._loss(labels, curve[-1]), tf.stack([self._metric(labels, outputs) for outputs in curve])
 
-        losses, metrics = self._map_batched(
-            one, tasks, (tf.TensorSpec((), self.real), tf.TensorSpec((self.inner_steps + 1,), self.real))
-        )
+        signature = (tf.TensorSpec((), self.real), tf.TensorSpec((self.inner_steps + 1,), self.real))
+        losses, metrics = self._map(one, tasks, signature, self.batched_tasks)
         names = [self.step_metric(k) for k in range(self.inner_steps + 1)]
         for name, values in zip(names, tf.unstack(metrics, axis=1), strict=True):
             self._means[name].update_state(values)

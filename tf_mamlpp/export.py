@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tf_mamlpp.checkpoints import write_json
 from tf_mamlpp.data.encoded import decode_encoded
 from tf_mamlpp.data.images import resize
 from tf_mamlpp.deployed import FORMAT
 from tf_mamlpp.errors import UserError, reason
 from tf_mamlpp.meta_learner import MetaLearner
 from tf_mamlpp.task_learner import TaskLearner
+from tf_mamlpp.workdir import write_json
 
 
 def task_learner(learner: MetaLearner, **settings: Any) -> TaskLearner:

@@ -258,6 +258,33 @@ def _leaves(model: keras.layers.Layer) -> list[keras.layers.Layer]:
     return [layer for layer in model._flatten_layers() if not isinstance(layer, keras.Model)]
 
 
+def _counterpart(
+    layer: keras.layers.Layer,
+    inner_steps: int,
+    per_step_weights: bool,
+    per_step_statistics: bool,
+    batched_tasks: bool,
+) -> keras.layers.Layer:
+    """A new layer, without the weights, for the place of `layer`."""
+    config = layer.get_config()
+    if type(layer) is PerStepBatchNormalization:
+        return PerStepBatchNormalization.from_config({**config, "fused": not batched_tasks})
+    if type(layer) not in _STOCK:
+        return substitute(layer, batched_tasks) or layer.__class__.from_config(config)
+    if type(layer) is not keras.layers.BatchNormalization:
+        return _STOCK[type(layer)].from_config(config)  # type: ignore[union-attr]
+    if config.get("renorm"):
+        raise UserError(f"batch norm '{layer.name}' has renorm=True, which has no exact counterpart: turn it off")
+    kept = ("name", "trainable", "dtype", "axis", "momentum", "epsilon", "center", "scale")
+    return PerStepBatchNormalization(
+        inner_steps,
+        per_step_weights,
+        per_step_statistics,
+        fused=not batched_tasks,
+        **{name: config[name] for name in kept},
+    )
+
+
 def convert_normalization(
     model: keras.Model,
     inner_steps: int,
@@ -287,31 +314,15 @@ def convert_normalization(
     if not batched_tasks and not inexact:
         return model
 
-    def replace(layer: keras.layers.Layer) -> keras.layers.Layer:
-        config = layer.get_config()
-        if type(layer) is PerStepBatchNormalization:
-            return PerStepBatchNormalization.from_config({**config, "fused": not batched_tasks})
-        if type(layer) not in _STOCK:
-            return substitute(layer, batched_tasks) or layer.__class__.from_config(config)
-        if type(layer) is not keras.layers.BatchNormalization:
-            return _STOCK[type(layer)].from_config(config)  # type: ignore[union-attr]
-        if config.get("renorm"):
-            raise UserError(f"batch norm '{layer.name}' has renorm=True, which has no exact counterpart: turn it off")
-        kept = ("name", "trainable", "dtype", "axis", "momentum", "epsilon", "center", "scale")
-        return PerStepBatchNormalization(
-            inner_steps,
-            per_step_weights,
-            per_step_statistics,
-            fused=not batched_tasks,
-            **{name: config[name] for name in kept},
-        )
+    def counterpart(layer: keras.layers.Layer) -> keras.layers.Layer:
+        return _counterpart(layer, inner_steps, per_step_weights, per_step_statistics, batched_tasks)
 
     graph_known = isinstance(model, keras.Sequential) or hasattr(model, "operations")
     if not (graph_known and model.built) and not inexact:
         raise UserError(f"batched_tasks needs a built Sequential or functional model, which '{model.name}' is not")
     if graph_known and model.built:
         try:
-            converted = keras.models.clone_model(model, clone_function=replace, recursive=True)
+            converted = keras.models.clone_model(model, clone_function=counterpart, recursive=True)
         except (ValueError, TypeError, NotImplementedError) as error:
             why = " ".join(str(error).split())[:200]
             if not inexact:

@@ -52,7 +52,7 @@ def max_pool(x: tf.Tensor, size: Sequence[int]) -> tf.Tensor:
         def picked(w: tf.Tensor) -> tf.Tensor:
             """The one of w in each window where its largest value is: the adjoint of `spread`.
 
-            MaxPoolGradGrad gives the same, in five times the time.
+            MaxPoolGradGrad gives the same, slower.
             """
             return tf.raw_ops.AvgPool(value=w * spread(tf.ones_like(y)), **window) * (size[0] * size[1])
 

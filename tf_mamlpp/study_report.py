@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tf_mamlpp.ablation import Plan, write_text
+from tf_mamlpp.ablation import Plan
 from tf_mamlpp.document import Block, Code, Heading, Paragraph, markdown, page
 from tf_mamlpp.run_record import by_method
 from tf_mamlpp.study_accuracy import accuracy, pays
 from tf_mamlpp.study_behaviour import cost, learned, stability
 from tf_mamlpp.study_text import Figures, Groups
+from tf_mamlpp.workdir import write_text
 
 
 def write_report(plan: Plan) -> Path:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import inspect
 import math
 import os
@@ -27,7 +26,7 @@ from tf_mamlpp.callbacks import (
     StopOnNonFinite,
     UpdatesFile,
 )
-from tf_mamlpp.checkpoints import Checkpoints, write_json
+from tf_mamlpp.checkpoints import Checkpoints
 from tf_mamlpp.config import Config
 from tf_mamlpp.data.baseline import nearest_class_mean_accuracy
 from tf_mamlpp.episodic import EpisodicModel
@@ -38,6 +37,7 @@ from tf_mamlpp.prototypes import PrototypicalNetworks
 from tf_mamlpp.run_record import read_json
 from tf_mamlpp.schedules import Schedules
 from tf_mamlpp.tensorboard import TensorBoard
+from tf_mamlpp.workdir import claimed, write_json
 from tf_mamlpp.workers import Workers, join
 
 Banks = Mapping[str, data.ImageBank] | None
@@ -149,16 +149,7 @@ def make_strategy(config: Config) -> tf.distribute.Strategy:
 @contextlib.contextmanager
 def workdir_for(config: Config, workdir: Path) -> Iterator[None]:
     """Claims the folder for this run: one process at a time, one config for good."""
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        lock = open(workdir / ".lock", "w")
-    except OSError as error:
-        raise UserError(f"workdir '{workdir}' cannot be written: {error.strerror}; choose another") from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(f"workdir '{workdir}' is in use by another run: wait for it or choose another") from None
+    with claimed(workdir, f"workdir '{workdir}' is in use by another run: wait for it or choose another"):
         file = workdir / "config.json"
         if file.exists() and any((workdir / "checkpoints").glob("update-*")):  # else it holds a mistake, no run
             changed = configs.differences(read_config(workdir), config)

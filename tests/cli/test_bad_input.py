@@ -218,7 +218,10 @@ def test_a_loss_that_stops_being_finite_keeps_the_last_good_checkpoint(tiny_conf
         episodes = make(config, banks, split, tasks, start=start, count=count)
         if split != "train":
             return episodes
-        factor = lambda step: tf.where(step + start >= 4, np.nan, 1.0)  # noqa: E731  the fifth update on
+
+        def factor(step):
+            return tf.where(step + start >= 4, np.nan, 1.0)  # the fifth update on
+
         return episodes.enumerate().map(
             lambda step, batch: {**batch, "query_images": batch["query_images"] * factor(step)}
         )
