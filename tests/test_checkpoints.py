@@ -77,6 +77,19 @@ def test_the_latest_two_are_kept(saved):
     assert names == {"update-20", "update-30"}
 
 
+def test_files_of_other_numbers_cost_no_good_checkpoint(saved, capfd):
+    for name in ("update-900.index", "update-901.index", "update-².index"):
+        (saved.folder / name).touch()
+    checkpoints, learner = reopened(saved)
+    assert checkpoints.restore_latest() == 30
+    fill(learner, 40)
+    checkpoints.save(40, 10)
+    names = {file.name.split(".")[0] for file in saved.folder.glob("update-*")}
+    assert names == {"update-30", "update-40"}
+    assert reopened(saved)[0].restore_latest() == 40
+    assert capfd.readouterr().err.count("trying the one before") == 2
+
+
 @pytest.mark.parametrize("ending", ["index", "data-00000-of-00001"])
 @pytest.mark.parametrize("how", ["truncated", "flipped", "emptied", "missing"])
 def test_a_damaged_latest_gives_way_to_the_one_before(saved, capfd, ending, how):

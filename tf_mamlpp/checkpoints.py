@@ -60,6 +60,7 @@ class Checkpoints:
     def save(self, update: int, seconds: float) -> None:
         """Saves everything after outer update `update`, `seconds` of training time into the run."""
         self.check_finite(update)
+        before = int(self.update)  # what was restored or saved last, whatever other files lie there
         self.update.assign(update)
         self.seconds.assign(seconds)
         for kept, variable in zip(self._metrics, self._learner.metrics_variables, strict=True):
@@ -68,7 +69,7 @@ class Checkpoints:
             return
         self._write(self._all, "update", update)
         with writing(self.folder):
-            self._remove("update", keep=self._updates()[-2:])
+            self._remove("update", keep=(before, update))
 
     def _write(self, checkpoint: tf.train.Checkpoint, kind: str, update: int) -> str:
         """Writes a checkpoint, whole or not at all; returns its path."""
@@ -91,7 +92,7 @@ class Checkpoints:
     def _updates(self) -> list[int]:
         """The updates of which there are files, whole or not, oldest first."""
         names = {file.name.split(".")[0].removeprefix("update-") for file in self.folder.glob("update-*.*")}
-        return sorted(int(name) for name in names if name.isdigit())
+        return sorted(int(name) for name in names if name.isascii() and name.isdigit())
 
     def _remove(self, kind: str, keep: Sequence[int]) -> None:
         """Deletes other checkpoints, and the folders in which a kill left half of one."""

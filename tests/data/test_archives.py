@@ -44,14 +44,21 @@ def test_members_and_their_content(make_archive):
     [
         (member("/etc/a/1.jpg"), "leads out of the archive"),
         (member("train/../../a/1.jpg"), "leads out of the archive"),
-        (member("train/a/3.jpg", type=tarfile.SYMTYPE, linkname="/etc/passwd"), "is a link or a device"),
-        (member("train/a/3.jpg", type=tarfile.LNKTYPE, linkname="train/a/1.jpg"), "is a link or a device"),
-        (member("train/a/3.jpg", type=tarfile.FIFOTYPE), "is a link or a device"),
-        (member("train/a/3.jpg", type=tarfile.CHRTYPE), "is a link or a device"),
+        (member("train/a/3.jpg", type=tarfile.SYMTYPE, linkname="/etc/passwd"), "is a link, a device or a sparse file"),
+        (
+            member("train/a/3.jpg", type=tarfile.LNKTYPE, linkname="train/a/1.jpg"),
+            "is a link, a device or a sparse file",
+        ),
+        (member("train/a/3.jpg", type=tarfile.FIFOTYPE), "is a link, a device or a sparse file"),
+        (member("train/a/3.jpg", type=tarfile.CHRTYPE), "is a link, a device or a sparse file"),
         (member("train/a/3.jpg", size=1 << 40), "unpacks to 1048576 MB"),
         (
             member("train/a/3.jpg", pax_headers={"GNU.sparse.map": "0,0", "GNU.sparse.size": str(1 << 40)}),
-            "unpacks to 1048576 MB",
+            "is a link, a device or a sparse file",
+        ),
+        (
+            member("train/a/3.jpg", pax_headers={"GNU.sparse.map": "0,0", "GNU.sparse.size": str(1 << 20)}),
+            "is a link, a device or a sparse file",
         ),
     ],
 )

@@ -44,11 +44,11 @@ def of_kind(name, kind):
         ("/etc/a/1.png", "leads out of the archive"),
         ("a/../../b/1.png", "leads out of the archive"),
         ("..", "leads out of the archive"),
-        (of_kind("a/b/1.png", stat.S_IFLNK | 0o777), "is a link or a device"),
-        (of_kind("a/b/1.png", stat.S_IFIFO), "is a link or a device"),
-        (of_kind("a/b/1.png", stat.S_IFCHR), "is a link or a device"),
-        (of_kind("a/b/1.png", stat.S_IFBLK), "is a link or a device"),
-        (of_kind("a/b/1.png", stat.S_IFSOCK), "is a link or a device"),
+        (of_kind("a/b/1.png", stat.S_IFLNK | 0o777), "is a link, a device or a sparse file"),
+        (of_kind("a/b/1.png", stat.S_IFIFO), "is a link, a device or a sparse file"),
+        (of_kind("a/b/1.png", stat.S_IFCHR), "is a link, a device or a sparse file"),
+        (of_kind("a/b/1.png", stat.S_IFBLK), "is a link, a device or a sparse file"),
+        (of_kind("a/b/1.png", stat.S_IFSOCK), "is a link, a device or a sparse file"),
     ],
 )
 def test_hostile_zips_are_refused(zipped, name, message):

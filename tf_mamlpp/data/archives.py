@@ -32,8 +32,8 @@ def members(archive: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
     """Every file of a .tar.gz archive in the order in which it is stored: its path inside and its content.
 
     Raises:
-        UserError: the archive is no such archive, truncated or damaged; or it holds a link, a device, a path that
-            leads out of it, or far more than its size lets expect.
+        UserError: the archive is no such archive, truncated or damaged; or it holds a link, a device, a sparse file, a
+            path that leads out of it, or far more than its size lets expect.
     """
     _check_file(archive)
     try:
@@ -42,7 +42,9 @@ def members(archive: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
             bounded = _Bounded(archive, unzipped, limit)
             with tarfile.open(fileobj=bounded, mode="r|") as opened:  # type: ignore[call-overload]
                 for member in opened:
-                    _check_member(archive, member.name, member.isfile() or member.isdir(), member.size)
+                    # A sparse file unpacks to bytes that the archive does not hold, and `_Bounded` does not see.
+                    plain = member.isdir() or (member.isfile() and not member.issparse())
+                    _check_member(archive, member.name, plain, member.size)
                     if member.isfile():
                         content = opened.extractfile(member)
                         assert content is not None  # it is a file
@@ -110,7 +112,7 @@ def _check_member(archive: Path, name: str, plain: bool, size: int) -> None:
     """Refuses what is no file or folder (`plain`), leads elsewhere or is too large."""
     path, problem = PurePosixPath(name), None
     if not plain:
-        problem = "is a link or a device"
+        problem = "is a link, a device or a sparse file"
     elif path.is_absolute() or ".." in path.parts:
         problem = "leads out of the archive"
     elif size > _LARGEST:
