@@ -46,10 +46,11 @@ class FakeCheckpoints:
     """Remembers what it is told to save."""
 
     def __init__(self):
-        self.seconds, self.saved, self.best = 100.0, [], []
+        self.seconds, self.update, self.saved, self.best = 100.0, 0, [], []
 
     def save(self, update, seconds):
         self.saved.append(update)
+        self.update = update
 
     def save_best(self, update, epoch, score):
         self.best.append((update, epoch, score))
@@ -146,7 +147,7 @@ def test_saves_every_so_often_and_with_each_epoch():
         for batch in range(5):
             saver.on_train_batch_end(batch)
         saver.on_epoch_end(epoch, {"val_accuracy": epoch / 10})
-    assert checkpoints.saved == [2, 4, 5, 6, 8, 10]
+    assert checkpoints.saved == [2, 4, 5, 6, 8, 9, 10]  # 9: one update is done again if the validation is broken off
     assert checkpoints.best == [(5, 0, 0.0), (10, 1, 0.1)]
 
 
@@ -175,12 +176,25 @@ def test_a_signal_waits_for_the_update_and_its_checkpoint(number, status, capsys
     assert signal.getsignal(number) == before
 
 
-def test_a_signal_in_validation_waits_for_the_epoch_s_result():
+def test_a_signal_in_validation_ends_it(capsys):
+    saver, checkpoints = make_saver(start=3, every=100)
+    with pytest.raises(Interrupted) as end, saver.signals():
+        saver.on_train_batch_end(3)
+        saver.on_train_batch_end(4)
+        saver.on_test_batch_end(0)
+        os.kill(os.getpid(), signal.SIGTERM)
+        saver.on_test_batch_end(1)
+    assert end.value.code == 143
+    assert checkpoints.saved == [4]
+    assert checkpoints.best == []
+    assert "ended during validation; the same command resumes at update 4" in capsys.readouterr().out
+
+
+def test_a_signal_after_validation_ends_the_run_with_the_epoch_s_result():
     saver, checkpoints = make_saver(start=4)
     with pytest.raises(Interrupted), saver.signals():
         os.kill(os.getpid(), signal.SIGTERM)
         saver.on_train_batch_end(4)
-        assert checkpoints.saved == []
         saver.on_epoch_end(0, {"val_accuracy": 0.5})
     assert checkpoints.saved == [5]
     assert checkpoints.best == [(5, 0, 0.5)]

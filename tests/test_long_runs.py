@@ -69,7 +69,7 @@ def test_memory_traces_and_files_of_a_long_run(tmp_path, monkeypatch):
     names = {file.name for file in (tmp_path / "checkpoints").iterdir()}
     best = [f"best-{e['update']}" for e in json.loads((tmp_path / "checkpoints" / "best.json").read_text())]
     assert len(best) == 3
-    kept = ["update-1975", "update-2000", *best]
+    kept = ["update-1999", "update-2000", *best]
     assert names == {f"{name}.{kind}" for name in kept for kind in kinds} | {"best.json"}
     (events,) = (tmp_path / "tensorboard").glob("*.v2")
     assert events.stat().st_size < 3e6

@@ -51,6 +51,9 @@ class Interrupted(SystemExit):
 class SaveCheckpoints(keras.callbacks.Callback):
     """Saves every `every` updates, at each epoch's end, and before SIGTERM or SIGINT ends the run.
 
+    An epoch's last update is saved with its validation; the one before it, so that a run that ends during validation
+    has one update to do again.
+
     Args:
         checkpoints: where to.
         start: updates done before this `fit`.
@@ -118,9 +121,13 @@ class SaveCheckpoints(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self.update += 1
         ends = self.any_worker(self._signal is not None)
-        # The last update of an epoch is saved after validation, with the epoch's result.
-        if self.update % self.updates and (ends or self.update % self.every == 0):
+        left = -self.update % self.updates
+        if left and (ends or left == 1 or self.update % self.every == 0):
             self._save(ends)
+
+    def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
+        if self.any_worker(self._signal is not None):
+            self._end("ended during validation")
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self.checkpoints.save_best(self.update, epoch, self.sign * float(logs["val_" + self.score]))
@@ -129,8 +136,11 @@ class SaveCheckpoints(keras.callbacks.Callback):
     def _save(self, ends: bool) -> None:
         self.checkpoints.save(self.update, self.seconds)
         if ends:
-            print(f"\nsaved update {self.update}; the same command resumes there", flush=True)
-            raise Interrupted(128 + (self._signal or signal.SIGTERM))
+            self._end(f"saved update {self.update}")
+
+    def _end(self, what: str) -> None:
+        print(f"\n{what}; the same command resumes at update {int(self.checkpoints.update)}", flush=True)
+        raise Interrupted(128 + (self._signal or signal.SIGTERM))
 
 
 class MetricsFile(keras.callbacks.Callback):

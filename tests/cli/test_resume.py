@@ -69,8 +69,8 @@ def test_killed_before_its_epoch_was_saved_then_terminated_in_the_next(
 
     status, stdout, stderr = train_until(workdir, saved(8), signal.SIGTERM)
     assert status == 128 + signal.SIGTERM, stderr
-    assert "after update 4" in stdout
-    assert "the same command resumes there" in stdout
+    assert "after update 5" in stdout
+    assert "; the same command resumes at update " in stdout
     assert "Traceback" not in stderr
     assert len(rows(workdir)) == 1
     update = int(stdout.partition("saved update ")[2].partition(";")[0])
@@ -89,7 +89,7 @@ def test_killed_again_and_again(at, train_until, finished, command, train_argume
     (workdir / "checkpoints").mkdir(parents=True)
     train_until(workdir, (workdir / ".lock").exists)
     train_until(workdir, saved(2))
-    train_until(workdir, saved(4), pause=1.0)  # in the validation of epoch 1, which takes seconds to trace
+    train_until(workdir, saved(5), pause=1.0)  # in the validation of epoch 1, which takes seconds to trace
     assert not logged(1)()
     train_until(workdir, saved(6))
     train_until(workdir, saved(10))
@@ -112,6 +112,18 @@ def test_terminated_in_the_first_epoch(at, train_until, finished, command, train
 
 
 @pytest.mark.slow
+def test_terminated_in_validation(at, train_until, finished, command, train_arguments):
+    workdir, saved, logged = at
+    status, stdout, _ = train_until(workdir, saved(5), signal.SIGTERM, pause=2.0)
+    assert status == 143
+    assert "ended during validation; the same command resumes at update 5" in stdout
+    assert not logged(1)() and not saved(6)()
+    done = command("train", *train_arguments(workdir))
+    assert done.returncode == 0, done.stderr
+    assert_same_run(workdir, finished.workdir)
+
+
+@pytest.mark.slow
 def test_a_damaged_latest_checkpoint_costs_only_time(finished, tmp_path, command, train_arguments):
     workdir = shutil.copytree(finished.workdir, tmp_path / "run")
     file = workdir / "checkpoints" / "update-12.data-00000-of-00001"
@@ -120,7 +132,7 @@ def test_a_damaged_latest_checkpoint_costs_only_time(finished, tmp_path, command
     assert done.returncode == 0, done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert "update-12' cannot be read" in done.stderr
-    assert "after update 10" in done.stdout
+    assert "after update 11" in done.stdout
     assert_same_run(workdir, finished.workdir)
 
 

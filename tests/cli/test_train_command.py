@@ -38,7 +38,7 @@ def test_the_folder_holds_what_the_contract_names(finished):
     assert config["training"]["updates"] == 6
     assert config["model"]["filters"] == 2
     kept = {path.name for path in (finished.workdir / "checkpoints").glob("*.index")}
-    assert kept == {"update-10.index", "update-12.index", "best-6.index", "best-12.index"}
+    assert kept == {"update-11.index", "update-12.index", "best-6.index", "best-12.index"}
 
 
 def test_results(finished):
