@@ -80,6 +80,8 @@ def test_frozen_layers_are_left_alone(model):
     ("adapted", "message"),
     [
         ("tail", "adapted='tail' leaves the inner loop no weight .* all, head, body, or matches paths such as 'conv4/"),
+        (["conv0"], r"adapted=\['conv0'\] is neither a string .* nor a function"),
+        (None, "adapted=None is neither a string"),
         ("conv(", r"adapted='conv\(' is no regular expression: missing \)"),
         (lambda path: False, "leaves the inner loop no weight to change in model 'conv4'"),
         (lambda path: "norm" in path, "leaves the inner loop no weight"),

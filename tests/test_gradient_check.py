@@ -57,6 +57,21 @@ def test_a_hidden_trap_is_found_and_named(make_tasks):
     assert "first" not in str(caught.value).split("wrong in layer")[1]
 
 
+def test_a_layer_of_single_precision_is_not_accused(make_tasks):
+    model = keras.Sequential(
+        [
+            keras.Input((6, 6, 1)),
+            layers.Conv2D(2, 3, strides=2, activation="tanh"),
+            layers.UpSampling2D(2, interpolation="bilinear", name="resized"),
+            layers.Flatten(),
+            layers.Dense(3),
+        ],
+        name="mine",
+    )
+    with pytest.raises(UserError, match="of model 'mine' cannot be checked: layer 'resized' computes in float32"):
+        check_meta_gradient(model, make_tasks(shape=(6, 6, 1)), way=3, inner_steps=1)
+
+
 def test_errors_of_every_layer(make_tasks):
     errors = second_derivative_errors(in_float64(trapped()), make_tasks()["support_images"][0])
     assert errors.pop("trap") > 1e-3

@@ -63,6 +63,10 @@ def _head(model: keras.Model) -> set[int]:
 def _choice(adapted: str | Callable[[str], bool], model: keras.Model) -> Callable[[keras.Variable], bool]:
     if callable(adapted):
         return lambda v: adapted(v.path)
+    if not isinstance(adapted, str):
+        raise UserError(
+            f"adapted={adapted!r} is neither a string (all, head, body, an expression) nor a function of paths"
+        )
     if adapted == "all":
         return lambda v: True
     if adapted in ("head", "body"):

@@ -73,6 +73,12 @@ def check_meta_gradient(
                 break
     worst = max(deviations, key=lambda path: deviations[path])
     if not deviations[worst] <= tolerance:
+        single = single_precision_layers(learner.model, batch["support_images"][0])
+        if single:
+            raise UserError(
+                f"the meta-gradient of model '{model.name}' cannot be checked: layer "
+                f"{', '.join(map(repr, single))} computes in float32 whatever its dtype; check a model without it"
+            )
         raise UserError(
             f"the meta-gradient of model '{model.name}' is wrong: it is {deviations[worst]:.1e} off finite differences "
             f"at '{worst}' (relative; allowed {tolerance:.0e}). {_blame(learner.model, batch, tolerance)}"
@@ -101,6 +107,38 @@ def second_derivative_errors(model: keras.Model, images: Any, seed: int = 0) -> 
         layer.name: _second_derivative_error(layer, args, kwargs, generator)
         for layer, args, kwargs in _recorded_calls(model, tf.cast(images, tf.float64))
     }
+
+
+def single_precision_layers(model: keras.Model, images: Any, seed: int = 0) -> list[str]:
+    """The names of layers whose outputs are float32 numbers though their inputs are not, as of `tf.image.resize`.
+
+    Args:
+        model: in float64.
+        images: `[B, ...]`, a batch to run it on.
+        seed: of the noise that gives inputs more digits than float32 has.
+    """
+    generator = np.random.default_rng(seed)
+
+    def finer(value: Any) -> Any:
+        if not isinstance(value, tf.Tensor) or value.dtype != tf.float64:
+            return value
+        return value * (1 + 1e-3 * generator.normal(size=value.shape))
+
+    found = []
+    for layer, args, kwargs in _recorded_calls(model, tf.cast(images, tf.float64)):
+        weights, state = (
+            [tf.convert_to_tensor(v) for v in vs] for vs in (layer.trainable_variables, layer.non_trainable_variables)
+        )
+        outputs, _ = layer.stateless_call(weights, state, *tf.nest.map_structure(finer, args), **kwargs)
+        if all(_is_single(value) for value in tf.nest.flatten(outputs)):
+            found.append(layer.name)
+    return found
+
+
+def _is_single(value: tf.Tensor) -> bool:
+    exact = value.numpy()
+    distinct = np.unique(exact).size > 2  # of none, one or two values, such as a mask's, nothing follows
+    return distinct and np.array_equal(exact, exact.astype(np.float32).astype(exact.dtype))
 
 
 def _second_derivative_error(
