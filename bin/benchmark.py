@@ -29,8 +29,7 @@ _COMPARE = flags.DEFINE_string("compare", None, "Output of an earlier --json run
 def main(overrides: list[str]) -> None:
     if overrides:
         raise UserError(f"'{overrides[0]}': the benchmark takes no config")
-    if _COMPARE.value and (_MODEL.value or _GROWTH.value or _PEERS.value):
-        raise UserError("--compare goes with cases alone, not with --model, --growth or --peers")
+    _refuse_unused()
     results: dict[str, Any]
     if _MODEL.value:
         results = _model(_MODEL.value)
@@ -42,6 +41,21 @@ def main(overrides: list[str]) -> None:
         results = _peers() if _PEERS.value else _cases()
     if _JSON.value:
         print(json.dumps(results))
+
+
+_UNUSED = {
+    "model": (_GROWTH, _PEERS, _CASE, _LAST, _UPDATES, _COMPARE),
+    "growth": (_PEERS, _CASE, _LAST, _COMPARE),
+    "peers": (_COMPARE,),
+}
+
+
+def _refuse_unused() -> None:
+    """Refuses options that the chosen kind of benchmark would pass over."""
+    for kind, unused in _UNUSED.items():
+        given = [f"--{flag.name}" for flag in unused if flag.present]
+        if flags.FLAGS[kind].value and given:
+            raise UserError(f"--{kind} takes no {' and no '.join(given)}: leave out the one or the other")
 
 
 def _cases() -> dict[str, Any]:
@@ -63,8 +77,10 @@ def _cases() -> dict[str, Any]:
 
 
 def _peers() -> dict[str, Any]:
-    cases = choose(_CASE.value, _LAST.value)
-    runs.check_peers(_PEERS.value, cases)
+    runs.check_peers(_PEERS.value)
+    cases, left_out = runs.with_peers(choose(_CASE.value, _LAST.value))
+    if left_out:
+        print(f"left out, since peers have {runs.PEER_BACKBONE} alone: {', '.join(left_out)}", flush=True)
     results: dict[str, Any] = {"machine": report.machine(), "peers": {}}
     for name, case in cases.items():
         timed = runs.race(case, _PEERS.value, _UPDATES.value)

@@ -20,6 +20,9 @@ _ENSEMBLE = flags.DEFINE_integer(
     "ensemble", None, "Best epochs to average; the run's setting by default.", lower_bound=1
 )
 _STEPS = flags.DEFINE_integer("inner_steps", None, "Inner steps; as many as trained by default.", lower_bound=0)
+_PERMUTATIONS = flags.DEFINE_integer(
+    "label_permutations", None, "Rotations of the labels to average, 1 to the way; the run's setting by default."
+)
 _PATH = flags.DEFINE_string("data_path", None, "Where the data are, if they have moved since training.")
 _JSON = flags.DEFINE_bool("json", False, "Print the results as one JSON object on the last line.")
 
@@ -42,6 +45,7 @@ def main(overrides: list[str]) -> None:
         Path(_WORKDIR.value),
         wanted or [None],
         data_path=_PATH.value,
+        label_permutations=_PERMUTATIONS.value,
         split=_SPLIT.value,
         tasks=_TASKS.value,
         ensemble=_ENSEMBLE.value,

@@ -2,6 +2,7 @@ import json
 from dataclasses import asdict, replace
 
 import pytest
+from hypothesis import strategies as st
 
 from tf_mamlpp import benchmark_report as report
 from tf_mamlpp.benchmark_cases import Case
@@ -38,11 +39,67 @@ def test_reads_what_a_json_run_printed(tmp_path):
     assert earlier["cases"]["small"]["milliseconds"] == 200
 
 
-@pytest.mark.parametrize("text", ["", "a table", "[]", '{"machine": {"cores": 2}, "cases": {}}', '{"growth": 1}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "a table",
+        "[]",
+        "null",
+        '{"growth": 1}',
+        '{"machine": 1, "cases": 1}',
+        '{"machine": {"cores": 2}, "cases": {}}',
+        '{"machine": {"cores": 2}, "cases": [{}]}',
+        '{"machine": [1], "cases": {"small": {}}}',
+        "[" * 100_000,
+        "\udcff",
+    ],
+)
 def test_refuses_a_file_without_cases(tmp_path, text):
-    (tmp_path / "earlier").write_text(text)
+    (tmp_path / "earlier").write_text(text, errors="surrogateescape")
     with pytest.raises(UserError, match="has no timed cases.*--json"):
         report.load(tmp_path / "earlier")
+
+
+@pytest.mark.parametrize("key", ["case", "device"])
+@pytest.mark.parametrize("value", [None, 1, [], {}])
+def test_refuses_a_case_that_is_not_described(tmp_path, key, value):
+    file, damaged = tmp_path / "earlier", results()
+    damaged["cases"]["small"][key] = value
+    file.write_text(json.dumps(damaged))
+    with pytest.raises(UserError, match="earlier' does not say what case 'small' was: it has to be .*--json"):
+        report.load(file)
+
+
+@pytest.mark.parametrize("key", report._COMPARED.values())
+@pytest.mark.parametrize("value", [None, 0, -1, "1", True, [1], float("nan"), float("inf"), 10**400])
+def test_refuses_a_number_that_nothing_can_be_a_multiple_of(tmp_path, key, value):
+    file = tmp_path / "earlier"
+    file.write_text(json.dumps(results(**{key: value})))
+    with pytest.raises(UserError, match=f"has no number above 0 as {key} of case 'small': it has to be .*--json"):
+        report.load(file)
+
+
+def test_what_is_read_can_be_compared(fuzz, tmp_path):
+    leaf = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
+    tree = st.recursive(leaf, lambda t: st.lists(t, max_size=3) | st.dictionaries(st.text(), t, max_size=3))
+    good = results()["cases"]["small"]
+    found = st.fixed_dictionaries({key: st.just(value) | tree for key, value in good.items()}) | tree
+    one = st.sampled_from(sorted(good)).flatmap(lambda key: tree.map(lambda value: {**good, key: value}))
+    cases = st.dictionaries(st.just("small") | st.text(), st.just(good) | one | found, max_size=2) | tree
+    whole = st.fixed_dictionaries({"machine": st.just(report.machine()) | tree, "cases": cases}) | tree
+    file = tmp_path / "earlier"
+
+    def check(text):
+        file.write_text(text, encoding="utf-8", errors="replace")
+        try:
+            earlier = report.load(file)
+            report.check_comparable(earlier, {"small": CASE})
+            report.comparison(earlier, results())
+        except UserError as error:
+            assert str(error)
+
+    fuzz(check, 300, text=whole.map(json.dumps) | st.text())
 
 
 def test_refuses_a_file_that_is_not_there(tmp_path):

@@ -63,11 +63,18 @@ def test_peers_run_in_their_faster_layout(monkeypatch):
 
 def test_refuses_peers_that_cannot_run(monkeypatch):
     with pytest.raises(UserError, match="unknown peer 'jax'; peers are pytorch, learn2learn, higher"):
-        runs.check_peers(["jax"], CASES)
+        runs.check_peers(["jax"])
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="peer 'higher' is not installed"):
-        runs.check_peers(["higher"], CASES)
+        runs.check_peers(["higher"])
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    runs.check_peers(["higher"])
+
+
+def test_cases_without_a_network_of_the_peers_are_left_out():
+    cases, left_out = runs.with_peers(CASES)
+    assert left_out == ["resnet12"]
+    assert cases == {name: case for name, case in CASES.items() if name != "resnet12"}
+    assert runs.with_peers(choose(["omniglot_5way_1shot"])) == (choose(["omniglot_5way_1shot"]), [])
     with pytest.raises(UserError, match="'resnet12' cannot be compared: peers have conv4 alone"):
-        runs.check_peers(["higher"], choose(["resnet12"]))
-    runs.check_peers(["higher"], choose(["omniglot_5way_1shot"]))
+        runs.with_peers(choose(["resnet12"]))

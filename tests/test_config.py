@@ -81,6 +81,11 @@ def _json(config, key):
         ("--config.training.epochs=0", "training.epochs is 0: it must be positive"),
         ("--config.data.way=-5", "data.way is -5"),
         ("--config.data.way=1", "data.way is 1: a task needs at least 2 classes"),
+        ("--config.data.split_fractions=0.5,0.5", "'data.split_fractions' is a tuple"),
+        ("--config.data.split_fractions=a,b,c", "'data.split_fractions' is a tuple"),
+        ("--config.data.split_fractions=0.6,0.2,0.1", r"data.split_fractions is \(0.6, 0.2, 0.1\): it must be three"),
+        ("--config.data.split_fractions=0,0.5,0.5", "data.split_fractions is .* the first above 0"),
+        ("--config.data.split_fractions=1.2,-0.2,0", "data.split_fractions is .* not negative"),
         ("--config.data.std=0", "data.std must not be 0"),
         ("--config.data.mean=1,2", "data.mean needs one number, or one for each of the 1 channels"),
         ("--config.data.channels=2", "data.channels is one of 1, 3, not '2'"),
@@ -120,6 +125,14 @@ def test_a_wrong_override_is_named(flag, named):
         *(
             (f"data.name={name} data.split_file=a.json", f"data.split_file has no use with data.name={name}")
             for name in ("glyphs", "mini_imagenet", "sinusoid")
+        ),
+        *(
+            (f"data.name={name} data.split_fractions=0.5,0.3,0.2", f"split_fractions has no use with data.name={name}")
+            for name in ("glyphs", "omniglot", "mini_imagenet", "sinusoid")
+        ),
+        (
+            "data.name=image_folder data.split_fractions=0.5,0.3,0.2 data.split_file=a.json",
+            "data.split_fractions and data.split_file contradict: choose one",
         ),
     ],
 )

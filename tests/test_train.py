@@ -203,6 +203,33 @@ def test_read_config_errors(tmp_path):
         train.read_config(tmp_path)
 
 
+def test_a_config_of_before_a_key_was_there_has_its_default(tmp_path):
+    tree = configs.to_dict(make_config())
+    assert tree["data"].pop("split_fractions") == [0.6, 0.2, 0.2]
+    (tmp_path / "config.json").write_text(json.dumps(tree))
+    assert train.read_config(tmp_path) == make_config()
+
+
+# --- Evaluation of a finished run -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "permutations", "message"),
+    [
+        ({}, 0, "learner.label_permutations is 0: it must be positive"),
+        ({}, -1, "learner.label_permutations is -1: it must be positive"),
+        ({}, 4, "learner.label_permutations is 4: it must be 1 to the way"),
+        ({"learner": Learner(shared_head=True)}, 2, "learner.label_permutations has no use with learner.shared_head"),
+        ({"learner": Learner(prototypes=True)}, 2, "learner.label_permutations has no use"),
+        ({"data": Data(name="sinusoid")}, 2, "learner.label_permutations needs classes"),
+    ],
+)
+def test_label_permutations_that_do_not_go_with_a_run(tmp_path, settings, permutations, message):
+    (tmp_path / "config.json").write_text(json.dumps(configs.to_dict(make_config(**settings))))
+    with pytest.raises(UserError, match=message):
+        train.evaluate_run(tmp_path, [None], label_permutations=permutations)
+
+
 # --- A run of another kind --------------------------------------------------------------------------------
 
 

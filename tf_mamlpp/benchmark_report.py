@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -83,17 +84,35 @@ def load(path: str) -> Results:
     """The results in a file: the output of a `--json` run, or its last line alone.
 
     Raises:
-        UserError: no such file, or no results in it.
+        UserError: no such file, or no results in it that `comparison` can use.
     """
     try:
         results = json.loads(Path(path).read_text(encoding="utf-8").strip().rpartition("\n")[2])
-        if results["machine"] and results["cases"]:
-            return results
+        problem = _problem(results)
     except OSError as error:
         raise UserError(f"cannot read '{path}': {error.strerror}") from error
-    except (ValueError, KeyError, TypeError):
-        pass
-    raise UserError(f"'{path}' has no timed cases: it has to be the output of bin/benchmark.py --json")
+    except (ValueError, RecursionError):
+        problem = "has no timed cases"
+    if problem:
+        raise UserError(f"'{path}' {problem}: it has to be the output of bin/benchmark.py --json")
+    return results
+
+
+def _problem(results: Any) -> str | None:
+    if not isinstance(results, dict) or not all(_is_filled(results.get(key)) for key in ("machine", "cases")):
+        return "has no timed cases"
+    for name, found in results["cases"].items():
+        if not _is_filled(found) or not _is_filled(found.get("case")) or not isinstance(found.get("device"), str):
+            return f"does not say what case '{name}' was"
+        for key in _COMPARED.values():
+            number = found.get(key)
+            if type(number) not in (int, float) or not 0 < number <= sys.float_info.max:
+                return f"has no number above 0 as {key} of case '{name}'"
+    return None
+
+
+def _is_filled(value: Any) -> bool:
+    return isinstance(value, dict) and bool(value)
 
 
 def check_comparable(before: Results, cases: Mapping[str, Case]) -> None:

@@ -15,6 +15,7 @@ from tf_mamlpp.benchmark_worker import Worker, updates_of
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.runtime import cores
 
+PEER_BACKBONE = "conv4"
 MODULES = {"pytorch": "torch", "learn2learn": "learn2learn", "higher": "higher"}
 """The peers, and what has to be installed for each."""
 
@@ -37,20 +38,30 @@ def grow(updates: int) -> Iterator[tuple[str, int, float, float]]:
         yield field, value, min(milliseconds), memory  # other programs on the machine disturb the fastest least
 
 
-def check_peers(peers: Sequence[str], cases: Mapping[str, Case]) -> None:
+def check_peers(peers: Sequence[str]) -> None:
     """Refuses peers that cannot run.
 
     Raises:
-        UserError: an unknown peer, one that is not installed, or a case that peers have no network for.
+        UserError: an unknown peer, or one that is not installed.
     """
     for peer in peers:
         if peer not in MODULES:
             raise UserError(f"unknown peer '{peer}'; peers are {', '.join(MODULES)}")
         if importlib.util.find_spec(MODULES[peer]) is None:
             raise UserError(f"peer '{peer}' is not installed: docs/benchmark.md says how")
-    for name, case in cases.items():
-        if case.backbone != "conv4":
-            raise UserError(f"case '{name}' cannot be compared: peers have conv4 alone, not {case.backbone}")
+
+
+def with_peers(cases: Mapping[str, Case]) -> tuple[dict[str, Case], list[str]]:
+    """The cases that peers have a network for, and the names of the others.
+
+    Raises:
+        UserError: there is none.
+    """
+    possible = {name: case for name, case in cases.items() if case.backbone == PEER_BACKBONE}
+    left_out = [name for name in cases if name not in possible]
+    if not possible:
+        raise UserError(f"case '{left_out[0]}' cannot be compared: peers have {PEER_BACKBONE} alone, choose another")
+    return possible, left_out
 
 
 def race(case: Case, peers: Sequence[str], updates: int) -> dict[str, Timed]:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tf_mamlpp.errors import UserError
+from tf_mamlpp.fractions import FRACTIONS, check_fractions
 from tf_mamlpp.methods import INNER_LOOP, QUERY_STATISTICS, method_name
 
 
@@ -35,6 +36,7 @@ class Data:
     std: tuple[float, ...] = (-1.0,)  # mean 1 and std -1 invert, so that ink is 1 and paper 0
     rotations: bool = False  # training tasks turn each class by a random multiple of 90 degrees
     split_seed: int = 0  # shuffles classes into train, validation and test
+    split_fractions: tuple[float, float, float] = FRACTIONS  # of the classes, for train, validation and test
     split_file: str | None = None  # JSON lists of the classes of each split, instead
     cache_dir: str | None = None  # of decoded pictures; None for ~/.cache/tf_mamlpp
 
@@ -169,6 +171,7 @@ def _validate(config: Config) -> None:
             raise UserError(f"learner.prototypes has no inner loop: learner.{unused[0]} has no use")
     _check_choice("training.strategy", training.strategy, ("none", "mirrored", "multi_worker"))
     _check_choice("data.channels", data.channels, (1, 3))
+    check_fractions("data.split_fractions", data.split_fractions)
     _check_choice("data.resize", data.resize, ("stretch", "crop"))
     if data.name != "sinusoid" and data.way < 2:
         raise UserError(f"data.way is {data.way}: a task needs at least 2 classes")
@@ -208,6 +211,11 @@ def _check_together(config: Config) -> None:
             raise UserError(f"model.{name} is for model.name={network}, not for '{model.name}'")
     if data.split_file and data.name in ("glyphs", "mini_imagenet", "sinusoid"):
         raise UserError(f"data.split_file has no use with data.name={data.name}, whose splits are given")
+    if data.split_fractions != FRACTIONS:
+        if data.split_file:
+            raise UserError("data.split_fractions and data.split_file contradict: choose one")
+        if data.name in ("glyphs", "omniglot", "mini_imagenet", "sinusoid"):
+            raise UserError(f"data.split_fractions has no use with data.name={data.name}, whose splits are given")
 
 
 _MAY_BE_ZERO = (
@@ -216,7 +224,7 @@ _MAY_BE_ZERO = (
     "learner.second_order_from_epoch",
     "data.split_seed",
 )
-_ANY_SIGN = ("data.mean", "data.std")
+_ANY_SIGN = ("data.mean", "data.std", "data.split_fractions")  # those of fractions: `check_fractions`
 
 
 _LARGEST = 2**31 - 1

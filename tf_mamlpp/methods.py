@@ -47,8 +47,8 @@ presets: Mapping[str, dict[str, Any]] = _Presets(
         "protonet": {**_MAML, "prototypes": True},
     }
 )
-"""Settings of a config's `learner` for each method, and keyword arguments of `MetaLearner`; but `protonet` is for configs
-alone: in Python it is a class, `PrototypicalNetworks`, and takes none of these switches."""
+"""Settings of a config's `learner` for each method, and keyword arguments of `MetaLearner`; but `protonet` is for
+configs alone: in Python it is a class, `PrototypicalNetworks`, and takes none of these switches."""
 
 
 def method_name(switches: Mapping[str, Any]) -> str:

@@ -58,6 +58,7 @@ def load_banks(config: Config) -> Banks:
         channels=d.channels,
         resize=d.resize,
         split_seed=d.split_seed,
+        split_fractions=d.split_fractions,
         split_file=d.split_file,
         cache_dir=d.cache_dir,
     )
@@ -367,11 +368,15 @@ def describe(
     }, found.per_task[:, -1]
 
 
-def open_run(workdir: Path, data_path: str | None = None) -> tuple[Config, EpisodicModel, Checkpoints]:
-    """A run to read from: its config, with `data_path` in place of its own, and the learner at the last update."""
+def open_run(
+    workdir: Path, data_path: str | None = None, label_permutations: int | None = None
+) -> tuple[Config, EpisodicModel, Checkpoints]:
+    """A run to read from: its config, with what is given in place of its own, and the learner at the last update."""
     config = read_config(workdir)
-    # Tasks come one by one here.
-    config = dataclasses.replace(config, learner=dataclasses.replace(config.learner, batched_tasks=False))
+    changed: dict[str, Any] = {"batched_tasks": False}  # tasks come one by one here
+    if label_permutations is not None:
+        changed["label_permutations"] = label_permutations
+    config = dataclasses.replace(config, learner=dataclasses.replace(config.learner, **changed))
     if data_path:
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, path=data_path))
     learner = make_learner(config)
@@ -384,7 +389,12 @@ def open_run(workdir: Path, data_path: str | None = None) -> tuple[Config, Episo
 
 @_memory_told()
 def evaluate_run(
-    workdir: Path, query_statistics: Sequence[str | None], *, data_path: str | None = None, **settings: Any
+    workdir: Path,
+    query_statistics: Sequence[str | None],
+    *,
+    data_path: str | None = None,
+    label_permutations: int | None = None,
+    **settings: Any,
 ) -> list[dict[str, Any]]:
     """Evaluates the best epochs of the run in `workdir`, once for each of `query_statistics`.
 
@@ -392,9 +402,13 @@ def evaluate_run(
         workdir: of the run; only read.
         query_statistics: each `batch`, `running`, `support` or None for the run's setting.
         data_path: replaces the config's `data.path`.
+        label_permutations: replaces the config's `learner.label_permutations`, on which training does not depend.
         **settings: of `describe`.
+
+    Raises:
+        UserError: there is no finished run, or a setting that does not go with it.
     """
-    config, learner, checkpoints = open_run(workdir, data_path)
+    config, learner, checkpoints = open_run(workdir, data_path, label_permutations)
     banks = load_banks(config)
     return [
         describe(config, banks, learner, checkpoints, query_statistics=choice, **settings)[0]

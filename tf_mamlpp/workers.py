@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import re
+import reprlib
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -30,8 +31,11 @@ _LOST = (
 )
 
 
-def check_environment(text: str | None) -> None:
+def check_environment(text: str | None) -> list[str]:
     """Checks the `TF_CONFIG` of this process, None without one: who all the workers are, and which of them it is.
+
+    Returns:
+        The addresses of all the others.
 
     Raises:
         UserError: it is missing or no such description.
@@ -41,26 +45,42 @@ def check_environment(text: str | None) -> None:
     try:
         tree = json.loads(text)
         jobs, kind, index = tree["cluster"], tree["task"]["type"], tree["task"]["index"]
-        index = int(index)
-    except (ValueError, LookupError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise UserError(f"TF_CONFIG is not what it should be ({error}); it is JSON, such as {_EXAMPLE}") from error
     if not isinstance(jobs, dict) or not all(isinstance(addresses, list) for addresses in jobs.values()):
         raise UserError(f"TF_CONFIG's cluster is not a list of addresses for each kind of task; see {_EXAMPLE}")
     addresses = [address for job in jobs.values() for address in job]
-    wrong = [a for a in addresses if not isinstance(a, str) or not re.fullmatch(r"[^\s/]+:\d{1,5}", a)]
+    wrong = [a for a in addresses if not _is_address(a)]
     if wrong or len(set(addresses)) < len(addresses):
-        raise UserError(f"TF_CONFIG's addresses are each a HOST:PORT of its own, not {(wrong or addresses)!r}")
+        shown = reprlib.repr(wrong or addresses)
+        raise UserError(f"TF_CONFIG's addresses are each a HOST:PORT of its own, not {shown}")
     other = [job for job in jobs if job not in ("chief", "worker")]
     if other or len(jobs.get("chief", ())) > 1:
         raise UserError(f"TF_CONFIG's cluster has workers, and at most one chief, not {other or jobs['chief']}")
-    if kind not in jobs or not 0 <= index < len(jobs[kind]):
-        raise UserError(f"TF_CONFIG's task is {kind} {index}, which its cluster does not list")
+    # TensorFlow takes an index in quotes too.
+    if not isinstance(kind, str) or type(index) not in (int, str) or not re.fullmatch("-?[0-9]{1,9}", str(index)):
+        shown = f"{reprlib.repr(kind)} {reprlib.repr(index)}"
+        raise UserError(f"TF_CONFIG's task has a type and a whole number as index, not {shown}; see {_EXAMPLE}")
+    if kind not in jobs or not 0 <= int(index) < len(jobs[kind]):
+        raise UserError(f"TF_CONFIG's task is {f'{kind} {index}'!r}, which its cluster does not list")
+    return [address for address in addresses if address != jobs[kind][int(index)]]
+
+
+def _is_address(value: Any) -> bool:
+    found = re.fullmatch(r"[^\s/]+:([0-9]{1,5})", value) if isinstance(value, str) else None
+    return found is not None and 0 < int(found[1]) < 2**16
 
 
 def join() -> tf.distribute.MultiWorkerMirroredStrategy:
     """Waits for the other workers that `TF_CONFIG` lists; comes before any other use of TensorFlow in the process."""
-    check_environment(os.environ.get("TF_CONFIG"))
-    handler = signal.getsignal(signal.SIGTERM)
+    others = check_environment(os.environ.get("TF_CONFIG"))
+    if others:
+        shown = ", ".join(others[:8]) + (", ..." if len(others) > 8 else "")
+        print(f"waiting for the other {len(others)} of {len(others) + 1} workers ({shown})", flush=True)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    if handlers[signal.SIGINT] is signal.default_int_handler:
+        # No Python runs while TensorFlow waits, not in other threads either: only the system can end the process.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         return tf.distribute.MultiWorkerMirroredStrategy()
     except RuntimeError as error:
@@ -70,8 +90,9 @@ def join() -> tf.distribute.MultiWorkerMirroredStrategy:
             f"this worker cannot join the others: {reason(error)}; is its address in TF_CONFIG, and the port free?"
         ) from error
     finally:
-        # TensorFlow's own, which it has just set, would swallow the signal.
-        signal.signal(signal.SIGTERM, handler)
+        # TensorFlow's own for SIGTERM, which it has just set, would swallow the signal.
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 class Workers:

@@ -54,6 +54,22 @@ def test_fewer_and_more_steps_than_trained_share_their_curve(finished, steps):
     assert found["accuracy_per_inner_step"][:3] == pytest.approx(expected[: steps + 1])
 
 
+def test_label_permutations_of_a_run_that_was_trained_without(finished, command, tmp_path):
+    done = command("evaluate", f"--workdir={finished.workdir}", "--json", "--label_permutations=5")
+    assert done.returncode == 0, done.stderr
+    found = last_json(done.stdout)
+    assert found["label_permutations"] == 5
+    assert "5 label permutations averaged" in done.stdout
+    assert found["accuracy_per_inner_step"] != finished.json("results.json")["accuracy_per_inner_step"]
+    trained_with = shutil.copytree(finished.workdir, tmp_path / "run")
+    config = finished.json("config.json")
+    config["learner"]["label_permutations"] = 5
+    (trained_with / "config.json").write_text(json.dumps(config))
+    assert evaluate_run(trained_with, [None]) == [found]
+    (without,) = evaluate_run(trained_with, [None], label_permutations=1)
+    assert without == {key: finished.json("results.json")[key] for key in without}
+
+
 def test_a_single_model_and_more_members_than_kept(finished):
     results = finished.json("results.json")
     (single,) = evaluate_run(finished.workdir, [None], ensemble=1)
@@ -92,6 +108,8 @@ def test_a_run_without_a_finished_epoch(finished, tmp_path):
         ("--query_statistics=mean", "'mean'"),
         ("--split=valid", "valid"),
         ("--tasks=0", "tasks"),
+        ("--label_permutations=6", "learner.label_permutations is 6: it must be 1 to the way"),
+        ("--label_permutations=two", "label_permutations"),
         ("--config.seed=1", "own config"),
         ("--bogus", "--bogus"),
     ],

@@ -4,7 +4,7 @@ import os
 import numpy as np
 import pytest
 
-from tf_mamlpp.data import decode_file, load_banks, resize
+from tf_mamlpp.data import check_bank, decode_file, load_banks, resize
 from tf_mamlpp.errors import UserError
 
 TEN = {f"class{i}": 2 + i % 3 for i in range(10)}
@@ -19,6 +19,41 @@ def test_pool_is_divided_by_class(make_tree, tmp_path):
             files = sorted((tmp_path / "pets" / name).iterdir())
             expected = [resize(decode_file(file, 3), (8, 8)) for file in files]
             np.testing.assert_array_equal(bank.images[first:last], expected)
+
+
+def test_pool_is_divided_by_other_fractions(make_tree, tmp_path):
+    root = make_tree(tmp_path / "pets", TEN)
+    usual = load_banks("image_folder", root, image_size=(8, 8))
+    banks = load_banks("image_folder", root, image_size=(8, 8), split_fractions=(0.5, 0.5, 0))
+    assert [len(bank.class_names) for bank in banks.values()] == [5, 5, 0]
+    assert sorted(name for bank in banks.values() for name in bank.class_names) == sorted(TEN)
+    assert all(bank.by_fractions for bank in (*usual.values(), *banks.values()))
+    again = load_banks("image_folder", root, image_size=(8, 8))
+    assert [bank.class_names for bank in again.values()] == [bank.class_names for bank in usual.values()]
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"split_fractions": (0.5, 0.4, 0.2)}, "split_fractions is .*: it must be three numbers"),
+        ({"split_fractions": (0.5, 0.4, 0.1), "split_file": "lists.json"}, "contradict: choose one"),
+        ({"split_fractions": (0.5, 0.4, 0.1), "name": "omniglot"}, "it takes no split fractions"),
+    ],
+)
+def test_fractions_that_have_no_use(tmp_path, settings, message):
+    with pytest.raises(UserError, match=message):
+        load_banks(**{"name": "image_folder", "path": tmp_path, **settings})
+
+
+@pytest.mark.parametrize("by_folders", [False, True])
+def test_too_few_classes_of_a_division_name_what_divides(make_tree, tmp_path, by_folders):
+    tree = {f"{split}/{split}{c}": 2 for split in ("train", "val", "test") for c in "ab"} if by_folders else TEN
+    root = make_tree(tmp_path / "tree", tree)
+    for _ in ("decoded", "from the cache"):
+        test = load_banks("image_folder", root, image_size=(8, 8))["test"]
+        with pytest.raises(UserError, match="test: has 2 classes, fewer than way=5; use a smaller way") as caught:
+            check_bank(test, way=5, shot=1, query_shot=1)
+        assert ("data.split_fractions, data.split_file" in str(caught.value)) is not by_folders
 
 
 @pytest.mark.parametrize("validation", ["val", "valid", "validation"])
@@ -98,7 +133,7 @@ def test_changed_picture_is_decoded_anew(make_tree, tmp_path, png):
     [
         ({}, "no such folder; expected a folder of pictures for each class"),
         ({"a": 0, "b": 0}, "has no class folders with pictures"),
-        ({"a": 1, "b": 1}, "has 2 classes, but train, validation and test need one each"),
+        ({"a": 1, "b": 1}, "has 2 classes, too few to divide: 1 for validation and 1 for test leave none"),
         ({"train/a": 1, "test/b": 1}, "needs one folder val/ or valid/ or validation/"),
         ({"train/a": 1, "val/b": 1, "valid/c": 1, "test/d": 1}, "needs one folder val/"),
         ({"train/a": 1, "val/b": 1, "test/c": 0}, "test: has no class folders with pictures"),

@@ -4,6 +4,7 @@ import pytest
 
 from tf_mamlpp.data.splits import divide_classes
 from tf_mamlpp.errors import UserError
+from tf_mamlpp.fractions import check_fractions
 
 
 @pytest.mark.parametrize(
@@ -19,6 +20,34 @@ def test_sixty_twenty_twenty(total, sizes):
 def test_omniglot_sizes():
     divided = divide_classes(["x"] * 1623, 0, source="tfds:omniglot")
     assert [len(part) for part in divided.values()] == [1150, 50, 423]
+
+
+@pytest.mark.parametrize(
+    "fractions, sizes",
+    [
+        ((0.5, 0.25, 0.25), (10, 5, 5)),
+        ((0.8, 0.2, 0), (16, 4, 0)),
+        ((1, 0, 0), (20, 0, 0)),
+        ((0.98, 0.01, 0.01), (18, 1, 1)),
+    ],
+)
+def test_other_fractions(fractions, sizes):
+    divided = divide_classes([str(i) for i in range(20)], 3, fractions=fractions, source="any")
+    assert tuple(len(part) for part in divided.values()) == sizes
+    assert sorted(sum(divided.values(), [])) == list(range(20))
+
+
+def test_omniglot_by_other_fractions():
+    divided = divide_classes(["x"] * 1623, 0, fractions=(0.8, 0.1, 0.1), source="tfds:omniglot")
+    assert [len(part) for part in divided.values()] == [1299, 162, 162]
+
+
+@pytest.mark.parametrize(
+    "fractions", [(0.5, 0.5), (0.6, 0.2, 0.1), (0, 0.5, 0.5), (1.2, -0.2, 0), (0.25,) * 4, (float("nan"), 0.5, 0.5)]
+)
+def test_bad_fractions(fractions):
+    with pytest.raises(UserError, match=r"a.b is \(.*\): it must be three numbers"):
+        check_fractions("a.b", fractions)
 
 
 def test_seed_decides_alone():
@@ -66,3 +95,5 @@ def test_bad_lists_are_named(tmp_path, content, message):
 def test_too_few_classes():
     with pytest.raises(UserError, match="pets: has 2 classes"):
         divide_classes(["cat", "dog"], 0, source="pets")
+    with pytest.raises(UserError, match="10 for validation and 0 for test leave none for train.*data.split_fractions"):
+        divide_classes(list("abcdefghij"), 0, fractions=(0.02, 0.98, 0), source="pets")

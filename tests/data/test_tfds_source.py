@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from tf_mamlpp.data import load_banks
+from tf_mamlpp.data import check_bank, load_banks
 from tf_mamlpp.errors import UserError
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*small1 are not")
 PER_SPLIT = 2
 
 
@@ -81,10 +82,54 @@ class OmniglotLike(_Base):
             yield label, {"image": image, "label": label}
 
 
+class OtherNames(_Base):
+    """Disjoint splits of other names, features of other names, and a class that has no picture."""
+
+    CLASSES = 6
+    PARTS = {"train": (0, 1), "val": (2,), "valid": (3,), "test": (4,), "extra": (5,)}
+
+    def _info(self):
+        features = {
+            "photo": tfds.features.Image(shape=(None, None, 3)),
+            "breed": tfds.features.ClassLabel(names=[f"breed{i}" for i in range(self.CLASSES)]),
+            "weight": np.float32,
+        }
+        return self.dataset_info_from_configs(
+            features=tfds.features.FeaturesDict(features), supervised_keys=("photo", "breed")
+        )
+
+    def _split_generators(self, dl_manager):
+        return {split: self._generate_examples(split) for split in self.PARTS}
+
+    def _generate_examples(self, split):
+        for label in self.PARTS[split]:
+            yield label, {"photo": np.full((12, 12, 3), label + 9, np.uint8), "breed": label, "weight": 1.0}
+
+
+class UnknownSplits(_Base):
+    """A set whose splits are called otherwise."""
+
+    def _split_generators(self, dl_manager):
+        return {"small1": self._generate_examples("small1")}
+
+
+class OfText(_Base):
+    """Labelled texts."""
+
+    def _info(self):
+        features = {"text": tfds.features.Text(), "label": tfds.features.ClassLabel(num_classes=2)}
+        return self.dataset_info_from_configs(
+            features=tfds.features.FeaturesDict(features), supervised_keys=("text", "label")
+        )
+
+    def _generate_examples(self, split):
+        yield 0, {"text": split, "label": 0}
+
+
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tfds")
-    for builder in (FewShotPets, Disjoint, Unlabelled, OmniglotLike):
+    for builder in (FewShotPets, Disjoint, Unlabelled, OmniglotLike, OtherNames, UnknownSplits, OfText):
         builder(data_dir=folder).download_and_prepare()
     return folder
 
@@ -120,6 +165,47 @@ def test_splits_without_common_classes_are_kept(data_dir):
         "validation": ("class3",),
         "test": ("class4",),
     }
+
+
+def test_features_of_supervised_keys_and_other_names_of_validation(data_dir):
+    with pytest.warns(UserWarning, match="of its splits, train, val, valid, test are read, extra are not"):
+        banks = load_banks("tfds:other_names", data_dir, image_size=(12, 12))
+    assert {split: bank.class_names for split, bank in banks.items()} == {
+        "train": ("breed0", "breed1"),
+        "validation": ("breed2", "breed3"),
+        "test": ("breed4",),
+    }
+    assert [np.unique(bank.images).tolist() for bank in banks.values()] == [[9, 10], [11, 12], [13]]
+    assert not any(bank.by_fractions for bank in banks.values())
+
+
+@pytest.mark.filterwarnings("ignore:.*extra are not")
+def test_a_class_without_pictures_is_left_out(data_dir, tmp_path):
+    lists = {"train": ["breed0", "breed5"], "validation": ["breed1"], "test": ["breed4"]}
+    (tmp_path / "lists.json").write_text(json.dumps(lists))
+    banks = load_banks("tfds:other_names", data_dir, image_size=(12, 12), split_file=tmp_path / "lists.json")
+    assert banks["train"].class_names == ("breed0",)
+
+
+def test_fractions_divide_the_pool(data_dir):
+    for fractions, sizes in (((0.6, 0.2, 0.2), [6, 2, 2]), ((0.5, 0.4, 0.1), [5, 4, 1]), ((0.8, 0.2, 0), [8, 2, 0])):
+        for _ in ("decoded", "from the cache"):
+            banks = load_banks("tfds:few_shot_pets", data_dir, image_size=(12, 12), split_fractions=fractions)
+            assert [len(bank.class_names) for bank in banks.values()] == sizes
+            assert all(bank.by_fractions for bank in banks.values())
+    with pytest.raises(UserError, match="has 0 classes, fewer than way=2; .*data.split_fractions, data.split_file"):
+        check_bank(banks["test"], way=2, shot=1, query_shot=1)
+
+
+def test_splits_of_unknown_names_are_named(data_dir):
+    message = "no split called train, val, valid, validation or test; it has small1$"
+    with pytest.raises(UserError, match=f"tfds:unknown_splits: has {message}"):
+        load_banks("tfds:unknown_splits", data_dir)
+
+
+def test_a_set_of_texts_is_refused(data_dir):
+    with pytest.raises(UserError, match="tfds:of_text: is no classification set.*it has .*'text'"):
+        load_banks("tfds:of_text", data_dir)
 
 
 def test_second_load_reads_no_examples(data_dir, monkeypatch):

@@ -15,6 +15,7 @@ from tf_mamlpp.data.images import normalise
 from tf_mamlpp.data.sources import is_omniglot, load_banks, pixel_statistics
 from tf_mamlpp.data.task_stream import meta_batches, task_bits
 from tf_mamlpp.errors import UserError
+from tf_mamlpp.fractions import FRACTIONS
 
 
 def sample_task(
@@ -98,7 +99,11 @@ def check_bank(bank: ImageBank, way: int, shot: int, query_shot: int) -> None:
     """
     classes = len(bank.class_names)
     if classes < way:
-        raise UserError(f"{bank.name}: has {classes} classes, fewer than way={way}; use a smaller way")
+        divide = " or divide its source's classes otherwise: data.split_fractions, data.split_file"
+        raise UserError(
+            f"{bank.name}: has {classes} classes, fewer than way={way}; use a smaller way"
+            + (divide if bank.by_fractions else "")
+        )
     left = len(large_enough(bank, shot + query_shot))
     needed = f"shot + query_shot = {shot} + {query_shot} pictures"
     if left < way:
@@ -135,6 +140,7 @@ def episodes(
     channels: int | None = None,
     resize: str = "stretch",
     split_seed: int = 0,
+    split_fractions: Sequence[float] = FRACTIONS,
     split_file: str | os.PathLike[str] | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
 ) -> tf.data.Dataset:
@@ -143,8 +149,8 @@ def episodes(
     Args:
         source: name of a source (see `load_banks`), or banks loaded before: one, or a dict with an entry for
             `split`.
-        path: where the source's data lies; this, image_size, channels, resize, split_seed, split_file and cache_dir
-            are those of `load_banks` and matter only where `source` is a name.
+        path: where the source's data lies; this, image_size, channels, resize, split_seed, split_fractions, split_file
+            and cache_dir are those of `load_banks` and matter only where `source` is a name.
         split: "train", "validation" or "test".
         way: classes a task.
         shot: support pictures a class.
@@ -160,6 +166,7 @@ def episodes(
         channels: 1 or 3; None: the source's.
         resize: "stretch" or "crop".
         split_seed: seed of the division of classes into splits, where the source has none of its own.
+        split_fractions: shares of the classes that train, validation and test get then.
         split_file: JSON file that lists the classes of each split.
         cache_dir: the cache folder.
 
@@ -178,6 +185,7 @@ def episodes(
             channels=channels,
             resize=resize,
             split_seed=split_seed,
+            split_fractions=split_fractions,
             split_file=split_file,
             cache_dir=cache_dir,
         )

@@ -6,13 +6,14 @@ import hashlib
 import itertools
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from tf_mamlpp.data.image_bank import Pictures
 from tf_mamlpp.data.images import checked_stat
 from tf_mamlpp.data.splits import SPLITS, divide_classes
 from tf_mamlpp.errors import UserError
+from tf_mamlpp.fractions import FRACTIONS
 
 SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"),
@@ -27,7 +28,12 @@ _Classes = dict[str, list[str]]  # the files of each class; strings: many paths 
 _Splits = dict[str, tuple[str, Callable[[], Pictures]]]
 
 
-def folder_splits(path: Path, split_seed: int, split_file: str | os.PathLike[str] | None = None) -> _Splits:
+def folder_splits(
+    path: Path,
+    split_seed: int,
+    split_file: str | os.PathLike[str] | None = None,
+    split_fractions: Sequence[float] = FRACTIONS,
+) -> _Splits:
     """Lists the pictures of a tree of class folders by split, without decoding any.
 
     A class is any folder, at any depth, that holds pictures itself; its name is its path below the root.
@@ -35,8 +41,9 @@ def folder_splits(path: Path, split_seed: int, split_file: str | os.PathLike[str
 
     Args:
         path: root of the tree.
-        split_seed: seed of the pool's division 60/20/20.
+        split_seed: seed of the pool's division.
         split_file: lists of classes that divide the pool instead, see `divide_classes`.
+        split_fractions: shares of the pool, see `divide_classes`.
 
     Returns:
         For each split, a key that changes with the files, and what lists the pictures.
@@ -53,8 +60,9 @@ def folder_splits(path: Path, split_seed: int, split_file: str | os.PathLike[str
     if not classes:
         raise UserError(f"{path}: has no class folders with pictures; {_EXPECTED}")
     names = list(classes)
-    divided = divide_classes(names, split_seed, split_file, source=f"{path}")
-    return _listed({split: {names[n]: classes[names[n]] for n in divided[split]} for split in SPLITS})
+    divided = divide_classes(names, split_seed, split_file, split_fractions, source=f"{path}")
+    splits = {split: {names[n]: classes[names[n]] for n in divided[split]} for split in SPLITS}
+    return _listed(splits, by_fractions=split_file is None)
 
 
 def class_folders(root: Path) -> dict[str, list[Path]]:
@@ -148,8 +156,8 @@ def _has_subfolders(folder: Path) -> bool:
     return folder.is_dir() and any(inside.is_dir() for inside in folder.iterdir())
 
 
-def _listed(splits: dict[str, _Classes]) -> _Splits:
-    return {split: (_identity(classes), _opener(classes)) for split, classes in splits.items()}
+def _listed(splits: dict[str, _Classes], by_fractions: bool = False) -> _Splits:
+    return {split: (_identity(classes), _opener(classes, by_fractions)) for split, classes in splits.items()}
 
 
 def _identity(classes: _Classes) -> str:
@@ -164,12 +172,12 @@ def _identity(classes: _Classes) -> str:
     return state.hexdigest()
 
 
-def _opener(classes: _Classes) -> Callable[[], Pictures]:
+def _opener(classes: _Classes, by_fractions: bool) -> Callable[[], Pictures]:
     def read() -> Iterator[tuple[int, str, bytes]]:
         for row, file in enumerate(itertools.chain.from_iterable(classes.values())):
             yield row, file, read_file(file)
 
-    return lambda: Pictures(tuple(classes), tuple(map(len, classes.values())), read)
+    return lambda: Pictures(tuple(classes), tuple(map(len, classes.values())), read, by_fractions)
 
 
 def read_file(file: str) -> bytes:

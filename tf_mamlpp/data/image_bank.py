@@ -40,6 +40,7 @@ class ImageBank:
         class_names: one name a class.
         name: source and split, for example "omniglot train".
         folder: where the bank lies in the cache; None for one that was made in memory.
+        by_fractions: whether its classes are a fraction of all classes of the source.
     """
 
     images: np.ndarray
@@ -47,6 +48,7 @@ class ImageBank:
     class_names: tuple[str, ...]
     name: str
     folder: Path | None = None
+    by_fractions: bool = False
 
     @property
     def source(self) -> str:
@@ -86,11 +88,13 @@ class Pictures:
         counts: how many pictures each class has.
         read: gives (row, the picture's name for errors, content) of every picture, in any order; rows count the
             pictures class by class; the content is an encoded file, or a decoded uint8 array [H, W] or [H, W, C].
+        by_fractions: see `ImageBank`.
     """
 
     class_names: tuple[str, ...]
     counts: tuple[int, ...]
     read: Callable[[], Iterator[tuple[int, str, bytes | np.ndarray]]]
+    by_fractions: bool = False
 
 
 def cache_root(cache_dir: str | os.PathLike[str] | None = None) -> Path:
@@ -120,7 +124,7 @@ def build_or_load(
         cache_dir: the cache folder; see `cache_root`.
 
     Returns:
-        The bank, its images memory-mapped read-only.
+        The bank, its images memory-mapped read-only. One without classes is made in memory.
 
     Raises:
         UserError: a picture is corrupt, or the cache folder cannot be written.
@@ -132,7 +136,11 @@ def build_or_load(
     bank = _load(folder, name, shape)
     if bank is None:
         try:
-            _build(folder, open_pictures(), name, image_size, channels, resize)
+            pictures = open_pictures()
+            if not pictures.class_names:  # an empty array cannot be mapped
+                images, offsets = np.zeros((0, *shape), np.uint8), np.zeros(1, np.int64)
+                return ImageBank(images, offsets, (), name, by_fractions=pictures.by_fractions)
+            _build(folder, pictures, name, image_size, channels, resize)
         except OSError as error:
             advice = "free some space or set TF_MAMLPP_CACHE to another folder"
             raise UserError(f"{folder.parent}: cannot write the picture cache ({error}); {advice}") from error
@@ -159,10 +167,11 @@ def _load(folder: Path, name: str, shape: tuple[int, ...]) -> ImageBank | None:
             and offsets[-1] == len(images) == len(origins)
             and all(isinstance(text, str) for text in (*names, *origins))
         )
+        by_fractions = bool(index.get("by_fractions"))
     except Exception:  # damage makes the readers raise nearly anything
         return None
     # A plain view: np.memmap slows every gather.
-    return ImageBank(np.asarray(images), offsets, names, name, folder) if good else None
+    return ImageBank(np.asarray(images), offsets, names, name, folder, by_fractions) if good else None
 
 
 def _build(
@@ -194,7 +203,11 @@ def _build(
         images.flush()
         np.save(building / _DIGESTS, digests)
         (building / _PICTURES).write_text(json.dumps(origins))
-        index = {"class_names": pictures.class_names, "offsets": offsets.tolist()}
+        index = {
+            "class_names": pictures.class_names,
+            "offsets": offsets.tolist(),
+            "by_fractions": pictures.by_fractions,
+        }
         (building / _INDEX).write_text(json.dumps(index))
         _publish(building, folder, name, images.shape[1:])
     finally:

@@ -6,7 +6,7 @@ import itertools
 import os
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tf_mamlpp.data.folders import folder_splits
@@ -16,6 +16,7 @@ from tf_mamlpp.data.mini_imagenet import mini_imagenet_splits
 from tf_mamlpp.data.omniglot import omniglot_splits
 from tf_mamlpp.data.tfds_source import tfds_splits
 from tf_mamlpp.errors import UserError
+from tf_mamlpp.fractions import FRACTIONS, check_fractions
 
 NAMES = ("glyphs", "omniglot", "mini_imagenet", "image_folder", "tfds:<name>")
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -57,6 +58,7 @@ def load_banks(
     channels: int | None = None,
     resize: str = "stretch",
     split_seed: int = 0,
+    split_fractions: Sequence[float] = FRACTIONS,
     split_file: str | os.PathLike[str] | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
 ) -> dict[str, ImageBank]:
@@ -73,6 +75,8 @@ def load_banks(
         channels: 1 for grey, 3 for RGB; None: the source's usual.
         resize: "stretch" or "crop": what becomes of pictures of other proportions, see `tf_mamlpp.data.resize`.
         split_seed: seed of the division of classes, where the source has no division of its own.
+        split_fractions: shares of the classes that train, validation and test get then; for "image_folder" and
+            "tfds:NAME".
         split_file: JSON file that lists the classes of each split instead, see `divide_classes`; for "omniglot",
             "image_folder" and "tfds:NAME".
         cache_dir: the cache folder; see `cache_root`.
@@ -100,7 +104,7 @@ def load_banks(
             resize=resize,
             cache_dir=cache_dir,
         )
-        for split, (key, open_pictures) in _open_source(name, path, split_seed, split_file).items()
+        for split, (key, open_pictures) in _open_source(name, path, split_seed, split_fractions, split_file).items()
     }
     _check_disjoint(banks)
     return banks
@@ -110,14 +114,21 @@ def _open_source(
     name: str,
     path: str | os.PathLike[str] | None,
     split_seed: int,
+    split_fractions: Sequence[float],
     split_file: str | os.PathLike[str] | None,
 ) -> _Splits:
     if split_file is not None and name in ("glyphs", "mini_imagenet"):
         raise UserError(f"data source {name!r} has splits of its own: it takes no split file")
+    check_fractions("split_fractions", split_fractions)
+    if tuple(split_fractions) != FRACTIONS:
+        if name in ("glyphs", "omniglot", "mini_imagenet"):
+            raise UserError(f"data source {name!r} has splits of its own: it takes no split fractions")
+        if split_file is not None:
+            raise UserError("split fractions and a split file contradict: choose one")
     if name == "glyphs":
         return glyph_splits()
     try:
-        return _open_files(name, path, split_seed, split_file)
+        return _open_files(name, path, split_seed, split_fractions, split_file)
     except OSError as error:
         raise UserError(f"{error.filename or path}: cannot be read ({error.strerror or error})") from error
 
@@ -126,10 +137,11 @@ def _open_files(
     name: str,
     path: str | os.PathLike[str] | None,
     split_seed: int,
+    split_fractions: Sequence[float],
     split_file: str | os.PathLike[str] | None,
 ) -> _Splits:
     if name.startswith("tfds:"):
-        return tfds_splits(name, path, split_seed, split_file)
+        return tfds_splits(name, path, split_seed, split_file, split_fractions)
     if name not in NAMES:
         raise UserError(f"unknown data source {name!r}; known are {', '.join(NAMES)}")
     if path is None:
@@ -137,7 +149,9 @@ def _open_files(
     folder = Path(path).expanduser()
     if name == "mini_imagenet":
         return mini_imagenet_splits(folder)
-    return (omniglot_splits if name == "omniglot" else folder_splits)(folder, split_seed, split_file)
+    if name == "omniglot":
+        return omniglot_splits(folder, split_seed, split_file)
+    return folder_splits(folder, split_seed, split_file, split_fractions)
 
 
 def _check_disjoint(banks: dict[str, ImageBank]) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from tf_mamlpp.errors import UserError
+from tf_mamlpp.fractions import FRACTIONS
 
 SPLITS = ("train", "validation", "test")
 OMNIGLOT_CLASSES = 1623
@@ -17,36 +18,45 @@ _OMNIGLOT_SIZES = (1150, 50)  # the paper's; the other 423 are for testing
 
 
 def divide_classes(
-    class_names: Sequence[str], split_seed: int, split_file: str | os.PathLike[str] | None = None, *, source: str
+    class_names: Sequence[str],
+    split_seed: int,
+    split_file: str | os.PathLike[str] | None = None,
+    fractions: Sequence[float] = FRACTIONS,
+    *,
+    source: str,
 ) -> dict[str, list[int]]:
-    """Divides classes by a file's lists, or else shuffled by a seed: 1150/50/423 for Omniglot, 60/20/20 percent.
+    """Divides classes by a file's lists, or else shuffled by a seed: by fractions, Omniglot into 1150/50/423.
 
     Args:
         class_names: all classes, in an order that does not depend on the machine.
         split_seed: a non-negative number; the same seed always gives the same division.
         split_file: JSON file {"train": [class names], "validation": [...], "test": [...]}; classes in none of the lists
-            are left out. The seed is not used then.
+            are left out. Neither the seed nor the fractions are used then.
+        fractions: shares of train, validation and test, which sum to 1; a share above 0 is one class at least. Where
+            they are not the usual `FRACTIONS`, Omniglot is divided by them too.
         source: what to call the data in an error; Omniglot and TFDS sets named after it have sizes of their own.
 
     Returns:
         Class numbers of "train", "validation" and "test", each in rising order.
 
     Raises:
-        UserError: fewer than three classes; or the file is missing or malformed, names a class twice or one unknown.
+        UserError: too few classes; or the file is missing or malformed, names a class twice or one unknown.
     """
     if split_file is not None:
         return _numbers(_read_lists(Path(split_file).expanduser()), class_names, f"{split_file}", source)
     total = len(class_names)
-    if total < len(SPLITS):
-        raise UserError(f"{source}: has {total} classes, but train, validation and test need one each")
+    validation, test = (max(1, round(part * total)) if part else 0 for part in fractions[1:])
+    if validation + test >= total:
+        raise UserError(
+            f"{source}: has {total} classes, too few to divide: {validation} for validation and {test} for test leave "
+            "none for train; add classes or change data.split_fractions"
+        )
     # Raw bits, because NumPy promises their stream for ever and promises nothing for `permutation`.
     order = np.argsort(np.random.Philox(np.random.SeedSequence(split_seed)).random_raw(total), kind="stable")
     known = source == "omniglot" or (source.startswith("tfds:") and "omniglot" in source)
-    if known and total == OMNIGLOT_CLASSES:
+    train = total - validation - test
+    if known and total == OMNIGLOT_CLASSES and tuple(fractions) == FRACTIONS:
         train, validation = _OMNIGLOT_SIZES
-    else:
-        validation = max(1, round(0.2 * total))
-        train = total - 2 * validation
     parts = np.split(order, [train, train + validation])
     return {split: sorted(part.tolist()) for split, part in zip(SPLITS, parts, strict=True)}
 
