@@ -114,7 +114,7 @@ def test_terminated_in_the_first_epoch(at, train_until, finished, command, train
 @pytest.mark.slow
 def test_terminated_in_validation(at, train_until, finished, command, train_arguments):
     workdir, saved, logged = at
-    status, stdout, _ = train_until(workdir, saved(5), signal.SIGTERM, pause=2.0)
+    status, stdout, _ = train_until(workdir, saved(5), signal.SIGTERM)
     assert status == 143
     assert "ended during validation; the same command resumes at update 5" in stdout
     assert not logged(1)() and not saved(6)()
