@@ -135,17 +135,6 @@ def test_two_workers_train_as_one_and_only_the_chief_writes(pair, alone, tmp_pat
     assert_same(chief, alone, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.slow
-def test_two_workers_share_pictures_and_batch_statistics(pair, tmp_path):
-    # Later flags win.
-    glyphs = ("--config=configs/testing.py:way=3,epochs=2", "--config.model.filters=4")
-    statuses, _, errors = finish(start(tmp_path / "alone", *glyphs))
-    assert statuses == [0], errors
-    statuses, _, errors = finish(*pair(tmp_path / "two", tmp_path / "nowhere", flags=(glyphs, glyphs)))
-    assert statuses == [0, 0], errors
-    assert_same(tmp_path / "two", tmp_path / "alone", rtol=1e-4, atol=1e-6)
-
-
 @pytest.fixture(scope="module")
 def whole(pair, tmp_path_factory):
     """The folder of a run of two workers, unbroken."""
