@@ -39,7 +39,11 @@ def study(command, tmp_path_factory):
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     # The runs notice, save a checkpoint and end: their locks come free.
-    wait_until(lambda: all("the same command resumes" in log(f) or not saved(f) for f in folders) and not any(map(held, folders)))
+    wait_until(
+        lambda: (
+            all("the same command resumes" in log(f) or not saved(f) for f in folders) and not any(map(held, folders))
+        )
+    )
     assert not (workdir / "report.md").exists()
     before = [saved(f) for f in folders]
     done = command("ablate", *TINY, f"--workdir={workdir}", "--jobs=2")
