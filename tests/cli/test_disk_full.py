@@ -78,8 +78,15 @@ def test_the_picture_cache(disk, command, train_arguments, tmp_path, size):
     assert not any(f.is_file() for f in cache.rglob("*"))
 
 
-@pytest.mark.parametrize("form, name", [("saved_model", "model"), ("tflite", "model.tflite")])
-@pytest.mark.parametrize("size", ["4k", "300k"])
+@pytest.mark.parametrize(
+    "form, name, size",
+    [
+        ("saved_model", "model", "4k"),
+        ("saved_model", "model", "300k"),
+        ("tflite", "model.tflite", "4k"),
+        ("tflite", "model.tflite", "60k"),
+    ],
+)
 def test_export(disk, command, finished, form, name, size):
     if form == "tflite":
         pytest.importorskip("ai_edge_litert")
