@@ -101,22 +101,14 @@ def test_killed_again_and_again(at, train_until, finished, command, train_argume
 
 
 @pytest.mark.slow
-def test_terminated_in_the_first_epoch(at, train_until, finished, command, train_arguments):
+@pytest.mark.parametrize(
+    "update, told", [(2, "saved update"), (5, "ended during validation; the same command resumes at")]
+)
+def test_terminated_in_the_first_epoch(at, train_until, finished, command, train_arguments, update, told):
     workdir, saved, logged = at
-    status, stdout, _ = train_until(workdir, saved(2), signal.SIGTERM)
+    status, stdout, _ = train_until(workdir, saved(update), signal.SIGTERM)
     assert status == 143
-    assert "saved update" in stdout
-    done = command("train", *train_arguments(workdir))
-    assert done.returncode == 0, done.stderr
-    assert_same_run(workdir, finished.workdir)
-
-
-@pytest.mark.slow
-def test_terminated_in_validation(at, train_until, finished, command, train_arguments):
-    workdir, saved, logged = at
-    status, stdout, _ = train_until(workdir, saved(5), signal.SIGTERM)
-    assert status == 143
-    assert "ended during validation; the same command resumes at update 5" in stdout
+    assert told in stdout
     assert not logged(1)() and not saved(6)()
     done = command("train", *train_arguments(workdir))
     assert done.returncode == 0, done.stderr
