@@ -18,6 +18,9 @@ from tf_mamlpp.errors import UserError
 
 _CASE = flags.DEFINE_list("case", ["omniglot_5way_1shot"], "Cases, or 'all'.")
 _LAST = flags.DEFINE_bool("last_step_loss", False, "Only the query loss after the last inner step counts.")
+_AGAIN = flags.DEFINE_bool(
+    "rematerialise", False, "Inner steps run again in the backward pass: less memory, more time."
+)
 _PEERS = flags.DEFINE_list("peers", [], "Compare with these instead, in turns: pytorch, learn2learn, higher.")
 _GROWTH = flags.DEFINE_bool("growth", False, "How time and memory grow with the size of a small case, instead.")
 _MODEL = flags.DEFINE_string("model", None, "Time an exported model instead: learning tasks, and answering.")
@@ -44,8 +47,8 @@ def main(overrides: list[str]) -> None:
 
 
 _UNUSED = {
-    "model": (_GROWTH, _PEERS, _CASE, _LAST, _UPDATES, _COMPARE),
-    "growth": (_PEERS, _CASE, _LAST, _COMPARE),
+    "model": (_GROWTH, _PEERS, _CASE, _LAST, _AGAIN, _UPDATES, _COMPARE),
+    "growth": (_PEERS, _CASE, _LAST, _AGAIN, _COMPARE),
     "peers": (_COMPARE,),
 }
 
@@ -59,7 +62,7 @@ def _refuse_unused() -> None:
 
 
 def _cases() -> dict[str, Any]:
-    cases = choose(_CASE.value, _LAST.value)
+    cases = choose(_CASE.value, _LAST.value, _AGAIN.value)
     earlier = report.load(_COMPARE.value) if _COMPARE.value else None
     if earlier:
         report.check_comparable(earlier, cases)
@@ -78,7 +81,7 @@ def _cases() -> dict[str, Any]:
 
 def _peers() -> dict[str, Any]:
     runs.check_peers(_PEERS.value)
-    cases, left_out = runs.with_peers(choose(_CASE.value, _LAST.value))
+    cases, left_out = runs.with_peers(choose(_CASE.value, _LAST.value, _AGAIN.value))
     if left_out:
         print(f"left out, since peers have {runs.PEER_BACKBONE} alone: {', '.join(left_out)}", flush=True)
     results: dict[str, Any] = {"machine": report.machine(), "peers": {}}

@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import pytest
 
 from tf_mamlpp import benchmark
 from tf_mamlpp.benchmark_cases import Case
 from tf_mamlpp.benchmark_worker import updates_of
+from tf_mamlpp.flop import count_gflop
 
 TINY = Case(way=2, tasks=1, image_shape=(16, 16, 1), filters=2, inner_steps=2)
 
@@ -23,6 +26,14 @@ def test_a_case_is_what_the_learner_does():
     assert (learner.way, learner.inner_steps, learner.second_order, learner.all_steps_count) == (3, 4, False, True)
     assert learner.inner_rates.table.numpy() == pytest.approx(0.2)
     assert learner.model.trainable_variables[0].shape == (3, 3, 1, 2)
+
+
+def test_a_rematerialised_case_counts_the_work_without(monkeypatch):
+    monkeypatch.setattr(benchmark, "matmul_gflops", lambda: 100.0)
+    again = replace(TINY, rematerialise=True)
+    assert benchmark.build_learner(again).rematerialise
+    plain = benchmark.Updates(TINY)
+    assert benchmark.run_case(again, updates=1)["gflop"] == count_gflop(plain.learner, plain.batch) > 0
 
 
 def test_ours_does_as_many_updates_as_asked():

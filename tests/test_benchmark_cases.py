@@ -20,6 +20,14 @@ def test_the_last_steps_loss_has_a_name_of_its_own():
     assert case == replace(CASES["mini_imagenet_1shot"], multi_step_loss=False)
 
 
+def test_rematerialised_cases_have_names_of_their_own_too():
+    found = choose(["resnet12", "omniglot_20way_1shot"], last_step_loss=True, rematerialise=True)
+    assert found == {
+        f"{name}_last_step_loss_rematerialised": replace(CASES[name], multi_step_loss=False, rematerialise=True)
+        for name in ("resnet12", "omniglot_20way_1shot")
+    }
+
+
 def test_one_field_grows_at_a_time():
     points = list(growth_points())
     assert {(field, value) for field, value, _ in points} == {(f, v) for f, values in GROWTH.items() for v in values}

@@ -55,15 +55,20 @@ def mean_loss(labels, logits):
     return keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
 
 
+FEW_OPERATIONS = {"first_order": True, "multi_step_loss": False}  # quick to trace four times
+
+
 @pytest.mark.parametrize(
-    ("devices", "loss"), [(2, None), pytest.param(2, mean_loss, marks=pytest.mark.slow), (4, None)]
+    ("devices", "settings"),
+    [
+        (2, {}),
+        pytest.param(2, {"loss": mean_loss}, marks=pytest.mark.slow),
+        (4, FEW_OPERATIONS),
+        pytest.param(4, {}, marks=pytest.mark.slow),
+    ],
 )
-def test_mirrored_strategy_equals_one_device(make_tasks, devices, loss):
+def test_mirrored_strategy_equals_one_device(make_tasks, devices, settings):
     tasks, mirrored = make_tasks(tasks=8, dtype="float32"), mirrored_over(devices)
-    few = (
-        {"first_order": True, "multi_step_loss": False} if devices == 4 else {}
-    )  # operations, to trace them four times
-    settings = {"loss": loss, **few}
     alone, spread = (make_learner(strategy, **settings) for strategy in (tf.distribute.get_strategy(), mirrored))
     logs, change = train(alone, tasks)
     spread_logs, _ = train(spread, tasks)
@@ -80,7 +85,7 @@ def test_mirrored_strategy_equals_one_device(make_tasks, devices, loss):
             np.testing.assert_array_equal(first, other, err_msg=a.path)
     assert {"update_loss", "gradient_norm", "clipped"} < logs.keys()
     assert logs == {name: pytest.approx(values, rel=1e-5) for name, values in spread_logs.items()}
-    if devices == 4:  # the others have the same graph
+    if settings == FEW_OPERATIONS:  # the others have the same graph
         data = tf.data.Dataset.from_tensors(tasks)
         found, expected = (x.evaluate(data, return_dict=True, verbose=0) for x in (spread, alone))
         assert found == pytest.approx(expected, rel=1e-4)

@@ -87,6 +87,29 @@ def test_no_flipped_bit_restores_other_numbers(fuzz, checkpoints, learner, capfd
     fuzz(check, 15, file=st.sampled_from(files), flip=FLIP)
 
 
+def test_no_cut_file_restores_other_numbers(fuzz, checkpoints, learner, capfd):
+    """Cut short, or with zeros in place of the end, as file systems leave files after a power cut."""
+    files = sorted(checkpoints.folder.glob("*-12.*"))
+
+    def check(file, place, padded):
+        whole = file.read_bytes()
+        place %= len(whole)
+        file.write_bytes(whole[:place] + (len(whole) - place) * b"\0" * padded)
+        before = snapshot(checkpoints.folder)
+        try:
+            fill(learner, 1)
+            assert all_equal(learner, checkpoints.restore_latest())
+            fill(learner, 1)
+            checkpoints.restore_best()
+            assert all_equal(learner, 12, best=True)
+        except UserError as error:
+            assert "best-12' cannot be read" in str(error)
+        assert snapshot(checkpoints.folder) == before
+        file.write_bytes(whole)
+
+    fuzz(check, 15, file=st.sampled_from(files), place=st.integers(0, 10**6), padded=st.booleans())
+
+
 @pytest.mark.parametrize("kind", ["update", "best"])
 @pytest.mark.parametrize("ending", [".index", ".data-00000-of-00001", "*"])
 def test_files_that_changed_places(checkpoints, learner, kind, ending, capfd):

@@ -305,3 +305,17 @@ def test_accuracy_of_labels_as_users_have_them(dtype):
     outputs = tf.constant([[0.1, 0.9], [0.8, 0.2], [0.3, 0.7]])
     for labels in ([1, 1, 1], [[1], [1], [1]]):
         np.testing.assert_array_equal(accuracy(tf.constant(labels, dtype), outputs), [1.0, 0.0, 1.0])
+
+
+@pytest.mark.slow
+def test_xla_makes_the_same_updates(make_learner, make_tasks):
+    tasks = tf.data.Dataset.from_tensors(make_tasks(dtype="float32")).repeat(2)
+    plain, compiled = (make_learner(**{**presets["maml++"], "derivative_order_annealing": False}) for _ in range(2))
+    compiled.compile(keras.optimizers.SGD(0.1), jit_compile=True)
+    before = values(plain)
+    logs, found = (learner.fit(tasks, verbose=0).history for learner in (plain, compiled))
+    assert compiled.jit_compile and not plain.jit_compile
+    assert found == {name: pytest.approx(value, rel=1e-4) for name, value in logs.items()}
+    for path, value in values(plain).items():
+        np.testing.assert_allclose(values(compiled)[path], value, rtol=1e-4, atol=1e-5, err_msg=path)
+    assert {"conv0/kernel", "dense/kernel", "norm0/gamma", "norm1/moving_variance"} < changed(plain, before)

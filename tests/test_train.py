@@ -1,5 +1,6 @@
 """The parts of a run: objects of a config, the run's folder, results.  Whole runs: tests/cli."""
 
+import dataclasses
 import fcntl
 import json
 import math
@@ -7,13 +8,14 @@ import math
 import numpy as np
 import pytest
 import tensorflow as tf
+from hypothesis import strategies as st
 
 from tf_mamlpp import config as configs
 from tf_mamlpp import train
 from tf_mamlpp.config import Config, Data, Evaluation, Learner, Model, Training
 from tf_mamlpp.data import ImageBank
 from tf_mamlpp.errors import UserError
-from tf_mamlpp.methods import presets
+from tf_mamlpp.methods import MODIFICATIONS, presets
 from tf_mamlpp.prototypes import PrototypicalNetworks
 
 
@@ -119,6 +121,69 @@ def test_settings_reach_learner_and_optimizer():
     assert learner.optimizer.epsilon == 1e-8
     assert learner.model.output_shape == (None, 3)
     assert not learner.jit_compile
+
+
+def test_any_config_makes_a_learner_that_learns_or_one_error(fuzz):
+    def section(kind, **values):
+        given = st.fixed_dictionaries({}, optional={name: st.sampled_from(v) for name, v in values.items()})
+        return given.map(lambda chosen: (kind, chosen))
+
+    flags = [*MODIFICATIONS, "elementwise_rates", "first_order", "shared_head", "prototypes", "rematerialise"]
+    learner = section(
+        Learner,
+        **dict.fromkeys([*flags, "batched_tasks"], [True, False, False]),
+        inner_steps=[1, 2],
+        adapted=["all", "all", "head", "body", "dense", "(", "", "norm", "nothing", ".*"],
+        label_permutations=[0, 1, 2, 3, 4],
+        query_statistics=["batch", "running", "support"],
+        evaluation_statistics=[None, "running"],
+        gradient_clip=[None, 0.1],
+        parallel_tasks=[None, 1, 5],
+    )
+    model = section(
+        Model,
+        name=["conv4", "conv4", "resnet12", "mlp", "keras:None", "json:loads", "math:pi"],
+        filters=[1, 2],
+        blocks=[0, 1, 2, 4],
+        strided=[True, False],
+        widths=[(), (1,), (2, 1)],
+        dtype=["float32", "mixed_bfloat16"],
+    )
+    picture = section(
+        Data, way=[1, 2, 3], image_size=[(1, 1), (4, 4), (9, 5)], channels=[1, 3], name=["glyphs", "sinusoid"]
+    )
+    made = []
+
+    def check(*sections):
+        try:
+            data, model, learner = (kind(**chosen) for kind, chosen in sections)
+            data = dataclasses.replace(data, mean=(0.5,) * data.channels, std=(0.5,) * data.channels)
+            config = make_config(data=data, model=model, learner=learner)
+            learner = train.make_learner(config)
+        except UserError as error:
+            assert str(error).strip()
+            return
+        shape = (1,) if data.name == "sinusoid" else (*data.image_size, data.channels)
+        labels = np.tile(np.arange(data.way), (2, 1))
+        targets = np.ones((2, data.way, 1), np.float32) if data.name == "sinusoid" else labels
+        images = np.random.default_rng(0).normal(size=(2, data.way, *shape)).astype(np.float32)
+        tasks = {
+            f"{part}_{kind}": tf.constant(v)
+            for part in ("support", "query")
+            for kind, v in (("images", images), ("labels", targets))
+        }
+        gradients, _, numbers = learner.meta_gradient(tasks)
+        assert np.isfinite(float(numbers["meta_loss"]))
+        made.append(learner)
+
+    fuzz(
+        lambda picture, model, learner: check(picture, model, learner),
+        10,
+        picture=picture,
+        model=model,
+        learner=learner,
+    )
+    assert made
 
 
 def test_a_baseline_has_the_same_backbone():

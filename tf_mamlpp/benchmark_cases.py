@@ -27,6 +27,7 @@ class Case:
     inner_rate: float = 0.1
     first_order: bool = False
     multi_step_loss: bool = True
+    rematerialise: bool = False
 
 
 _MINI_IMAGENET = Case(query_shot=15, tasks=2, image_shape=(84, 84, 3), filters=48, inner_rate=0.01)
@@ -52,8 +53,13 @@ GROWTH: Mapping[str, Sequence[int]] = {
 """Fields of a case, and the values that each takes while the others stay as in `GROWTH_BASE`."""
 
 
-def choose(names: Sequence[str], last_step_loss: bool = False) -> dict[str, Case]:
-    """Cases by name, `all` for every one; with only the last step's query loss if asked for.
+def choose(names: Sequence[str], last_step_loss: bool = False, rematerialise: bool = False) -> dict[str, Case]:
+    """Cases by name, `all` for every one; changed as asked, and then under names of their own.
+
+    Args:
+        names: of `CASES`.
+        last_step_loss: only the query loss after the last inner step.
+        rematerialise: inner steps run again in the backward pass instead of being kept.
 
     Raises:
         UserError: no such case.
@@ -62,9 +68,13 @@ def choose(names: Sequence[str], last_step_loss: bool = False) -> dict[str, Case
     unknown = [name for name in names if name not in CASES]
     if unknown:
         raise UserError(f"unknown case '{unknown[0]}'; cases are {', '.join(CASES)}, or all")
-    if not last_step_loss:
-        return {name: CASES[name] for name in names}
-    return {f"{name}_last_step_loss": replace(CASES[name], multi_step_loss=False) for name in names}
+    changes: dict[str, Any] = {}
+    suffix = ""
+    if last_step_loss:
+        changes["multi_step_loss"], suffix = False, "_last_step_loss"
+    if rematerialise:
+        changes["rematerialise"], suffix = True, suffix + "_rematerialised"
+    return {name + suffix: replace(CASES[name], **changes) for name in names}
 
 
 def growth_points() -> Iterator[tuple[str, int, Case]]:

@@ -132,6 +132,7 @@ MACHINE_KEYS = (
     "learner.batched_tasks",
     "learner.rematerialise",
     "training.strategy",
+    "training.jit_compile",
 )
 """Where and how a run computes, not what: these may change when it is resumed."""
 
