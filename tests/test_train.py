@@ -156,6 +156,8 @@ def test_any_config_makes_a_learner_that_learns_or_one_error(fuzz):
 
     def check(*sections):
         try:
+            if sections[1][1].get("name") == "resnet12":  # its own widths take half a minute
+                sections[1][1].setdefault("widths", (1,))
             data, model, learner = (kind(**chosen) for kind, chosen in sections)
             data = dataclasses.replace(data, mean=(0.5,) * data.channels, std=(0.5,) * data.channels)
             config = make_config(data=data, model=model, learner=learner)
