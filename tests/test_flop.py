@@ -57,3 +57,12 @@ def test_only_what_the_gradient_needs_counts():
 def test_looks_into_a_map_over_tasks():
     mapped = gflop(lambda x: tf.map_fn(lambda one: tf.ones((5, 5)) @ tf.ones((5, 5)), x))
     assert mapped == pytest.approx(3 * 2 * 125 / 1e9)
+
+
+def test_every_call_of_a_function_counts_for_what_it_is_used():
+    @tf.function
+    def called(n):
+        return tf.ones((n, n)) @ tf.ones((n, n)), tf.ones((7, 7)) @ tf.ones((7, 7))
+
+    assert gflop(lambda x: called(5)[0] + called(5)[0]) == pytest.approx(3 * 2 * 2 * 125 / 1e9)
+    assert gflop(lambda x: called(5)) == pytest.approx(3 * 2 * (125 + 343) / 1e9)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,34 +18,30 @@ def count_gflop(learner: MetaLearner, batch: Mapping[str, tf.Tensor]) -> float:
     """
     task = {name: value[:1] for name, value in batch.items()}
     graph = tf.function(lambda: learner.meta_gradient(task)[0]).get_concrete_function().graph
-    return float(sum(_flop(op) for g in _graphs(graph) for op in _reachable(g))) * len(batch["support_labels"]) / 1e9
+    return _graph_flop(graph, graph.outputs) * len(batch["support_labels"]) / 1e9
 
 
-def _graphs(graph: Any) -> list[Any]:
-    """The graph and those of the functions that it calls, such as a loop's body."""
-    found, names = [graph], set()
-    for current in found:
-        for op in current.get_operations():
-            for attribute in ("body", "f"):
-                try:
-                    name = op.get_attr(attribute).name
-                except (ValueError, AttributeError):
-                    continue
-                inner = current._get_function(name)
-                if inner is not None and name not in names:
-                    names.add(name)
-                    found.append(inner.graph)
-    return found
-
-
-def _reachable(graph: Any) -> list[Any]:
-    pending, seen = [t.op for t in graph.outputs], {}
+def _graph_flop(graph: Any, outputs: Iterable[tf.Tensor]) -> float:
+    """What these outputs of the graph need, in the functions that it calls too, such as a loop's body."""
+    needed: dict[Any, set[int]] = {}
+    pending = list(outputs)
     while pending:
-        op = pending.pop()
-        if op.name not in seen:
-            seen[op.name] = op
-            pending += [t.op for t in op.inputs]
-    return list(seen.values())
+        tensor = pending.pop()
+        if tensor.op not in needed:
+            needed[tensor.op] = set()
+            pending += tensor.op.inputs
+        needed[tensor.op].add(tensor.value_index)
+    return sum(_flop(op) + _called_flop(graph, op, results) for op, results in needed.items())
+
+
+def _called_flop(graph: Any, op: Any, results: Iterable[int]) -> float:
+    if op.type in ("While", "StatelessWhile"):
+        body = graph._get_function(op.get_attr("body").name).graph
+        return _graph_flop(body, body.outputs)
+    if op.type in ("PartitionedCall", "StatefulPartitionedCall"):
+        called = graph._get_function(op.get_attr("f").name).graph
+        return _graph_flop(called, [called.outputs[i] for i in results])
+    return 0.0
 
 
 def _flop(op: Any) -> float:
@@ -53,7 +49,7 @@ def _flop(op: Any) -> float:
     if op.type in ("MatMul", "BatchMatMulV2"):
         transposed = op.get_attr("transpose_a" if op.type == "MatMul" else "adj_x")
         inner = op.inputs[0].shape[-2 if transposed else -1]
-        return 2.0 * inner * np.prod(op.outputs[0].shape)
+        return float(2.0 * inner * np.prod(op.outputs[0].shape))
     if op.type == "Conv2D":
         kernel, pixels = op.inputs[1].shape, op.outputs[0].shape
     elif op.type == "Conv2DBackpropInput":
@@ -62,4 +58,4 @@ def _flop(op: Any) -> float:
         kernel, pixels = op.outputs[0].shape, op.inputs[2].shape
     else:
         return 0.0
-    return 2.0 * np.prod(kernel[:3]) * np.prod(pixels)
+    return float(2.0 * np.prod(kernel[:3]) * np.prod(pixels))

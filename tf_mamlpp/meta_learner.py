@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -261,17 +260,23 @@ class MetaLearner(EpisodicModel):
         """The outer loss of one task, Σ_k w_k L_query(θ_{k+1}) or its last term alone; see `EpisodicModel`."""
         start, rates = self._adaptable.start, tf.convert_to_tensor(self.inner_rates.table)
         carried = [start[i] for i in self._adaptable.adapted], list(state)
-        step, last = partial(self._outer_step, task), self.inner_steps - 1
+        last = self.inner_steps - 1
+
+        def step(*now: Any) -> tuple[Any, tf.Tensor]:
+            return self._outer_step(task, *now)[:2]
+
         if self.rematerialise and last:
-            carried, losses = recomputed_loop(lambda *now: step(*now)[:2], last, carried, (start, rates))
+            carried, losses = recomputed_loop(step, last, carried, (start, rates))
             losses = tf.unstack(losses)
         else:
             losses = []
+            # In a graph the steps are calls of one function, traced once; TensorFlow inlines them.
+            again = tf.function(step, autograph=False) if tf.inside_function() else step
             for k in range(last):
-                carried, loss, _ = step(carried, (start, rates), k)
+                carried, loss = again(carried, (start, rates), tf.constant(k))
                 losses.append(loss)
         # The backward pass begins with the last step: it is kept for no time.
-        (_, state), loss, outputs = step(carried, (start, rates), last, last=True)
+        (_, state), loss, outputs = self._outer_step(task, carried, (start, rates), last, last=True)
         total = loss
         if self.all_steps_count:
             total = tf.tensordot(tf.stack([*losses, loss]), tf.convert_to_tensor(self.loss_weights), 1)
@@ -301,17 +306,27 @@ class MetaLearner(EpisodicModel):
         )
         if not queried:
             return (fast, list(state)), tf.zeros((), self.real), None
-        outputs, state = self._adaptable.query_outputs(
-            fast,
-            state,
-            task,
-            k,
-            statistics=self.query_statistics,
-            training=True,
-            record=query_records,
-            start=start,
-        )
-        return (fast, list(state)), self._loss(task["query_labels"], outputs), outputs
+        sources = [*self._adaptable.weights(fast, start), *(x for x in state if x.dtype.is_floating)]
+        with tf.GradientTape() as tape:
+            tape.watch(sources)
+            outputs, state = self._adaptable.query_outputs(
+                fast,
+                state,
+                task,
+                k,
+                statistics=self.query_statistics,
+                training=True,
+                record=query_records,
+                start=start,
+            )
+            loss = self._loss(task["query_labels"], outputs)
+        # Now: until the outer backward pass came to it, all that the query pass computed would have to be kept.
+        gradients = tape.gradient(loss, sources)
+        if not self.rematerialise:
+            # TensorFlow would compute the next steps beside it, and so keep their query passes too.
+            with tf.control_dependencies([g for g in gradients if g is not None]):
+                fast = [tf.identity(w) for w in fast]
+        return (fast, list(state)), _with_gradients(loss, sources, gradients), outputs
 
     def task_curve(self, task: Task, steps: int, statistics: str) -> tf.Tensor:
         """Query outputs before adaptation and after every inner step, `[steps + 1, Q, outputs]`; writes nothing."""
@@ -385,3 +400,13 @@ class MetaLearner(EpisodicModel):
     def _answer_one(self, weights: Tensors, state: Tensors, images: tf.Tensor, row: int, statistics: str) -> tf.Tensor:
         outputs, _ = self._adaptable.outputs(weights, state, images, row, statistics=statistics)
         return tf.nn.softmax(outputs) if self.classifies else outputs
+
+
+def _with_gradients(value: tf.Tensor, sources: Tensors, gradients: Sequence[tf.Tensor | None]) -> tf.Tensor:
+    """`value` as a function of `sources`, with its gradients, which are known already."""
+
+    @tf.custom_gradient
+    def known(*_: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], list[tf.Tensor | None]]]:
+        return tf.stop_gradient(value), lambda upstream: [None if g is None else upstream * g for g in gradients]
+
+    return known(*sources)
