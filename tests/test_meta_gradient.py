@@ -223,3 +223,28 @@ def test_a_linear_regression_in_closed_form(make_tasks):
     hessian = 2 * np.array([[np.mean(xs**2), np.mean(xs)], [np.mean(xs), 1.0]])
     expected = (np.eye(2) - 0.2 * hessian) @ [2 * np.mean(after * xq), 2 * np.mean(after)]
     np.testing.assert_allclose([float(np.squeeze(g)) for g in gradients], expected, rtol=1e-12)
+
+
+def test_a_query_pass_has_its_gradient_before_the_next_step_begins(make_tasks):
+    """Beside later steps, query passes would all be kept for the outer backward pass."""
+    learner = learner_of(conv4((8, 8, 1), 3, filters=2, blocks=2), multi_step_loss=True)
+    task = {name: value[0] for name, value in make_tasks(dtype="float32").items()}
+    model = learner._adaptable
+
+    @tf.function(autograph=False)
+    def step():
+        carried = [model.start[i] for i in model.adapted], model.state
+        (fast, _), _, _ = learner._outer_step(task, carried, (model.start, learner.inner_rates.table), 0)
+        return fast
+
+    def kernel_gradients(follow_control):
+        pending, found = [t.op for t in step.get_concrete_function().graph.outputs], set()
+        while pending:
+            op = pending.pop()
+            if op not in found:
+                found.add(op)
+                pending += [t.op for t in op.inputs] + follow_control * list(op.control_inputs)
+        return sum(op.type == "Conv2DBackpropFilter" for op in found)
+
+    support = kernel_gradients(follow_control=False)
+    assert kernel_gradients(follow_control=True) == 2 * support > 0

@@ -320,13 +320,14 @@ class MetaLearner(EpisodicModel):
                 start=start,
             )
             loss = self._loss(task["query_labels"], outputs)
-        # Now: until the outer backward pass came to it, all that the query pass computed would have to be kept.
-        gradients = tape.gradient(loss, sources)
-        if not self.rematerialise:
-            # TensorFlow would compute the next steps beside it, and so keep their query passes too.
+        if not self.rematerialise:  # which keeps one step at a time
+            # Now: all that the query pass computed would be kept until the outer backward pass came to it.
+            gradients = tape.gradient(loss, sources)
+            loss = _with_gradients(loss, sources, gradients)
+            # Else TensorFlow would compute the next steps beside it, and so keep their query passes too.
             with tf.control_dependencies([g for g in gradients if g is not None]):
                 fast = [tf.identity(w) for w in fast]
-        return (fast, list(state)), _with_gradients(loss, sources, gradients), outputs
+        return (fast, list(state)), loss, outputs
 
     def task_curve(self, task: Task, steps: int, statistics: str) -> tf.Tensor:
         """Query outputs before adaptation and after every inner step, `[steps + 1, Q, outputs]`; writes nothing."""
