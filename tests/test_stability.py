@@ -213,3 +213,21 @@ def test_a_file_is_read_up_to_where_it_was_cut(tmp_path):
     np.testing.assert_array_equal(found["update_loss"], [1.5, 1.25])
     np.testing.assert_array_equal(found["gradient_norm"], [2, math.inf])
     np.testing.assert_array_equal(found["clipped"], [0, 0.5])
+
+
+@pytest.mark.parametrize("key", ["val_accuracy", "inner_rates", "val_step_0", "val_step_2"])
+def test_rows_whose_keys_were_damaged_are_passed_over(key):
+    rows = [
+        {"update": 10 * e, "val_accuracy": 0.2 + 0.05 * e, "inner_rates": {"w": [-0.1]}}
+        | {f"val_step_{k}": 0.2 + 0.01 * e * (k % 2) for k in range(3)}
+        for e in range(1, 7)
+    ]
+    expected = diagnose(rows)
+    assert {f.kind for f in expected.findings} == {"overshoot", "negative rates"}
+
+    def damaged(row, number):
+        return {f"{k}{number}" if k == key else k: v for k, v in row.items()}
+
+    assert diagnose([damaged(rows[0], 1), *rows, damaged(rows[-1], 2), damaged(rows[-1], 3)]) == expected
+    for few in ([damaged(rows[0], 1)], [rows[0], damaged(rows[1], 1)], [damaged(rows[0], 1), rows[1]]):
+        diagnose(few)

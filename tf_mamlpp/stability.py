@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from array import array
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -161,6 +162,7 @@ def diagnose(
         failure: the message of the error that ended it because its numbers were not finite.
     """
     minimise = metric != "accuracy"
+    rows = _whole(rows, f"val_{metric}")
     series = [row[f"val_{metric}"] for row in rows if f"val_{metric}" in row]
     findings = [
         *_series_findings(rows, updates or {}),
@@ -173,6 +175,13 @@ def diagnose(
         findings.append(Finding("diverged", last or (rows[-1]["update"] if rows else 0), failure))
     findings.sort(key=lambda f: f.update)
     return Diagnosis(_verdict(rows, series, findings, minimise), tuple(findings))
+
+
+def _whole(rows: Rows, metric: str) -> list[Mapping[str, Any]]:
+    """The rows with the metric and with every key that two have: a line that was damaged may be sound JSON still."""
+    count = Counter(key for row in rows for key in row)
+    usual = {key for key, found in count.items() if found > 1 or key == metric}
+    return [row for row in rows if usual <= row.keys()]
 
 
 def _verdict(rows: Rows, series: Sequence[float], findings: Sequence[Finding], minimise: bool) -> str:
@@ -268,9 +277,11 @@ def _collapse(rows: Rows, series: Series, metric: str, minimise: bool) -> list[F
 def _overshoot(rows: Rows, minimise: bool) -> list[Finding]:
     """Of the last three epochs' mean: single curves have bends."""
     last, sign = rows[-3:], -1 if minimise else 1
-    steps = [k for k in range(len(rows[-1]) if rows else 0) if f"val_step_{k}" in rows[-1]]
+    if len(last) < 3:
+        return []
+    steps = [k for k in range(len(rows[-1])) if f"val_step_{k}" in rows[-1]]
     curve = sign * np.array([np.mean([row[f"val_step_{k}"] for row in last]) for k in steps])
-    if len(last) < 3 or len(curve) < 3 or curve.max() - curve[-1] <= 0.05 * (curve.max() - curve[0]):
+    if len(curve) < 3 or curve.max() - curve[-1] <= 0.05 * (curve.max() - curve[0]):
         return []
     best = int(np.argmax(curve))
     if best == 0:
@@ -291,7 +302,7 @@ def _negative_rates(rows: Rows) -> list[Finding]:
     if first is None:
         return []
     path, k = negative(first)[0]
-    total = sum(map(len, rows[-1]["inner_rates"].values()))
+    total = sum(map(len, rows[-1].get("inner_rates", {}).values()))
     text = (
         f"a learned rate turned negative by update {first['update']} ({path} at inner step {k + 1}): there the inner "
         f"loop climbs, as learned rates may; {len(negative(rows[-1]))} of {total} are negative after update "
