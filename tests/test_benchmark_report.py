@@ -107,6 +107,14 @@ def test_refuses_a_file_that_is_not_there(tmp_path):
         report.load(tmp_path / "none")
 
 
+def test_results_from_before_a_field_existed_had_its_default():
+    earlier = results()
+    del earlier["cases"]["small"]["case"]["rematerialise"]
+    report.check_comparable(earlier, {"small": CASE})
+    with pytest.raises(UserError, match="rematerialise=False, now True"):
+        report.check_comparable(earlier, {"small": replace(CASE, rematerialise=True)})
+
+
 def test_refuses_another_machine_or_case():
     other = {**report.machine(), "cores": 999}
     with pytest.raises(UserError, match="the machine had cores=999, now"):

@@ -248,3 +248,38 @@ def test_a_query_pass_has_its_gradient_before_the_next_step_begins(make_tasks):
 
     support = kernel_gradients(follow_control=False)
     assert kernel_gradients(follow_control=True) == 2 * support > 0
+
+
+def test_state_that_holds_a_weight_itself(scatter, make_tasks, meta_gradient_errors):
+    """The same tensor is a weight and a state of the query pass: neither counts twice."""
+
+    class Remembers(keras.layers.Dense):
+        def build(self, shape):
+            super().build(shape)
+            self.copy = self.add_weight(shape=self.kernel.shape, trainable=False, name="copy")
+
+        def call(self, inputs):
+            outputs = super().call(inputs) + tf.tanh(inputs @ tf.convert_to_tensor(self.copy))
+            self.copy.assign(tf.convert_to_tensor(self.kernel))
+            return outputs
+
+    def model():
+        stack = [
+            keras.Input((4,), dtype="float64"),
+            Remembers(3, dtype="float64"),
+            keras.layers.Dense(3, dtype="float64"),
+        ]
+        return keras.Sequential(stack)
+
+    for rematerialise in (False, True):
+        settings = {"adapted": "head", "multi_step_loss": True, "rematerialise": rematerialise}
+        errors = meta_gradient_errors(learner_of(model(), scatter, **settings), make_tasks(shape=(4,)))
+        assert max(errors.values()) < 1e-6, errors
+
+
+def test_frozen_layers_of_another_type(make_tasks):
+    frozen = keras.layers.Conv2D(4, 3, dtype="bfloat16", trainable=False)
+    stack = [keras.Input((8, 8, 1)), frozen, keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(3)]
+    learner = learner_of(keras.Sequential(stack), multi_step_loss=True)
+    gradients = tf.function(learner.meta_gradient)(make_tasks(dtype="float32"))[0]
+    assert all(np.isfinite(g).all() and np.abs(g).max() > 0 for g in gradients)
