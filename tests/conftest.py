@@ -32,14 +32,15 @@ def seeded():
 
 
 @pytest.fixture
-def no_hang():
-    """Fails a test that takes a minute: one of those that a mistake would make endless."""
+def no_hang(request):
+    """Fails a test that takes a minute, a long fuzz one for each part: of those that a mistake would make endless."""
 
     def on_alarm(number, frame):
         raise AssertionError("this hangs")
 
     handler = signal.signal(signal.SIGALRM, on_alarm)
-    signal.alarm(60)
+    parts = request.node.callspec.params.get("fuzz", 1) if hasattr(request.node, "callspec") else 1
+    signal.alarm(60 * parts)
     yield
     signal.alarm(0)
     signal.signal(signal.SIGALRM, handler)
