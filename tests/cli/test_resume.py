@@ -89,7 +89,7 @@ def test_killed_again_and_again(at, train_until, finished, command, train_argume
     (workdir / "checkpoints").mkdir(parents=True)
     train_until(workdir, (workdir / ".lock").exists)
     train_until(workdir, saved(2))
-    train_until(workdir, saved(5), pause=1.0)  # in the validation of epoch 1, which takes seconds to trace
+    train_until(workdir, saved(5), pause=0.3)  # in the validation of epoch 1, which takes a second to trace
     assert not logged(1)()
     train_until(workdir, saved(6))
     train_until(workdir, saved(10))
