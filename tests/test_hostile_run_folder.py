@@ -64,48 +64,49 @@ def snapshot(folder):
     return {file.name: (file.read_bytes(), file.stat().st_mtime_ns) for file in folder.iterdir()}
 
 
-def test_no_flipped_bit_restores_other_numbers(fuzz, checkpoints, learner, capfd):
+@pytest.fixture
+def restores_no_other_numbers(checkpoints, learner):
+    """Restores with a file damaged: what is found is right or told, and nothing in the folder changes."""
+
+    def check(file, damage):
+        whole = file.read_bytes()
+        file.write_bytes(damage(whole))
+        before = snapshot(checkpoints.folder)
+        try:
+            fill(learner, 1)
+            assert all_equal(learner, checkpoints.restore_latest())
+            fill(learner, 1)
+            checkpoints.restore_best()
+            assert all_equal(learner, 12, best=True)
+        except UserError as error:
+            assert "best-12' cannot be read" in str(error)
+        assert snapshot(checkpoints.folder) == before
+        file.write_bytes(whole)
+
+    return check
+
+
+def test_no_flipped_bit_restores_other_numbers(fuzz, checkpoints, restores_no_other_numbers, capfd):
     """TensorFlow keeps a checksum of every tensor and of every block of the index."""
     files = sorted(checkpoints.folder.glob("*-12.*"))
     assert len(files) == 4
 
     def check(file, flip):
-        whole = file.read_bytes()
-        file.write_bytes(flipped(whole, *flip))
-        before = snapshot(checkpoints.folder)
-        try:
-            fill(learner, 1)
-            assert all_equal(learner, checkpoints.restore_latest())
-            fill(learner, 1)
-            checkpoints.restore_best()
-            assert all_equal(learner, 12, best=True)
-        except UserError as error:
-            assert "best-12' cannot be read" in str(error)
-        assert snapshot(checkpoints.folder) == before
-        file.write_bytes(whole)
+        restores_no_other_numbers(file, lambda whole: flipped(whole, *flip))
 
     fuzz(check, 15, file=st.sampled_from(files), flip=FLIP)
 
 
-def test_no_cut_file_restores_other_numbers(fuzz, checkpoints, learner, capfd):
+def test_no_cut_file_restores_other_numbers(fuzz, checkpoints, restores_no_other_numbers, capfd):
     """Cut short, or with zeros in place of the end, as file systems leave files after a power cut."""
     files = sorted(checkpoints.folder.glob("*-12.*"))
 
     def check(file, place, padded):
-        whole = file.read_bytes()
-        place %= len(whole)
-        file.write_bytes(whole[:place] + (len(whole) - place) * b"\0" * padded)
-        before = snapshot(checkpoints.folder)
-        try:
-            fill(learner, 1)
-            assert all_equal(learner, checkpoints.restore_latest())
-            fill(learner, 1)
-            checkpoints.restore_best()
-            assert all_equal(learner, 12, best=True)
-        except UserError as error:
-            assert "best-12' cannot be read" in str(error)
-        assert snapshot(checkpoints.folder) == before
-        file.write_bytes(whole)
+        def cut(whole):
+            kept = whole[: place % len(whole)]
+            return kept.ljust(len(whole), b"\0") if padded else kept
+
+        restores_no_other_numbers(file, cut)
 
     fuzz(check, 15, file=st.sampled_from(files), place=st.integers(0, 10**6), padded=st.booleans())
 

@@ -141,7 +141,7 @@ def test_two_workers_train_as_one_and_only_the_chief_writes(pair, alone, tmp_pat
 
 @pytest.mark.slow
 def test_two_workers_train_on_pictures_as_one(pair, tmp_path):
-    """Batch norm's running statistics decide the validation; a second order update crosses the first epoch's end."""
+    """Batch norm's running statistics decide the validation; the second epoch is second order."""
     flags = (
         "--config=configs/testing.py:epochs=2",
         "--config.model.filters=4",
