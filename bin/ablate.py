@@ -8,9 +8,11 @@ from pathlib import Path
 
 from absl import flags
 
-from tf_mamlpp import ablation, cli, config
+from tf_mamlpp import cli, config
 from tf_mamlpp.errors import UserError, writing
-from tf_mamlpp.workdir import claimed
+from tf_mamlpp.files import claimed
+from tf_mamlpp.study.method_names import GROUPS, parse_methods
+from tf_mamlpp.study.plan import Plan, open_plan, save_plan
 
 _CONFIG = flags.DEFINE_string(
     "config", None, "FILE[:key=value,...] of every run; a study that has begun knows its own."
@@ -19,7 +21,7 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the study; one that h
 _METHODS = flags.DEFINE_list(
     "methods",
     None,
-    f"To add: maml, maml++, maml+NAME+..., maml++-NAME-..., or groups ({', '.join(ablation.GROUPS)}); core at first.",
+    f"To add: maml, maml++, maml+NAME+..., maml++-NAME-..., or groups ({', '.join(GROUPS)}); core at first.",
 )
 _SEEDS = flags.DEFINE_list("seeds", ["0"], "Of each of --methods.")
 _JOBS = flags.DEFINE_integer("jobs", 1, "Runs at once; they divide the cores.", lower_bound=1)
@@ -32,15 +34,15 @@ def main(overrides: list[str]) -> None:
         raise UserError(f"'{overrides[0]}' needs --config: without it the study's own config is taken")
     base = config.load(_CONFIG.value, overrides) if _CONFIG.value else None
     if _REPORT_ONLY.value:
-        _report(ablation.open_plan(workdir, base if (workdir / "plan.json").exists() else None))
+        _report(open_plan(workdir, base if (workdir / "plan.json").exists() else None))
         return
     begun = (workdir / "plan.json").exists()
-    methods = ablation.parse_methods(_METHODS.value or ([] if begun else ["core"]))
+    methods = parse_methods(_METHODS.value or ([] if begun else ["core"]))
     if not all(seed.isdigit() for seed in _SEEDS.value):
         raise UserError(f"--seeds takes whole numbers such as 0,1,2, not '{','.join(_SEEDS.value)}'")
     with claimed(workdir, f"the study in '{workdir}' is being run by another process: wait for it"), writing(workdir):
-        plan = ablation.open_plan(workdir, base, methods, [int(seed) for seed in _SEEDS.value])
-        ablation.save_plan(plan)
+        plan = open_plan(workdir, base, methods, [int(seed) for seed in _SEEDS.value])
+        save_plan(plan)
         _run(plan)
         _report(plan)
     failed = next((r for r in plan.records() if r.state == "failed"), None)
@@ -51,8 +53,8 @@ def main(overrides: list[str]) -> None:
         )
 
 
-def _run(plan: ablation.Plan) -> None:
-    from tf_mamlpp.ablation_runner import Runner
+def _run(plan: Plan) -> None:
+    from tf_mamlpp.study.runner import Runner
 
     live = sys.stdout.isatty()
 
@@ -64,8 +66,8 @@ def _run(plan: ablation.Plan) -> None:
         print()
 
 
-def _report(plan: ablation.Plan) -> None:
-    from tf_mamlpp.study_report import write_report
+def _report(plan: Plan) -> None:
+    from tf_mamlpp.study.report.write_report import write_report
 
     print(f"report: {write_report(plan)} and report.html beside it")
 

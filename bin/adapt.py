@@ -6,7 +6,7 @@ from absl import flags
 
 from tf_mamlpp import cli
 from tf_mamlpp.errors import UserError
-from tf_mamlpp.report import percent
+from tf_mamlpp.text import percent
 
 _MODEL = flags.DEFINE_string("model", None, "Folder that bin/export.py wrote.", required=True)
 _SUPPORT = flags.DEFINE_string("support", None, "Folder with a folder of pictures for each class to learn.")
@@ -62,13 +62,13 @@ def main(overrides: list[str]) -> None:
     from tf_mamlpp.runtime import configure
 
     configure()
-    from tf_mamlpp import adapt_folders
-    from tf_mamlpp.deployed import DeployedModel, Learned
+    from tf_mamlpp.deploy import folders, predictions, trials
+    from tf_mamlpp.deploy.deployed_model import DeployedModel, Learned
 
     model = DeployedModel(_MODEL.value)
     if _TRIALS.value:
         way = _WAY.value or model.way
-        found = adapt_folders.trials(
+        found = trials.trials(
             model,
             Path(str(_SUPPORT.value)),
             way=way,
@@ -84,17 +84,17 @@ def main(overrides: list[str]) -> None:
     if _LOAD.value:
         learned = Learned.load(_LOAD.value)
     else:
-        learned = adapt_folders.learn_folder(model, Path(str(_SUPPORT.value)))
-        names = ", ".join(map(adapt_folders.one_line, learned.class_names))
+        learned = folders.learn_folder(model, Path(str(_SUPPORT.value)))
+        names = ", ".join(map(predictions.one_line, learned.class_names))
         print(f"learned {names} from {len(learned.labels)} pictures")
     if _SAVE.value:
         learned.save(_SAVE.value)
     if _QUERY.value:
-        answers = adapt_folders.classify_folder(model, learned, Path(str(_QUERY.value)), _EVALUATE.value)
-        adapt_folders.write_predictions(answers, learned, Path(str(_OUTPUT.value)))
+        answers = folders.classify_folder(model, learned, Path(str(_QUERY.value)), _EVALUATE.value)
+        predictions.write_predictions(answers, learned, Path(str(_OUTPUT.value)))
         if _EVALUATE.value:
-            print(adapt_folders.confusion_matrix(answers))
-        print(adapt_folders.summary(answers))
+            print(predictions.confusion_matrix(answers))
+        print(predictions.summary(answers))
 
 
 if __name__ == "__main__":

@@ -9,11 +9,11 @@ from typing import Any
 
 from absl import flags
 
-from tf_mamlpp import benchmark_report as report
-from tf_mamlpp import benchmark_runs as runs
 from tf_mamlpp import cli
-from tf_mamlpp.benchmark_cases import GROWTH_BASE, choose
-from tf_mamlpp.benchmark_worker import Worker, case_runner
+from tf_mamlpp.benchmark import races, report
+from tf_mamlpp.benchmark.cases import GROWTH_BASE, choose
+from tf_mamlpp.benchmark.contestants import case_runner
+from tf_mamlpp.benchmark.process import Worker
 from tf_mamlpp.errors import UserError
 
 _CASE = flags.DEFINE_list("case", ["omniglot_5way_1shot"], "Cases, or 'all'.")
@@ -37,7 +37,7 @@ def main(overrides: list[str]) -> None:
     if _MODEL.value:
         results = _model(_MODEL.value)
     elif _GROWTH.value:
-        lines, grown = report.growth_table(list(runs.grow(_UPDATES.value)))
+        lines, grown = report.growth_table(list(races.grow(_UPDATES.value)))
         print(f"{GROWTH_BASE}, one field growing:", *lines, sep="\n")
         results = {"machine": report.machine(), "growth": grown}
     else:
@@ -80,13 +80,13 @@ def _cases() -> dict[str, Any]:
 
 
 def _peers() -> dict[str, Any]:
-    runs.check_peers(_PEERS.value)
-    cases, left_out = runs.with_peers(choose(_CASE.value, _LAST.value, _AGAIN.value))
+    races.check_peers(_PEERS.value)
+    cases, left_out = races.with_peers(choose(_CASE.value, _LAST.value, _AGAIN.value))
     if left_out:
-        print(f"left out, since peers have {runs.PEER_BACKBONE} alone: {', '.join(left_out)}", flush=True)
+        print(f"left out, since peers have {races.PEER_BACKBONE} alone: {', '.join(left_out)}", flush=True)
     results: dict[str, Any] = {"machine": report.machine(), "peers": {}}
     for name, case in cases.items():
-        timed = runs.race(case, _PEERS.value, _UPDATES.value)
+        timed = races.race(case, _PEERS.value, _UPDATES.value)
         print(*report.race_table(name, timed), sep="\n", flush=True)
         results["peers"][name] = {contestant: t._asdict() for contestant, t in timed.items()}
     return results
@@ -96,7 +96,7 @@ def _model(folder: str) -> dict[str, Any]:
     from tf_mamlpp.runtime import configure
 
     configure()
-    from tf_mamlpp.serving_benchmark import run_serving
+    from tf_mamlpp.benchmark.serving import run_serving
 
     served = run_serving(folder)
     print(*report.serving_lines(served), sep="\n")

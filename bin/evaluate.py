@@ -7,8 +7,8 @@ from absl import flags
 
 from tf_mamlpp import cli
 from tf_mamlpp.errors import UserError
-from tf_mamlpp.methods import QUERY_STATISTICS
-from tf_mamlpp.report import results_table
+from tf_mamlpp.meta.settings import QUERY_STATISTICS
+from tf_mamlpp.text import results_table
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
 _SPLIT = flags.DEFINE_enum("split", "test", ["train", "validation", "test"], "Which classes the tasks are drawn from.")
@@ -39,7 +39,7 @@ def main(overrides: list[str]) -> None:
     from tf_mamlpp.runtime import configure
 
     configure()
-    from tf_mamlpp.train import evaluate_run
+    from tf_mamlpp.training.results import evaluate_run
 
     results = evaluate_run(
         Path(_WORKDIR.value),

@@ -8,8 +8,8 @@ from absl import flags
 
 from tf_mamlpp import cli
 from tf_mamlpp.errors import UserError
-from tf_mamlpp.methods import QUERY_STATISTICS
-from tf_mamlpp.report import percent
+from tf_mamlpp.meta.settings import QUERY_STATISTICS
+from tf_mamlpp.text import percent
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
 _OUTPUT = flags.DEFINE_string("output", None, "Folder of the SavedModel, or the .tflite file, to write.", required=True)
@@ -48,7 +48,7 @@ def main(overrides: list[str]) -> None:
     from tf_mamlpp.runtime import configure
 
     configure()
-    from tf_mamlpp.export_run import export_run
+    from tf_mamlpp.deploy.export import export_run
 
     described = export_run(
         workdir,

@@ -5,7 +5,7 @@ from pathlib import Path
 from absl import flags
 
 from tf_mamlpp import cli, config
-from tf_mamlpp.report import results_table
+from tf_mamlpp.text import results_table
 
 _CONFIG = flags.DEFINE_string("config", None, "FILE[:key=value,...], a file with get_config(arg).", required=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; one that holds this run resumes.", required=True)
@@ -17,7 +17,7 @@ def main(overrides: list[str]) -> None:
     from tf_mamlpp.runtime import configure
 
     configure()
-    from tf_mamlpp.train import train_and_evaluate
+    from tf_mamlpp.training.train import train_and_evaluate
 
     print(results_table(train_and_evaluate(chosen, Path(_WORKDIR.value))))
 

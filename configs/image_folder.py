@@ -8,7 +8,7 @@ else (without `train/ val/ test/`) are divided at random: docs/config.md has the
 """
 
 from tf_mamlpp.config import Config, Data, Evaluation, Learner, Training, parse_argument
-from tf_mamlpp.methods import presets
+from tf_mamlpp.meta.settings import presets
 
 
 def get_config(argument: str = "") -> Config:

@@ -10,7 +10,7 @@ first-order, and 100 tasks.
 """
 
 from tf_mamlpp.config import Config, Data, Evaluation, Learner, Model, Training, parse_argument
-from tf_mamlpp.methods import presets
+from tf_mamlpp.meta.settings import presets
 
 
 def get_config(argument: str = "") -> Config:

@@ -8,7 +8,7 @@ half has first-order gradients: the better use of an hour or two on two cores.
 """
 
 from tf_mamlpp.config import Config, Data, Evaluation, Learner, Training, parse_argument
-from tf_mamlpp.methods import presets
+from tf_mamlpp.meta.settings import presets
 
 
 def get_config(argument: str = "") -> Config:

@@ -6,7 +6,7 @@ Needs no download: `glyphs` are letters drawn from the fonts that come with matp
 """
 
 from tf_mamlpp.config import Config, Data, Evaluation, Learner, Model, Training, parse_argument
-from tf_mamlpp.methods import presets
+from tf_mamlpp.meta.settings import presets
 
 
 def get_config(argument: str = "") -> Config:

@@ -4,7 +4,7 @@ python bin/train.py --config=configs/testing.py --workdir=runs/testing
 """
 
 from tf_mamlpp.config import Config, Data, Evaluation, Learner, Model, Training, parse_argument
-from tf_mamlpp.methods import presets
+from tf_mamlpp.meta.settings import presets
 
 
 def get_config(argument: str = "") -> Config:

@@ -10,40 +10,41 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tf_mamlpp.data import ImageBank as ImageBank
-    from tf_mamlpp.data import load_banks as load_banks
-    from tf_mamlpp.data.episodes import episodes as episodes
+    from tf_mamlpp.data.banks import load_banks as load_banks
+    from tf_mamlpp.data.episode_sampling import episodes as episodes
+    from tf_mamlpp.data.image_bank import ImageBank as ImageBank
     from tf_mamlpp.errors import UserError as UserError
-    from tf_mamlpp.evaluation import evaluate as evaluate
-    from tf_mamlpp.gradient_check import check_meta_gradient as check_meta_gradient
-    from tf_mamlpp.layers import ExactGroupNormalization as ExactGroupNormalization
-    from tf_mamlpp.layers import ExactLayerNormalization as ExactLayerNormalization
-    from tf_mamlpp.layers import PerStepBatchNormalization as PerStepBatchNormalization
-    from tf_mamlpp.layers import convert_normalization as convert_normalization
-    from tf_mamlpp.meta_learner import MetaLearner as MetaLearner
-    from tf_mamlpp.methods import presets as presets
-    from tf_mamlpp.models import conv4 as conv4
-    from tf_mamlpp.models import mlp as mlp
-    from tf_mamlpp.models import resnet12 as resnet12
-    from tf_mamlpp.prototypes import PrototypicalNetworks as PrototypicalNetworks
+    from tf_mamlpp.layers.conversion import convert_normalization as convert_normalization
+    from tf_mamlpp.layers.exact_norms import ExactGroupNormalization as ExactGroupNormalization
+    from tf_mamlpp.layers.exact_norms import ExactLayerNormalization as ExactLayerNormalization
+    from tf_mamlpp.layers.per_step_batch_norm import PerStepBatchNormalization as PerStepBatchNormalization
+    from tf_mamlpp.meta.evaluation import evaluate as evaluate
+    from tf_mamlpp.meta.gradient_check import check_meta_gradient as check_meta_gradient
+    from tf_mamlpp.meta.meta_learner import MetaLearner as MetaLearner
+    from tf_mamlpp.meta.prototypical_networks import PrototypicalNetworks as PrototypicalNetworks
+    from tf_mamlpp.meta.settings import presets as presets
+    from tf_mamlpp.models.conv4 import conv4 as conv4
+    from tf_mamlpp.models.mlp import mlp as mlp
+    from tf_mamlpp.models.resnet12 import resnet12 as resnet12
 
+# The module that each public name lives in.
 _HOME = {
-    "ExactGroupNormalization": "layers",
-    "ExactLayerNormalization": "layers",
-    "ImageBank": "data",
-    "MetaLearner": "meta_learner",
-    "PerStepBatchNormalization": "layers",
-    "PrototypicalNetworks": "prototypes",
+    "ExactGroupNormalization": "layers.exact_norms",
+    "ExactLayerNormalization": "layers.exact_norms",
+    "ImageBank": "data.image_bank",
+    "MetaLearner": "meta.meta_learner",
+    "PerStepBatchNormalization": "layers.per_step_batch_norm",
+    "PrototypicalNetworks": "meta.prototypical_networks",
     "UserError": "errors",
-    "check_meta_gradient": "gradient_check",
-    "conv4": "models",
-    "convert_normalization": "layers",
-    "episodes": "data",
-    "evaluate": "evaluation",
-    "load_banks": "data",
-    "mlp": "models",
-    "presets": "methods",
-    "resnet12": "models",
+    "check_meta_gradient": "meta.gradient_check",
+    "conv4": "models.conv4",
+    "convert_normalization": "layers.conversion",
+    "episodes": "data.episode_sampling",
+    "evaluate": "meta.evaluation",
+    "load_banks": "data.banks",
+    "mlp": "models.mlp",
+    "presets": "meta.settings",
+    "resnet12": "models.resnet12",
 }
 __all__ = list(_HOME)
 

@@ -1,12 +1,15 @@
-"""How TensorFlow uses the machine.  `configure` comes before anything else that imports TensorFlow."""
+"""The machine: threads, cores, memory, device.  `configure` comes before anything else that imports TensorFlow."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import sys
 import tempfile
 from collections.abc import Iterator
+
+from tf_mamlpp.errors import UserError, reason
 
 
 def cores() -> int:
@@ -48,3 +51,55 @@ def _quiet_stderr() -> Iterator[None]:
         finally:
             os.dup2(kept, 2)
             os.close(kept)
+
+
+def memory_mb() -> tuple[float, float]:
+    """Resident memory of this process in MB: now, and at its peak; without Linux's /proc the peak for both."""
+    try:
+        # Not getrusage there: a new process's maximum begins with what its parent had.
+        with open("/proc/self/status") as file:
+            sizes = dict(line.split(":", 1) for line in file)
+        now, peak = (int(sizes[name].split()[0]) / 1024 for name in ("VmRSS", "VmHWM"))
+        return now, peak
+    except OSError:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+        return peak, peak
+
+
+def device_name() -> str:
+    """The name of the first GPU, or `CPU`.
+
+    Example:
+        >>> device_name() != ""
+        True
+    """
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    return tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU") if gpus else "CPU"
+
+
+@contextlib.contextmanager
+def explain_memory_errors() -> Iterator[None]:
+    """Makes one clear error of too little memory.
+
+    Raises:
+        UserError: in place of what Python or TensorFlow raises when memory is short.
+
+    Example:
+        >>> with explain_memory_errors():
+        ...     raise MemoryError("no more")
+        Traceback (most recent call last):
+        tf_mamlpp.errors.UserError: out of memory (no more): a smaller learner.parallel_tasks ...
+    """
+    import tensorflow as tf
+
+    try:
+        yield
+    except (tf.errors.ResourceExhaustedError, tf.errors.AlreadyExistsError, MemoryError) as error:
+        # AlreadyExists: where TensorFlow expects memory to run short, it makes temporary variables of sums, which clash
+        # in loops.
+        raise UserError(
+            f"out of memory ({reason(error)}): a smaller learner.parallel_tasks or training.tasks needs less, and so "
+            "does learner.rematerialise, learner.batched_tasks=false, or a smaller model"
+        ) from error

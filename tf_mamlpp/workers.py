@@ -22,6 +22,8 @@ from tf_mamlpp.errors import UserError, WorkerLost, reason
 _EXAMPLE = (
     'TF_CONFIG=\'{"cluster": {"worker": ["10.0.0.1:2222", "10.0.0.2:2222"]}, "task": {"type": "worker", "index": 0}}\''
 )
+
+
 _LOST = (
     tf.errors.AbortedError,
     tf.errors.CancelledError,

@@ -10,9 +10,11 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from tf_mamlpp import train
-from tf_mamlpp.checkpoints import Checkpoints
+from tf_mamlpp import config as configs
 from tf_mamlpp.errors import UserError
+from tf_mamlpp.models import by_name
+from tf_mamlpp.training import build, train, workdir
+from tf_mamlpp.training.checkpoints import Checkpoints
 
 
 @pytest.fixture
@@ -145,28 +147,28 @@ def test_a_wrong_config_file(tmp_path, expression, message):
     file = tmp_path / "mine.py"
     file.write_text(f"from tf_mamlpp.config import *\n\n\ndef get_config(a):\n    return {expression}\n")
     with pytest.raises(UserError) as error:
-        train.configs.load(str(file))
+        configs.load(str(file))
     assert message in str(error.value)
 
 
 def test_a_missing_config_file_and_one_of_another_kind(tmp_path):
     with pytest.raises(UserError, match="'nowhere.py' not found"):
-        train.configs.load("nowhere.py")
+        configs.load("nowhere.py")
     for content, message in (("def f(:", "cannot be read"), ("x = 1", "no function get_config")):
         (tmp_path / "mine.py").write_text(content)
         with pytest.raises(UserError, match=message):
-            train.configs.load(str(tmp_path / "mine.py"))
+            configs.load(str(tmp_path / "mine.py"))
 
 
 def test_after_a_mistake_is_mended_the_same_folder_will_do(tiny_config, tmp_path, refused):
     line = refused(tiny_config("model.name=conv4", "model.blocks=9"), tmp_path)
     assert "fewer blocks" in line
-    with train.workdir_for(tiny_config(), tmp_path):
+    with workdir.workdir_for(tiny_config(), tmp_path):
         pass
 
 
 def test_a_model_of_another_width(tiny_config, refused, monkeypatch):
-    monkeypatch.setattr(train.models, "mlp", lambda shape, way, make=train.models.mlp, **k: make(shape, way + 2, **k))
+    monkeypatch.setattr(by_name, "mlp", lambda shape, way, make=by_name.mlp, **k: make(shape, way + 2, **k))
     line = refused(tiny_config())
     assert "7 outputs for 5-way tasks" in line
 
@@ -175,7 +177,7 @@ def test_a_model_that_memory_cannot_hold(tiny_config, tmp_path, monkeypatch):
     def make(*arguments, **settings):
         raise tf.errors.ResourceExhaustedError(None, None, "{{node x}} OOM when allocating tensor [Op:Add]\nHint")
 
-    monkeypatch.setattr(train.models, "build", make)
+    monkeypatch.setattr(by_name, "build", make)
     with pytest.raises(UserError, match=r"out of memory \(OOM when allocating tensor\): a smaller learner.parallel"):
         train.train_and_evaluate(tiny_config(), tmp_path)
 
@@ -212,7 +214,7 @@ def test_a_damaged_config_json(tiny_config, tmp_path, content):
 
 
 def test_a_loss_that_stops_being_finite_keeps_the_last_good_checkpoint(tiny_config, tmp_path, monkeypatch):
-    make = train.make_episodes
+    make = build.make_episodes
 
     def spoilt(config, banks, split, tasks, start=0, count=None):
         episodes = make(config, banks, split, tasks, start=start, count=count)
@@ -231,7 +233,7 @@ def test_a_loss_that_stops_being_finite_keeps_the_last_good_checkpoint(tiny_conf
     for _ in range(2):  # again: the checkpoint loads, and the same update fails
         with pytest.raises(UserError, match="the loss is nan at update 5; .*checkpoint"):
             train.train_and_evaluate(config, tmp_path)
-    learner = train.make_learner(config)
+    learner = build.make_learner(config)
     assert Checkpoints(tmp_path / "checkpoints", learner).restore_latest() == 4
     for variable in learner.variables:
         assert np.isfinite(variable.numpy()).all()

@@ -8,9 +8,9 @@ import subprocess
 import numpy as np
 import pytest
 
-from tf_mamlpp import train
-from tf_mamlpp.checkpoints import Checkpoints
 from tf_mamlpp.data.image_bank import _reserve
+from tf_mamlpp.training import build
+from tf_mamlpp.training.checkpoints import Checkpoints
 
 pytestmark = pytest.mark.slow
 
@@ -51,8 +51,8 @@ def test_a_run_on_a_disk_that_fills(disk, command, train_arguments, finished, si
     print(size, line)
     checkpoints = workdir / "checkpoints"
     if any(checkpoints.glob("update-*.index")):
-        config = train.read_config(workdir)
-        update = Checkpoints(checkpoints, train.make_learner(config), 2).restore_latest()
+        config = workdir.read_config(workdir)
+        update = Checkpoints(checkpoints, build.make_learner(config), 2).restore_latest()
         assert update > 0
     disk("64m")
     done = command("train", *train_arguments(workdir))

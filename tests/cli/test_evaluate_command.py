@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from tf_mamlpp.errors import UserError
-from tf_mamlpp.train import evaluate_run
+from tf_mamlpp.training.results import evaluate_run
 
 CONTRACT = {
     *("dataset", "split", "way", "shot", "query_shot", "inner_steps", "method", "query_statistics", "ensemble"),

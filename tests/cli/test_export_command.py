@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from tf_mamlpp import data
-from tf_mamlpp.train import evaluate_run
+from tf_mamlpp.training.results import evaluate_run
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from tf_mamlpp.errors import UserError
-from tf_mamlpp.train import train_and_evaluate
+from tf_mamlpp.training.train import train_and_evaluate
 
 
 def arrays(workdir, name="update-12"):
@@ -138,7 +138,7 @@ def short(tiny_config, tmp_path_factory):
 @pytest.mark.parametrize("stop", [pytest.param(3, marks=pytest.mark.slow), pytest.param(6, marks=pytest.mark.slow), 9])
 def test_a_run_that_dies_at_any_update(short, tmp_path, monkeypatch, stop):
     """The process lives on here, the run does not: nothing is saved on the way out."""
-    from tf_mamlpp.callbacks import SaveCheckpoints
+    from tf_mamlpp.training.checkpoint_callback import SaveCheckpoints
 
     config, reference, expected = short
     count = 0

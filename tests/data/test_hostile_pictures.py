@@ -11,7 +11,7 @@ import tensorflow as tf
 from hypothesis import strategies as st
 from PIL import Image
 
-from tf_mamlpp.data.encoded import decode_encoded
+from tf_mamlpp.data.graph_decoding import decode_encoded
 from tf_mamlpp.data.images import MOST_PIXELS, decode_file
 from tf_mamlpp.errors import UserError
 

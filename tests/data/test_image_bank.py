@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tf_mamlpp.data import ImageBank, build_or_load, resize
-from tf_mamlpp.data import image_bank as module
-from tf_mamlpp.data.image_bank import Pictures, shared_pictures
+from tf_mamlpp.data import ImageBank, build_or_load, image_bank, resize
+from tf_mamlpp.data.image_bank import shared_pictures
+from tf_mamlpp.data.sources.listing import Pictures
 from tf_mamlpp.errors import UserError
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 20, 20), dtype=np.uint8)
@@ -69,7 +69,7 @@ def test_resize_policy_is_obeyed_and_kept_apart(tmp_path):
 
 @pytest.mark.parametrize("resident", [0, 1 << 20])
 def test_take_copies_rows_and_leaves_the_bank_as_it_was(resident, monkeypatch):
-    monkeypatch.setattr(module, "_RESIDENT", resident)
+    monkeypatch.setattr(image_bank, "_RESIDENT", resident)
     bank = build()
     taken = bank.take(np.array([[4, 0], [1, 1]]))
     np.testing.assert_array_equal(taken, bank.images[[[4, 0], [1, 1]]])
@@ -119,9 +119,9 @@ def test_shared_pictures_are_found_by_their_pixels():
 
 
 def test_pictures_of_one_size_are_resized_together_up_to_a_limit(monkeypatch):
-    monkeypatch.setattr(module, "_CHUNK", 3 * IMAGES[0].nbytes)
+    monkeypatch.setattr(image_bank, "_CHUNK", 3 * IMAGES[0].nbytes)
     mixed = [image.reshape(10, 40) if row == 3 else image for row, image in zip(ROWS, IMAGES, strict=True)]
-    chunks = list(module._decoded_chunks(Pictures(("a",), (5,), lambda: zip(ROWS, "vwxyz", mixed, strict=True)), 1))
+    chunks = list(image_bank._decoded_chunks(Pictures(("a",), (5,), lambda: zip(ROWS, "vwxyz", mixed, strict=True)), 1))
     assert [(rows, "".join(names)) for rows, names, _ in chunks] == [([2, 0], "vw"), ([3], "x"), ([1, 4], "yz")]
     assert [images.shape for _, _, images in chunks] == [(2, 20, 20, 1), (1, 10, 40, 1), (2, 20, 20, 1)]
     np.testing.assert_array_equal(np.concatenate([images.ravel() for _, _, images in chunks]), IMAGES.ravel())
@@ -172,7 +172,7 @@ def test_two_builders_at_once(tmp_path):
     [p.join() for p in processes]
     assert [p.exitcode for p in processes] == [0, 0]
     assert [f.name for f in tmp_path.iterdir() if not f.name.startswith("building")] == ["bank"]
-    assert module._load(tmp_path / "bank", "bank train", (4, 4, 1)) is not None
+    assert image_bank._load(tmp_path / "bank", "bank train", (4, 4, 1)) is not None
 
 
 def _publish(root, number):
@@ -184,7 +184,7 @@ def _publish(root, number):
         np.save(building / "digests.npy", np.zeros(2, np.uint64))
         (building / "index.json").write_text(json.dumps({"class_names": ["a"], "offsets": [0, 2]}))
         (building / "pictures.json").write_text(json.dumps(["one", "two"]))
-        module._publish(building, root / "bank", "bank train", (4, 4, 1))
+        image_bank._publish(building, root / "bank", "bank train", (4, 4, 1))
     os._exit(0)
 
 

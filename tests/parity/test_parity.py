@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_mamlpp import schedules
-from tf_mamlpp.meta_learner import MetaLearner
-from tf_mamlpp.models import conv4
+from tf_mamlpp.meta import multi_step_loss, schedules
+from tf_mamlpp.meta.meta_learner import MetaLearner
+from tf_mamlpp.models.conv4 import conv4
 
 FOLDER = Path(os.environ.get("TF_MAMLPP_PARITY", Path(__file__).parents[3] / "shared" / "parity"))
 CASES = sorted(FOLDER.glob("*.npz"))
@@ -95,7 +95,7 @@ def test_final_query_logits(case):
 
 def test_loss_weights(case):
     c = case.config
-    weights = schedules.loss_weights(c["epoch"], c["steps"], c["msl_epochs"])
+    weights = multi_step_loss.loss_weights(c["epoch"], c["steps"], c["msl_epochs"])
     np.testing.assert_allclose(weights, case["multi_step_loss_weights"], rtol=0, atol=1e-12)
 
 

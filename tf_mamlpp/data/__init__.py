@@ -1,22 +1,51 @@
-"""Data: pictures decoded once into a cache, and few-shot tasks drawn from them."""
+"""Data: pictures decoded once into a cache, and few-shot tasks drawn from them.
 
-from tf_mamlpp.data.baseline import nearest_pixel_accuracy
-from tf_mamlpp.data.episodes import check_bank, episodes, sample_task
-from tf_mamlpp.data.image_bank import ImageBank, build_or_load
-from tf_mamlpp.data.images import decode_file, normalise, resize
-from tf_mamlpp.data.sinusoid import sinusoid_episodes
-from tf_mamlpp.data.sources import load_banks
+The names below are loaded when they are first used, so that a config can read `data.sources.splits` without
+TensorFlow.
+"""
 
-__all__ = [
-    "ImageBank",
-    "build_or_load",
-    "check_bank",
-    "decode_file",
-    "episodes",
-    "load_banks",
-    "nearest_pixel_accuracy",
-    "normalise",
-    "resize",
-    "sample_task",
-    "sinusoid_episodes",
-]
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tf_mamlpp.data.banks import load_banks as load_banks
+    from tf_mamlpp.data.episode_sampling import check_bank as check_bank
+    from tf_mamlpp.data.episode_sampling import episodes as episodes
+    from tf_mamlpp.data.episode_sampling import sample_task as sample_task
+    from tf_mamlpp.data.image_bank import ImageBank as ImageBank
+    from tf_mamlpp.data.image_bank import build_or_load as build_or_load
+    from tf_mamlpp.data.images import decode_file as decode_file
+    from tf_mamlpp.data.images import normalise as normalise
+    from tf_mamlpp.data.images import resize as resize
+    from tf_mamlpp.data.pixel_baselines import nearest_class_mean_accuracy as nearest_class_mean_accuracy
+    from tf_mamlpp.data.pixel_baselines import nearest_pixel_accuracy as nearest_pixel_accuracy
+    from tf_mamlpp.data.sinusoid import sinusoid_episodes as sinusoid_episodes
+
+# The module that each public name lives in.
+_HOME = {
+    "ImageBank": "image_bank",
+    "build_or_load": "image_bank",
+    "check_bank": "episode_sampling",
+    "decode_file": "images",
+    "episodes": "episode_sampling",
+    "load_banks": "banks",
+    "nearest_class_mean_accuracy": "pixel_baselines",
+    "nearest_pixel_accuracy": "pixel_baselines",
+    "normalise": "images",
+    "resize": "images",
+    "sample_task": "episode_sampling",
+    "sinusoid_episodes": "sinusoid",
+}
+__all__ = list(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'tf_mamlpp.data' has no attribute '{name}'")
+    return getattr(importlib.import_module(f"tf_mamlpp.data.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -11,7 +11,6 @@ import json
 import mmap
 import os
 import shutil
-import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +21,19 @@ import tensorflow as tf
 from tf_mamlpp.data.images import decode_file, to_channels
 from tf_mamlpp.data.images import resize as resize_pictures
 from tf_mamlpp.data.progress import Progress
+from tf_mamlpp.data.sources.listing import Pictures
 from tf_mamlpp.errors import UserError
+from tf_mamlpp.files import temporary_folder_beside
 
 _FORMAT = 2  # raise when the cache's layout, or how pictures are decoded or resized, changes
+
+
 _CHUNK = 8 << 20  # bytes of pictures resized at once
+
+
 _RESIDENT = 24 << 20  # bytes of a bank that may stay in memory
+
+
 _IMAGES, _DIGESTS, _INDEX, _PICTURES = "images.npy", "digests.npy", "index.json", "pictures.json"
 
 
@@ -77,24 +84,6 @@ def _release(images: np.ndarray) -> None:
         owner = owner.base
     if isinstance(owner, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
         owner.madvise(mmap.MADV_DONTNEED)
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """Pictures that are listed but not yet decoded.
-
-    Attributes:
-        class_names: one name a class.
-        counts: how many pictures each class has.
-        read: gives (row, the picture's name for errors, content) of every picture, in any order; rows count the
-            pictures class by class; the content is an encoded file, or a decoded uint8 array [H, W] or [H, W, C].
-        by_fractions: see `ImageBank`.
-    """
-
-    class_names: tuple[str, ...]
-    counts: tuple[int, ...]
-    read: Callable[[], Iterator[tuple[int, str, bytes | np.ndarray]]]
-    by_fractions: bool = False
 
 
 def cache_root(cache_dir: str | os.PathLike[str] | None = None) -> Path:
@@ -178,9 +167,7 @@ def _build(
     folder: Path, pictures: Pictures, name: str, image_size: tuple[int, int], channels: int, resize: str
 ) -> None:
     """Decodes into a temporary folder and renames it to `folder`, so that nobody ever sees half a cache."""
-    building = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
-    building.mkdir(parents=True)
-    try:
+    with temporary_folder_beside(folder) as building:
         offsets = np.concatenate([[0], np.cumsum(pictures.counts, dtype=np.int64)])
         total = int(offsets[-1])
         images = np.lib.format.open_memmap(
@@ -210,8 +197,6 @@ def _build(
         }
         (building / _INDEX).write_text(json.dumps(index))
         _publish(building, folder, name, images.shape[1:])
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
 
 
 def _reserve(file: Path) -> None:

@@ -18,10 +18,18 @@ from PIL import Image, ImageOps
 from tf_mamlpp.errors import UserError
 
 RESIZE_POLICIES = ("stretch", "crop")
+
+
 _MODES = {1: "L", 3: "RGB"}
+
+
 _BITS_PER_SAMPLE = 258  # a TIFF tag
+
+
 MOST_PIXELS = 1 << 26
 """Of one picture, 67 million: more is declared by small files that are made to exhaust memory."""
+
+
 _LARGEST = 1 << 30  # bytes of one picture's file
 
 

@@ -7,6 +7,8 @@ import time
 from types import TracebackType
 
 _WIDTH = 30
+
+
 _REDRAW_SECONDS = 0.1
 
 

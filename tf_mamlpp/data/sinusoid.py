@@ -10,7 +10,11 @@ import tensorflow as tf
 from tf_mamlpp.data.task_stream import meta_batches, task_bits
 
 _AMPLITUDE = (0.1, 5.0)
+
+
 _PHASE = (0.0, np.pi)
+
+
 _X = (-5.0, 5.0)
 
 

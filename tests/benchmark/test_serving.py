@@ -1,0 +1,18 @@
+import tf_mamlpp as mp
+from tf_mamlpp.benchmark.serving import run_serving
+from tf_mamlpp.deploy import saved_model
+
+
+def test_times_every_part(tmp_path):
+    learner = mp.MetaLearner(mp.mlp((8, 8, 1), 3), way=3, inner_steps=1)
+    saved_model.export_saved_model(learner, tmp_path / "model", image_size=(8, 8), channels=1, mean=(0.5,), std=(0.5,))
+    found = run_serving(tmp_path / "model", seconds=0.05)
+    assert set(found) == {
+        *(f"{name}_milliseconds{end}" for name in ("adapt_1shot", "adapt_5shot", "predict") for end in ("", "_95")),
+        "adapt_1shot_tasks_per_second",
+        "adapt_5shot_tasks_per_second",
+        "predict_pictures_per_second",
+    }
+    assert all(value > 0 for value in found.values())
+    for name in ("adapt_1shot", "adapt_5shot", "predict"):
+        assert found[f"{name}_milliseconds"] <= found[f"{name}_milliseconds_95"]

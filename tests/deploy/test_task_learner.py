@@ -1,0 +1,137 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tf_mamlpp as mp
+from tf_mamlpp.data.images import normalise
+from tf_mamlpp.deploy.task_learner import task_learner
+from tf_mamlpp.errors import UserError
+
+MEAN, STD, WAY = (0.5,), (0.25,), 3
+
+
+@pytest.fixture(scope="module")
+def learner(scatter):
+    model = mp.conv4((16, 16, 1), way=WAY, filters=4, blocks=2)
+    learner = mp.MetaLearner(model, way=WAY, inner_steps=3, inner_rate=0.1, **mp.presets["maml++"])
+    scatter(learner.model)
+    return learner
+
+
+@pytest.fixture(scope="module")
+def pixels():
+    """Support set of two pictures a class and five query pictures, grey values."""
+    generator = np.random.default_rng(0)
+    images = generator.integers(0, 256, (2 * WAY + 5, 16, 16, 1)).astype(np.float32)
+    return images[: 2 * WAY], np.array([0, 0, 1, 1, 2, 2], np.int32), images[2 * WAY :]
+
+
+@pytest.mark.parametrize("statistics, steps", [("support", 2), ("support", 5), ("running", 3), ("batch", 3)])
+def test_equals_the_learner(learner, pixels, statistics, steps):
+    images, labels, query = pixels
+    deployed = task_learner(learner, mean=MEAN, std=STD, inner_steps=steps, query_statistics=statistics)
+    state = deployed.learn(images, labels)
+    assert state.shape == (deployed.state_size,)
+    probabilities, logits = deployed.answer(state, query)
+    adapted = learner.adapt(normalise(images, MEAN, STD), labels, steps, statistics)
+    expected = learner.predict_adapted(adapted, normalise(query, MEAN, STD))
+    np.testing.assert_allclose(probabilities, expected, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(tf.nn.softmax(logits), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_task_writes_no_variable(learner, pixels):
+    before = [v.numpy() for v in learner.variables]
+    deployed = task_learner(learner, mean=MEAN, std=STD)
+    deployed.answer(deployed.learn(*pixels[:2]), pixels[2])
+    for variable, value in zip(learner.variables, before, strict=True):
+        np.testing.assert_array_equal(variable, value)
+
+
+def test_with_support_statistics_a_picture_answers_for_itself(learner, pixels):
+    deployed = task_learner(learner, mean=MEAN, std=STD)
+    state = deployed.learn(*pixels[:2])
+    together = deployed.answer(state, pixels[2])[0]
+    alone = tf.concat([deployed.answer(state, picture[None])[0] for picture in pixels[2]], 0)
+    np.testing.assert_allclose(together, alone, rtol=1e-5, atol=1e-7)
+
+
+def test_with_batch_statistics_it_does_not(learner, pixels):
+    deployed = task_learner(learner, mean=MEAN, std=STD, query_statistics="batch")
+    state = deployed.learn(*pixels[:2])
+    assert np.abs(deployed.answer(state, pixels[2])[0][:1] - deployed.answer(state, pixels[2][:1])[0]).max() > 1e-3
+
+
+def test_order_of_the_support_set_does_not_matter(learner, pixels):
+    deployed = task_learner(learner, mean=MEAN, std=STD)
+    order = np.random.default_rng(1).permutation(2 * WAY)
+    state = deployed.learn(pixels[0][order], pixels[1][order])
+    np.testing.assert_allclose(state, deployed.learn(*pixels[:2]), rtol=1e-3, atol=1e-5)
+
+
+def test_an_absent_class_has_probability_zero_and_the_others_sum_to_one(learner, pixels):
+    deployed = task_learner(learner, mean=MEAN, std=STD)
+    present = pixels[1] != 1
+    probabilities, logits = deployed.answer(deployed.learn(pixels[0][present], pixels[1][present]), pixels[2])
+    assert np.all(probabilities[:, 1] == 0)
+    np.testing.assert_allclose(tf.reduce_sum(probabilities, 1), 1, rtol=1e-6)
+    expected = tf.nn.softmax(tf.gather(logits, [0, 2], axis=1))
+    np.testing.assert_allclose(tf.gather(probabilities, [0, 2], axis=1), expected, rtol=1e-5)
+
+
+def test_stamp_tells_weights_and_settings_apart(learner):
+    def stamp(**settings):
+        return task_learner(learner, **{"mean": MEAN, "std": STD, **settings}).stamp
+
+    first = stamp()
+    assert first == stamp() and first == int(first) and 0 <= first < 2**24
+    assert len({first, stamp(inner_steps=4), stamp(query_statistics="batch"), stamp(mean=(0.4,))}) == 4
+    bias = learner.model.trainable_variables[-1]
+    value = bias.numpy()
+    bias.assign(value + 1)
+    try:
+        assert stamp() != first
+    finally:
+        bias.assign(value)
+
+
+def test_one_row_of_statistics_and_head_only():
+    """Statistics that all steps share, and frozen bodies, make a shorter state that works as well."""
+    model = mp.conv4((16, 16, 1), way=WAY, filters=4, blocks=1)
+    whole = mp.MetaLearner(model, way=WAY, inner_steps=2)
+    head = mp.MetaLearner(model, way=WAY, inner_steps=2, adapted="head")
+    sizes = {}
+    for name, learner in (("whole", whole), ("head", head)):
+        deployed = task_learner(learner, mean=MEAN, std=STD)
+        images = np.random.default_rng(0).integers(0, 256, (WAY, 16, 16, 1)).astype(np.float32)
+        state = deployed.learn(images, np.arange(WAY, dtype=np.int32))
+        adapted = learner.adapt(normalise(images, MEAN, STD), np.arange(WAY))
+        np.testing.assert_allclose(
+            deployed.answer(state, images)[0],
+            learner.predict_adapted(adapted, normalise(images, MEAN, STD)),
+            rtol=1e-4,
+            atol=1e-6,
+        )
+        sizes[name] = deployed.state_size
+    convolution = 3 * 3 * 1 * 4 + 4
+    assert sizes["whole"] - sizes["head"] == convolution
+    dense = 8 * 8 * 4 * WAY + WAY
+    assert sizes["head"] == 1 + WAY + dense + 2 * 4
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [({"query_statistics": "both"}, "query statistics are one of"), ({"inner_steps": -1}, "at least 1")],
+)
+def test_refuses_settings(learner, settings, message):
+    with pytest.raises(UserError, match=message):
+        task_learner(learner, mean=MEAN, std=STD, **settings)
+
+
+def test_refuses_regression_and_float64(smooth_model):
+    import keras
+
+    regression = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    with pytest.raises(UserError, match="only classifiers"):
+        task_learner(mp.MetaLearner(regression, loss="mean_squared_error"), mean=MEAN, std=STD)
+    with pytest.raises(UserError, match="float64"):
+        task_learner(mp.MetaLearner(smooth_model(), way=3), mean=MEAN, std=STD)

@@ -1,0 +1,95 @@
+"""`evaluate` and its closed forms."""
+
+import math
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tf_mamlpp.meta.evaluation import Evaluation, evaluate
+from tf_mamlpp.meta.meta_learner import MetaLearner
+from tf_mamlpp.models.mlp import mlp
+
+
+def test_mean_interval_and_curve():
+    found = Evaluation(np.array([[0.0, 1.0], [0.5, 0.5], [0.1, 0.0], [0.2, 0.5]]))
+    assert found.value == 0.5
+    assert found.confidence_95 == pytest.approx(1.96 * math.sqrt(0.5 / 3) / 2)
+    assert found.per_inner_step == pytest.approx([0.2, 0.5])
+
+
+def test_one_task_has_no_interval():
+    assert math.isnan(Evaluation(np.ones((1, 3))).confidence_95)
+
+
+@pytest.fixture
+def learner(scatter):
+    learner = MetaLearner(mlp((4,), 3, (5,), dtype="float64"), way=3, inner_steps=2, inner_rate=0.4)
+    scatter(learner.model)
+    return learner
+
+
+@pytest.fixture
+def tasks(make_tasks):
+    return make_tasks(tasks=8, query_shot=5, shape=(4,))
+
+
+def accuracy(probabilities, tasks):
+    return (np.argmax(probabilities, -1) == tasks["query_labels"].numpy()[:, None]).mean(-1)
+
+
+@pytest.mark.parametrize("inner_steps", [None, 1, 4])
+def test_one_model(learner, tasks, inner_steps):
+    batches = tf.data.Dataset.from_tensor_slices(tasks).batch(3)
+    found = evaluate(learner, batches, inner_steps=inner_steps)
+    curves = learner.curves(tasks, inner_steps).numpy()
+    assert found.per_task.dtype == np.float64
+    np.testing.assert_allclose(found.per_task, accuracy(curves, tasks), atol=1e-7)
+
+
+def test_an_ensemble_averages_probabilities(learner, tasks, scatter):
+    start = [v.numpy() for v in learner.model.variables]
+
+    def load(seed):
+        for v, value in zip(learner.model.variables, start, strict=True):
+            v.assign(3 * value)
+        scatter(learner.model, seed)
+
+    members = [lambda: load(5), lambda: load(6)]
+    softmaxes = []
+    for member in members:
+        member()
+        softmaxes.append(tf.nn.softmax(learner.curves(tasks)).numpy())
+    found = evaluate(learner, [tasks], members=members)
+    expected = accuracy(np.mean(softmaxes, 0), tasks)
+    np.testing.assert_allclose(found.per_task, expected, atol=1e-7)
+    assert all((accuracy(s, tasks) != expected).any() for s in softmaxes)
+
+
+def test_regression_measures_the_error_of_the_mean_output(make_tasks, scatter):
+    learner = MetaLearner(
+        mlp((4,), 1, (5,), dtype="float64"), inner_steps=1, loss="mean_squared_error", metric="mean_squared_error"
+    )
+    tasks = make_tasks(shape=(4,))
+    for part in ("support", "query"):
+        tasks[f"{part}_labels"] = tf.reduce_sum(tasks[f"{part}_images"], -1, keepdims=True)
+    outputs = []
+    members = [lambda seed=seed: scatter(learner.model, seed) for seed in (1, 2)]
+    start = learner.get_weights()
+    for member in members:
+        member()
+        outputs.append(learner.curves(tasks).numpy())
+    learner.set_weights(start)
+    found = evaluate(learner, [tasks], members=members)
+    errors = (np.mean(outputs, 0) - tasks["query_labels"].numpy()[:, None]) ** 2
+    np.testing.assert_allclose(found.per_task, errors.mean((-1, -2)), rtol=1e-6)
+
+
+def test_every_query_statistics_is_passed_on(smooth_model, scatter, make_tasks):
+    learner = MetaLearner(smooth_model(), way=3, inner_steps=1)
+    scatter(learner.model)
+    tasks = make_tasks(tasks=4, query_shot=4)
+    for statistics in ("batch", "running", "support"):
+        found = evaluate(learner, [tasks], query_statistics=statistics)
+        expected = accuracy(learner.curves(tasks, query_statistics=statistics), tasks)
+        np.testing.assert_allclose(found.per_task, expected, atol=1e-7)

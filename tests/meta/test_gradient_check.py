@@ -1,0 +1,107 @@
+"""The self-check passes right models and names the layer of a wrong one."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tf_mamlpp.errors import UserError
+from tf_mamlpp.meta.gradient_check import check_meta_gradient, in_float64, second_derivative_errors
+from tf_mamlpp.meta.settings import presets
+from tf_mamlpp.models.conv4 import conv4
+from tf_mamlpp.models.mlp import mlp
+
+layers = keras.layers
+
+
+class Trap(keras.layers.Layer):
+    """Normalises pictures with `tf.nn.moments`, whose second derivatives are wrong."""
+
+    def call(self, x):
+        mean, variance = tf.nn.moments(x, [1, 2], keepdims=True)
+        return (x - mean) * tf.math.rsqrt(variance + 1e-3)
+
+
+def trapped():
+    stack = [
+        keras.Input((8, 8, 1)),
+        layers.Conv2D(2, 3, strides=2, activation="tanh", name="first"),
+        Trap(name="trap"),
+        layers.Conv2D(2, 3, activation="tanh", name="second"),
+        layers.Flatten(),
+        layers.Dense(3, name="dense"),
+    ]
+    return keras.Sequential(stack, name="mine")
+
+
+@pytest.mark.parametrize("method", ["maml", "maml++", "anil"])
+def test_conv4_passes(make_tasks, method):
+    model = conv4((8, 8, 1), 3, filters=2, blocks=2)
+    weights = model.get_weights()
+    deviations = check_meta_gradient(
+        model, make_tasks(dtype="float32"), way=3, inner_steps=2, inner_rate=0.3, **presets[method]
+    )
+    assert len(deviations) == 10 + (method == "maml++")
+    assert max(deviations.values()) < 1e-5
+    assert all(v.dtype == "float32" for v in model.variables)
+    for a, b in zip(model.get_weights(), weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_an_mlp_passes(make_tasks):
+    check_meta_gradient(mlp((4,), 3, (6,)), make_tasks(shape=(4,)), way=3, inner_steps=2)
+
+
+def test_a_hidden_trap_is_found_and_named(make_tasks):
+    with pytest.raises(UserError, match=r"of model 'mine' is wrong.*layer 'trap': replace it") as caught:
+        check_meta_gradient(trapped(), make_tasks(), way=3, inner_steps=2, inner_rate=0.5)
+    assert "first" not in str(caught.value).split("wrong in layer")[1]
+
+
+def test_a_layer_of_single_precision_is_not_accused(make_tasks):
+    model = keras.Sequential(
+        [
+            keras.Input((6, 6, 1)),
+            layers.Conv2D(2, 3, strides=2, activation="tanh"),
+            layers.UpSampling2D(2, interpolation="bilinear", name="resized"),
+            layers.Flatten(),
+            layers.Dense(3),
+        ],
+        name="mine",
+    )
+    with pytest.raises(UserError, match="of model 'mine' cannot be checked: layer 'resized' computes in float32"):
+        check_meta_gradient(model, make_tasks(shape=(6, 6, 1)), way=3, inner_steps=1)
+
+
+def test_errors_of_every_layer(make_tasks):
+    errors = second_derivative_errors(in_float64(trapped()), make_tasks()["support_images"][0])
+    assert errors.pop("trap") > 1e-3
+    assert {"first", "second", "dense"} <= set(errors)
+    assert max(errors.values()) < 1e-6
+
+
+def test_first_order_has_nothing_to_check(make_tasks):
+    with pytest.raises(UserError, match="first-order meta-gradients are not the loss's gradient"):
+        check_meta_gradient(mlp((4,), 3, (6,)), make_tasks(shape=(4,)), way=3, **presets["fomaml"])
+
+
+def test_float64_copies():
+    model = mlp((4,), 3, (6,))
+    twin = in_float64(model)
+    assert {v.dtype for v in twin.variables} == {"float64"}
+    for a, b in zip(model.get_weights(), twin.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert in_float64(twin) is twin
+
+    class Mine(keras.Model):
+        def __init__(self):
+            super().__init__(name="mine")
+            self.dense = layers.Dense(3)
+
+        def call(self, x):
+            return self.dense(x)
+
+    mine = Mine()
+    mine(tf.zeros((1, 4)))
+    with pytest.raises(UserError, match="'mine' is subclassed: build it under"):
+        in_float64(mine)

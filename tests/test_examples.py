@@ -1,0 +1,49 @@
+"""Every public function and class has an example in its docstring, and every example runs."""
+
+import ast
+import doctest
+import importlib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FILES = sorted((ROOT / "tf_mamlpp").rglob("*.py"))
+PEERS = "tf_mamlpp.benchmark.pytorch_peers"  # needs PyTorch
+OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE | doctest.IGNORE_EXCEPTION_DETAIL
+
+
+def module_name(file):
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def without_example(source):
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+            if ">>>" not in (ast.get_docstring(node) or ""):
+                yield node.name
+
+
+def test_one_without_an_example_is_found():
+    source = 'def one():\n    """Does it.\n\n    >>> one()\n    """\ndef two():\n    """Does it."""\nclass Three: pass\n'
+    assert list(without_example(source)) == ["two", "Three"]
+
+
+def test_every_public_name_has_an_example():
+    missing = {module_name(file): list(without_example(file.read_text())) for file in FILES}
+    assert {module: names for module, names in missing.items() if names} == {}
+
+
+@pytest.mark.parametrize("module", [m for m in map(module_name, FILES) if m != PEERS])
+def test_the_examples_of_a_module(module, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # what they write without a folder
+    loaded = importlib.import_module(module)
+    finder = doctest.DocTestFinder(exclude_empty=True)
+    runner = doctest.DocTestRunner(optionflags=OPTIONS)
+    for number, examples in enumerate(finder.find(loaded, module, extraglobs={"tmp_path": None})):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        examples.globs["tmp_path"] = folder
+        runner.run(examples)
+    assert runner.summarize(verbose=False).failed == 0

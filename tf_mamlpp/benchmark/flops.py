@@ -1,0 +1,61 @@
+"""Floating-point work of a graph: its convolutions and matrix products."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tf_mamlpp.meta.meta_learner import MetaLearner
+
+
+def count_gflop(learner: MetaLearner, batch: Mapping[str, tf.Tensor]) -> float:
+    """GFLOP of convolutions and matmuls in one meta-update, from the graph of one task, pruned to its outputs.
+
+    The bodies of loops count once: a learner that rematerialises has to be counted without.
+    """
+    task = {name: value[:1] for name, value in batch.items()}
+    graph = tf.function(lambda: learner.meta_gradient(task)[0]).get_concrete_function().graph
+    return _graph_flop(graph, graph.outputs) * len(batch["support_labels"]) / 1e9
+
+
+def _graph_flop(graph: Any, outputs: Iterable[tf.Tensor]) -> float:
+    """What these outputs of the graph need, in the functions that it calls too, such as a loop's body."""
+    needed: dict[Any, set[int]] = {}
+    pending = list(outputs)
+    while pending:
+        tensor = pending.pop()
+        if tensor.op not in needed:
+            needed[tensor.op] = set()
+            pending += tensor.op.inputs
+        needed[tensor.op].add(tensor.value_index)
+    return sum(_flop(op) + _called_flop(graph, op, results) for op, results in needed.items())
+
+
+def _called_flop(graph: Any, op: Any, results: Iterable[int]) -> float:
+    if op.type in ("While", "StatelessWhile"):
+        body = graph._get_function(op.get_attr("body").name).graph
+        return _graph_flop(body, body.outputs)
+    if op.type in ("PartitionedCall", "StatefulPartitionedCall"):
+        called = graph._get_function(op.get_attr("f").name).graph
+        return _graph_flop(called, [called.outputs[i] for i in results])
+    return 0.0
+
+
+def _flop(op: Any) -> float:
+    """2 multiply-adds: every output pixel of the convolution times the size of the kernel."""
+    if op.type in ("MatMul", "BatchMatMulV2"):
+        transposed = op.get_attr("transpose_a" if op.type == "MatMul" else "adj_x")
+        inner = op.inputs[0].shape[-2 if transposed else -1]
+        return float(2.0 * inner * np.prod(op.outputs[0].shape))
+    if op.type == "Conv2D":
+        kernel, pixels = op.inputs[1].shape, op.outputs[0].shape
+    elif op.type == "Conv2DBackpropInput":
+        kernel, pixels = op.inputs[1].shape, op.inputs[2].shape
+    elif op.type == "Conv2DBackpropFilter":
+        kernel, pixels = op.outputs[0].shape, op.inputs[2].shape
+    else:
+        return 0.0
+    return float(2.0 * np.prod(kernel[:3]) * np.prod(pixels))

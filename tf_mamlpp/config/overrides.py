@@ -1,0 +1,145 @@
+"""A config from a file, arguments, flags and JSON, and back.  Imports no TensorFlow."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import json
+import math
+import os
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tf_mamlpp.config.schema import MACHINE_KEYS, Config, _typed
+from tf_mamlpp.errors import UserError
+
+
+def load(flag: str, overrides: Sequence[str] = ()) -> Config:
+    """The config of `--config=FILE[:key=value,...]` with `--config.a.b=value` flags applied.
+
+    Raises:
+        UserError: the file is missing or is no config, a key is unknown, or a value has the wrong type.
+    """
+    file, _, argument = flag.partition(":")
+    spec = importlib.util.spec_from_file_location("tf_mamlpp_config", file) if os.path.isfile(file) else None
+    if not spec or not spec.loader:  # a file of another kind has none
+        raise UserError(f"config file '{file}' not found: give a Python file such as configs/omniglot.py")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise UserError(f"config file '{file}' cannot be read: {type(error).__name__}: {error}") from error
+    if not callable(getattr(module, "get_config", None)):
+        raise UserError(f"config file '{file}' has no function get_config(arg)")
+    try:
+        config = module.get_config(argument)
+    except UserError:
+        raise
+    except Exception as error:
+        unknown = "unexpected keyword argument" in str(error)
+        what = "has an unknown config key" if unknown else "fails in get_config"
+        raise UserError(f"config file '{file}' {what}: {type(error).__name__}: {error}") from error
+    if not isinstance(config, Config):
+        raise UserError(f"get_config of '{file}' returns {type(config).__name__}, not a tf_mamlpp.config.Config")
+    return override(config, overrides)
+
+
+def override(config: Config, flags: Sequence[str]) -> Config:
+    """Applies `--config.a.b=value` flags."""
+    tree = to_dict(config)
+    kind: Any
+    for flag in flags:
+        name, equals, text = flag.removeprefix("--config.").partition("=")
+        if not flag.startswith("--config.") or not equals:
+            raise UserError(f"'{flag}' is not a flag of this command; a config override is --config.section.key=value")
+        *sections, key = name.split(".")
+        node, kind = tree, Config
+        for section in sections:
+            kind = typing.get_type_hints(kind).get(section) if dataclasses.is_dataclass(kind) else None
+            node = node.get(section, {}) if isinstance(node, dict) else {}
+        hints = typing.get_type_hints(kind) if dataclasses.is_dataclass(kind) else {}
+        if key not in hints or dataclasses.is_dataclass(hints[key]):
+            raise UserError(f"unknown config key '{name}'; {_known(kind, sections)}")
+        node[key] = parse(name, text, hints[key])
+    return from_dict(tree)
+
+
+def _known(kind: Any, sections: Sequence[str]) -> str:
+    if not dataclasses.is_dataclass(kind):
+        return "keys are " + ", ".join(f.name for f in dataclasses.fields(Config))
+    place = ".".join(sections) or "the config"
+    return f"{place} has " + ", ".join(f.name for f in dataclasses.fields(kind))
+
+
+def parse(name: str, text: str, kind: Any) -> Any:
+    """`text` as a value of type `kind` (bool, int, float, str, a tuple of those, or None)."""
+    options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    if types.NoneType in options and text.lower() in ("none", "null", ""):
+        return None
+    kind = next(option for option in options if option is not types.NoneType)
+    try:
+        if typing.get_origin(kind) is tuple:
+            item = typing.get_args(kind)[0]
+            return tuple(item(part) for part in text.strip("()[] ").split(",") if part.strip())
+        if kind is bool:
+            return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
+        value = kind(text)
+    except (KeyError, ValueError):  # also of a number of thousands of digits
+        shown = kind.__name__ if isinstance(kind, type) else kind
+        raise UserError(f"config key '{name}' is a {shown}; '{text}' is not one") from None
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"config key '{name}' must be finite, not {text}")
+    return value
+
+
+def parse_argument(argument: str, **defaults: Any) -> types.SimpleNamespace:
+    """The `key=value,...` of `--config=FILE:key=value,...`, typed like `defaults`.
+
+    Raises:
+        UserError: a key that has no default, or a value of another type.
+    """
+    values = dict(defaults)
+    for item in filter(None, argument.split(",")):
+        key, equals, text = item.partition("=")
+        if key not in defaults or not equals:
+            raise UserError(
+                f"unknown config argument '{item}'; this config takes {', '.join(f'{k}=' for k in defaults)}"
+            )
+        values[key] = parse(key, text, type(defaults[key]))
+    return types.SimpleNamespace(**values)
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """The config as nested dicts of JSON types."""
+    return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+def from_dict(tree: Mapping[str, Any], kind: Any = Config, prefix: str = "") -> Any:
+    """The inverse of `to_dict`; unknown keys and wrong types are refused."""
+    if not isinstance(tree, Mapping):
+        raise UserError(f"config key '{prefix[:-1]}' is a section, {tree!r} is not one")
+    hints = typing.get_type_hints(kind)
+    values = {}
+    for key, value in tree.items():
+        name = prefix + key
+        if key not in hints:
+            raise UserError(f"unknown config key '{name}'; {_known(kind, prefix.split('.')[:-1])}")
+        hint = hints[key]
+        values[key] = (
+            from_dict(value, hint, name + ".") if dataclasses.is_dataclass(hint) else _typed(name, value, hint)
+        )
+    return kind(**values)
+
+
+def differences(a: Config, b: Config) -> list[str]:
+    """What differs, `key: a's value, b's value`, but for `MACHINE_KEYS`."""
+
+    def flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+        if not isinstance(tree, dict):
+            return {prefix[:-1]: tree}
+        return {k: v for key, sub in tree.items() for k, v in flat(sub, f"{prefix}{key}.").items()}
+
+    left, right = flat(to_dict(a)), flat(to_dict(b))
+    return [f"{k}: {left[k]}, {right[k]}" for k in left if left[k] != right[k] and k not in MACHINE_KEYS]

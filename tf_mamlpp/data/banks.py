@@ -1,0 +1,181 @@
+"""The data sources by name, and what each looks like unless told otherwise."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tf_mamlpp.data.image_bank import ImageBank, build_or_load, shared_pictures
+from tf_mamlpp.data.sources.glyphs import glyph_splits
+from tf_mamlpp.data.sources.image_folder import folder_splits
+from tf_mamlpp.data.sources.listing import Pictures
+from tf_mamlpp.data.sources.mini_imagenet import mini_imagenet_splits
+from tf_mamlpp.data.sources.omniglot import omniglot_splits
+from tf_mamlpp.data.sources.splits import FRACTIONS, check_fractions
+from tf_mamlpp.data.sources.tfds import tfds_splits
+from tf_mamlpp.errors import UserError
+
+NAMES = ("glyphs", "omniglot", "mini_imagenet", "image_folder", "tfds:<name>")
+
+
+_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+_Splits = dict[str, tuple[str, Callable[[], Pictures]]]
+
+
+def is_omniglot(source: str) -> bool:
+    """Whether a source is Omniglot, from its own archives or through TensorFlow Datasets."""
+    return re.split("[:/]", source.removeprefix("tfds:"))[0] == "omniglot"  # also "tfds:omniglot:3.0.0"
+
+
+def is_drawn(source: str) -> bool:
+    """Whether a source holds dark ink on white paper."""
+    return source == "glyphs" or is_omniglot(source)
+
+
+def pixel_format(source: str) -> tuple[tuple[int, int], int]:
+    """A source's usual (height, width) and channels: 28x28 grey if drawn characters, else 84x84 RGB."""
+    return ((28, 28), 1) if is_drawn(source) else ((84, 84), 3)
+
+
+def pixel_statistics(source: str, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The mean and standard deviation (on the scale 0..1) that `normalise` takes for a source.
+
+    Drawn characters: mean 1, deviation -1, which is no more than inversion: (x - 1) / -1 = 1 - x, so ink
+    becomes 1 and paper 0, as in the published code. Colour pictures: ImageNet's. Other grey pictures: 0.5 and
+    0.5, that is -1..1.
+    """
+    if is_drawn(source):
+        return (1.0,) * channels, (-1.0,) * channels
+    return _IMAGENET if channels == 3 else ((0.5,), (0.5,))
+
+
+def load_banks(
+    name: str,
+    path: str | os.PathLike[str] | None = None,
+    *,
+    image_size: tuple[int, int] | None = None,
+    channels: int | None = None,
+    resize: str = "stretch",
+    split_seed: int = 0,
+    split_fractions: Sequence[float] = FRACTIONS,
+    split_file: str | os.PathLike[str] | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+) -> dict[str, ImageBank]:
+    """Loads a source, decoding its pictures into the cache the first time.
+
+    Args:
+        name: "glyphs" (embedded, needs no path), "omniglot" (folder with the official archives or the folders
+            unpacked from them), "mini_imagenet" (folder with archives train*.tar.gz, val*.tar.gz and test*.tar.gz or
+            the folders unpacked from them), "image_folder" (a tree of class folders, with or without train/, val/ and
+            test/ above them), or "tfds:NAME" (a classification set of TensorFlow Datasets; the path is its
+            data_dir).
+        path: where the data lies.
+        image_size: height and width in pixels; None: the source's usual size, see `pixel_format`.
+        channels: 1 for grey, 3 for RGB; None: the source's usual.
+        resize: "stretch" or "crop": what becomes of pictures of other proportions, see `tf_mamlpp.data.resize`.
+        split_seed: seed of the division of classes, where the source has no division of its own.
+        split_fractions: shares of the classes that train, validation and test get then; for "image_folder" and
+            "tfds:NAME".
+        split_file: JSON file that lists the classes of each split instead, see `divide_classes`; for "omniglot",
+            "image_folder" and "tfds:NAME".
+        cache_dir: the cache folder; see `cache_root`.
+
+    Returns:
+        Banks "train", "validation" and "test", which share no class.
+
+    Warns:
+        UserWarning: the same picture is in two splits.
+
+    Raises:
+        UserError: unknown name; data that is missing, damaged, or has too few classes.
+    """
+    usual_size, usual_channels = pixel_format(name)
+    image_size, channels = image_size or usual_size, channels or usual_channels
+    if channels not in (1, 3):
+        raise UserError(f"channels={channels}: must be 1 (grey) or 3 (RGB)")
+    banks = {
+        split: build_or_load(
+            key,
+            open_pictures,
+            name=f"{name} {split}",
+            image_size=image_size,
+            channels=channels,
+            resize=resize,
+            cache_dir=cache_dir,
+        )
+        for split, (key, open_pictures) in _open_source(name, path, split_seed, split_fractions, split_file).items()
+    }
+    _check_disjoint(banks)
+    return banks
+
+
+def _open_source(
+    name: str,
+    path: str | os.PathLike[str] | None,
+    split_seed: int,
+    split_fractions: Sequence[float],
+    split_file: str | os.PathLike[str] | None,
+) -> _Splits:
+    if split_file is not None and name in ("glyphs", "mini_imagenet"):
+        raise UserError(f"data source {name!r} has splits of its own: it takes no split file")
+    check_fractions("split_fractions", split_fractions)
+    if tuple(split_fractions) != FRACTIONS:
+        if name in ("glyphs", "omniglot", "mini_imagenet"):
+            raise UserError(f"data source {name!r} has splits of its own: it takes no split fractions")
+        if split_file is not None:
+            raise UserError("split fractions and a split file contradict: choose one")
+    if name == "glyphs":
+        return glyph_splits()
+    try:
+        return _open_files(name, path, split_seed, split_fractions, split_file)
+    except OSError as error:
+        raise UserError(f"{error.filename or path}: cannot be read ({error.strerror or error})") from error
+
+
+def _open_files(
+    name: str,
+    path: str | os.PathLike[str] | None,
+    split_seed: int,
+    split_fractions: Sequence[float],
+    split_file: str | os.PathLike[str] | None,
+) -> _Splits:
+    if name.startswith("tfds:"):
+        return tfds_splits(name, path, split_seed, split_file, split_fractions)
+    if name not in NAMES:
+        raise UserError(f"unknown data source {name!r}; known are {', '.join(NAMES)}")
+    if path is None:
+        raise UserError(f"data source {name!r} needs a path: the folder that holds its pictures")
+    folder = Path(path).expanduser()
+    if name == "mini_imagenet":
+        return mini_imagenet_splits(folder)
+    if name == "omniglot":
+        return omniglot_splits(folder, split_seed, split_file)
+    return folder_splits(folder, split_seed, split_file, split_fractions)
+
+
+def _check_disjoint(banks: dict[str, ImageBank]) -> None:
+    """Raises a UserError if a class is in two splits: testing on a class of training would prove nothing.
+
+    Warns of pictures that are in two splits.
+    """
+    for one, other in itertools.combinations(banks.values(), 2):
+        shared = sorted(set(one.class_names) & set(other.class_names))
+        if shared:
+            raise UserError(
+                f"{one.name} and {other.name} share {len(shared)} classes, such as {shared[0]}; splits must "
+                "not (to have a pool of classes divided, give a folder without train/ and test/)"
+            )
+        pictures = shared_pictures(one, other)
+        if pictures:
+            count = f"{len(pictures)} picture{'s' if len(pictures) > 1 else ''}"
+            warnings.warn(
+                f"{one.name} and {other.name} share {count}, such as {pictures[0][0]} and {pictures[0][1]}: remove "
+                "them from one",
+                stacklevel=1,
+            )

@@ -1,0 +1,222 @@
+"""Few-shot tasks: task i of a split is a pure function of (seed, split, i)."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+import numpy as np
+import tensorflow as tf
+
+from tf_mamlpp.data.banks import is_omniglot, load_banks, pixel_statistics
+from tf_mamlpp.data.image_bank import ImageBank
+from tf_mamlpp.data.images import normalise
+from tf_mamlpp.data.sources.splits import FRACTIONS
+from tf_mamlpp.data.task_stream import meta_batches, task_bits
+from tf_mamlpp.errors import UserError
+
+
+def sample_task(
+    bank: ImageBank,
+    *,
+    way: int,
+    shot: int,
+    query_shot: int,
+    seed: int,
+    split: str,
+    index: int,
+    rotations: bool = False,
+) -> dict[str, np.ndarray]:
+    """Draws one task; the same arguments give the same task on every run, host and process.
+
+    Args:
+        bank: pictures to draw from; see `check_bank` for what it must hold.
+        way: classes a task; no class twice, and none with fewer than shot + query_shot pictures.
+        shot: support pictures a class.
+        query_shot: query pictures a class, none of them among the support pictures.
+        seed: non-negative number.
+        split: name of the split; tasks of two splits are unrelated even with one seed.
+        index: number of the task.
+        rotations: turn each class by its own random multiple of 90 degrees (support and query alike).
+
+    Returns:
+        "support_images" uint8 [way * shot, H, W, C], class by class, "support_labels" int32 [way * shot],
+        "query_images" and "query_labels" likewise with query_shot for shot.
+    """
+    bits = task_bits(seed, split, index)
+    classes = large_enough(bank, shot + query_shot)
+    classes = classes[_smallest(bits.random_raw(len(classes)), way)]
+    starts = bank.offsets[classes]
+    sizes = bank.offsets[classes + 1] - starts
+    keys = bits.random_raw(way * int(sizes.max())).reshape(way, -1)
+    keys[np.arange(keys.shape[1]) >= sizes[:, None]] = np.iinfo(np.uint64).max  # no such picture there
+    images = bank.take(starts[:, None] + _smallest(keys, shot + query_shot))
+    if rotations:
+        images = _rotate(images, bits.random_raw(way) % 4)
+    pixels = images.shape[2:]
+    return {
+        "support_images": images[:, :shot].reshape(-1, *pixels),
+        "support_labels": np.repeat(np.arange(way, dtype=np.int32), shot),
+        "query_images": images[:, shot:].reshape(-1, *pixels),
+        "query_labels": np.repeat(np.arange(way, dtype=np.int32), query_shot),
+    }
+
+
+def _smallest(keys: np.ndarray, count: int) -> np.ndarray:
+    """Positions of the `count` smallest keys on the last axis: `count` draws without repeat."""
+    if count < keys.shape[-1]:
+        candidates = np.argpartition(keys, count - 1, axis=-1)[..., :count]
+    else:
+        candidates = np.broadcast_to(np.arange(count), keys.shape)
+    # Ordered by key as well, because the order that argpartition leaves depends on the processor.
+    order = np.argsort(np.take_along_axis(keys, candidates, -1), axis=-1)
+    return np.take_along_axis(candidates, order, -1)
+
+
+def _rotate(images: np.ndarray, quarter_turns: np.ndarray) -> np.ndarray:
+    """Turns the pictures [way, n, H, W, C] of each class by its number of quarter turns."""
+    for turns in (1, 2, 3):
+        chosen = quarter_turns == turns
+        images[chosen] = np.rot90(images[chosen], turns, axes=(2, 3))
+    return images
+
+
+def large_enough(bank: ImageBank, pictures: int) -> np.ndarray:
+    """Numbers of the classes that have at least so many pictures; tasks leave out the others."""
+    return np.flatnonzero(np.diff(bank.offsets) >= pictures)
+
+
+def check_bank(bank: ImageBank, way: int, shot: int, query_shot: int) -> None:
+    """Checks that tasks of this shape can be drawn.
+
+    Warns:
+        UserWarning: classes are too small for such tasks and left out; counts them.
+
+    Raises:
+        UserError: too few classes are large enough; names the bank and the counts.
+    """
+    classes = len(bank.class_names)
+    if classes < way:
+        divide = " or divide its source's classes otherwise: data.split_fractions, data.split_file"
+        raise UserError(
+            f"{bank.name}: has {classes} classes, fewer than way={way}; use a smaller way"
+            + (divide if bank.by_fractions else "")
+        )
+    left = len(large_enough(bank, shot + query_shot))
+    needed = f"shot + query_shot = {shot} + {query_shot} pictures"
+    if left < way:
+        raise UserError(
+            f"{bank.name}: only {left} of its {classes} classes have {needed}, fewer than way={way}; add pictures or "
+            "ask for fewer"
+        )
+    if left < classes:
+        sizes = np.diff(bank.offsets)
+        smallest = int(np.argmin(sizes))
+        warnings.warn(
+            f"{bank.name}: {classes - left} of its {classes} classes have fewer than {needed} and are left out; "
+            f"{bank.class_names[smallest]} has {sizes[smallest]}",
+            stacklevel=1,  # one place, so that Python shows each warning once
+        )
+
+
+def episodes(
+    source: str | ImageBank | Mapping[str, ImageBank],
+    path: str | os.PathLike[str] | None = None,
+    *,
+    split: str = "train",
+    way: int,
+    shot: int,
+    query_shot: int,
+    tasks: int,
+    seed: int = 0,
+    start: int = 0,
+    count: int | None = None,
+    rotations: bool | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    image_size: tuple[int, int] | None = None,
+    channels: int | None = None,
+    resize: str = "stretch",
+    split_seed: int = 0,
+    split_fractions: Sequence[float] = FRACTIONS,
+    split_file: str | os.PathLike[str] | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+) -> tf.data.Dataset:
+    """Meta-batches of few-shot tasks; element s holds tasks s * tasks to (s + 1) * tasks - 1 of the split.
+
+    Args:
+        source: name of a source (see `load_banks`), or banks loaded before: one, or a dict with an entry for
+            `split`.
+        path: where the source's data lies; this, image_size, channels, resize, split_seed, split_fractions, split_file
+            and cache_dir are those of `load_banks` and matter only where `source` is a name.
+        split: "train", "validation" or "test".
+        way: classes a task.
+        shot: support pictures a class.
+        query_shot: query pictures a class.
+        tasks: tasks a meta-batch.
+        seed: seed of the tasks.
+        start: number of the first meta-batch, to resume.
+        count: how many meta-batches; None for no end.
+        rotations: turn each class by a random multiple of 90 degrees; None: only Omniglot's training tasks.
+        mean: per channel, on the scale 0..1; None: the source's, see `pixel_statistics`.
+        std: likewise.
+        image_size: height and width in pixels; None: the source's.
+        channels: 1 or 3; None: the source's.
+        resize: "stretch" or "crop".
+        split_seed: seed of the division of classes into splits, where the source has none of its own.
+        split_fractions: shares of the classes that train, validation and test get then.
+        split_file: JSON file that lists the classes of each split.
+        cache_dir: the cache folder.
+
+    Returns:
+        Dataset of dicts: "support_images" float32 [tasks, way * shot, H, W, C] normalised, "support_labels"
+        int32 [tasks, way * shot], "query_images", "query_labels" likewise; all shapes static.
+
+    Raises:
+        UserError: the data are missing, damaged or too few for such tasks.
+    """
+    if isinstance(source, str):
+        source = load_banks(
+            source,
+            path,
+            image_size=image_size,
+            channels=channels,
+            resize=resize,
+            split_seed=split_seed,
+            split_fractions=split_fractions,
+            split_file=split_file,
+            cache_dir=cache_dir,
+        )
+    bank = source if isinstance(source, ImageBank) else _of_split(source, split)
+    check_bank(bank, way, shot, query_shot)
+    if rotations is None:
+        rotations = is_omniglot(bank.source) and split == "train"
+    if rotations and bank.images.shape[1] != bank.images.shape[2]:
+        raise UserError(f"{bank.name}: rotations need square pictures, not {bank.images.shape[1:3]}")
+    default_mean, default_std = pixel_statistics(bank.source, bank.images.shape[-1])
+    statistics = (default_mean if mean is None else mean, default_std if std is None else std)
+
+    def to_floats(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        return {k: normalise(v, *statistics) if k.endswith("images") else v for k, v in batch.items()}
+
+    shape = {"way": way, "shot": shot, "query_shot": query_shot}
+    sample = partial(sample_task, bank, seed=seed, split=split, rotations=rotations, **shape)
+    spec = task_spec(**shape, pixels=bank.images.shape[1:])
+    return meta_batches(sample, spec, tasks=tasks, start=start, count=count).map(to_floats).prefetch(1)
+
+
+def task_spec(way: int, shot: int, query_shot: int, pixels: tuple[int, ...]) -> dict[str, tf.TensorSpec]:
+    """Shapes and types of what `sample_task` returns for pictures of shape `pixels` = (H, W, C)."""
+    spec = {}
+    for part, images in (("support", way * shot), ("query", way * query_shot)):
+        spec[f"{part}_images"] = tf.TensorSpec([images, *pixels], tf.uint8)
+        spec[f"{part}_labels"] = tf.TensorSpec([images], tf.int32)
+    return spec
+
+
+def _of_split(banks: Mapping[str, ImageBank], split: str) -> ImageBank:
+    if split not in banks:
+        raise UserError(f"unknown split {split!r}; known are {', '.join(banks)}")
+    return banks[split]

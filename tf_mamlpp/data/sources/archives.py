@@ -1,0 +1,139 @@
+"""Reading .tar.gz and .zip archives in memory, nothing unpacked, with no trust in what they hold."""
+
+from __future__ import annotations
+
+import gzip
+import lzma
+import stat
+import struct
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from tf_mamlpp.errors import UserError
+
+# Pictures are compressed already: an archive that grows much more than this is made to exhaust memory or patience.
+_GROWTH = 10
+
+
+_GRACE = 64 << 20  # bytes, for small archives of small pictures, where headers weigh most
+
+
+_LARGEST = 64 << 20  # bytes of one file
+
+
+# What Python's readers raise on a damaged archive.
+_DAMAGED = (
+    *(OSError, EOFError, ValueError, ArithmeticError, RuntimeError, LookupError, struct.error),
+    *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+)
+
+
+def members(archive: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
+    """Every file of a .tar.gz archive in the order in which it is stored: its path inside and its content.
+
+    Raises:
+        UserError: the archive is no such archive, truncated or damaged; or it holds a link, a device, a sparse file, a
+            path that leads out of it, or far more than its size lets expect.
+    """
+    _check_file(archive)
+    try:
+        limit = _limit(archive)
+        with gzip.open(archive) as unzipped:
+            bounded = _Bounded(archive, unzipped, limit)
+            with tarfile.open(fileobj=bounded, mode="r|") as opened:  # type: ignore[call-overload]
+                for member in opened:
+                    # A sparse file unpacks to bytes that the archive does not hold, and `_Bounded` does not see.
+                    plain = member.isdir() or (member.isfile() and not member.issparse())
+                    _check_member(archive, member.name, plain, member.size)
+                    if member.isfile():
+                        content = opened.extractfile(member)
+                        assert content is not None  # it is a file
+                        yield PurePosixPath(member.name), content.read()
+                    opened.members = []  # would keep every header
+            while bounded.read(1 << 20):  # to the end, where gzip's checksum is
+                pass
+    except _DAMAGED as error:
+        raise UserError(f"{archive}: truncated, damaged, or not a .tar.gz archive ({error}); fetch it again") from error
+
+
+def open_zip(archive: Path) -> zipfile.ZipFile:
+    """Opens a .zip archive.
+
+    Raises:
+        UserError: it is truncated or no archive at all; or it is hostile in one of the ways that `members` names, or
+            holds two files of one name.
+    """
+    _check_file(archive)
+    try:
+        opened = zipfile.ZipFile(archive)
+    except _DAMAGED as error:
+        raise UserError(f"{archive}: truncated, or not a zip archive ({error}); fetch it again") from error
+    total, names = 0, set[str]()
+    try:
+        for info in opened.infolist():
+            kind = stat.S_IFMT(info.external_attr >> 16)  # 0 where the archive was not made on Unix
+            _check_member(archive, info.filename, kind in (0, stat.S_IFREG, stat.S_IFDIR), info.file_size)
+            total += info.file_size
+            if info.filename in names:
+                raise UserError(f"{archive}: holds {info.filename[:100]!r} twice; fetch it again")
+            names.add(info.filename)
+        if total > _limit(archive):
+            raise _grows(archive)
+    except UserError:
+        opened.close()
+        raise
+    return opened
+
+
+def read_zipped(opened: zipfile.ZipFile, member: str) -> bytes:
+    """The content of a file of an opened .zip archive; a UserError names one that is damaged."""
+    try:
+        return opened.read(member)
+    except _DAMAGED as error:
+        raise UserError(f"{opened.filename}/{member}: damaged ({error}); fetch the archive again") from error
+
+
+def _check_file(archive: Path) -> None:
+    """Refuses a folder, and a pipe or a device, whose reading may never end."""
+    if not archive.is_file():
+        raise UserError(f"{archive}: is no file; fetch it again")
+
+
+def _limit(archive: Path) -> int:
+    """Bytes that an archive may unpack to."""
+    return _GROWTH * archive.stat().st_size + _GRACE
+
+
+def _grows(archive: Path) -> UserError:
+    return UserError(f"{archive}: unpacks to over {_GROWTH} times its size; no archive of pictures does")
+
+
+def _check_member(archive: Path, name: str, plain: bool, size: int) -> None:
+    """Refuses what is no file or folder (`plain`), leads elsewhere or is too large."""
+    path, problem = PurePosixPath(name), None
+    if not plain:
+        problem = "is a link, a device or a sparse file"
+    elif path.is_absolute() or ".." in path.parts:
+        problem = "leads out of the archive"
+    elif size > _LARGEST:
+        problem = f"unpacks to {size >> 20} MB"
+    if problem:
+        raise UserError(f"{archive}: {name[:100]!r} {problem}; no archive of pictures does: fetch it again")
+
+
+class _Bounded:
+    """Reads from a stream, up to a limit."""
+
+    def __init__(self, archive: Path, stream: Any, limit: int) -> None:
+        self._archive, self._stream, self._left = archive, stream, limit
+
+    def read(self, size: int) -> bytes:
+        content = self._stream.read(size)
+        self._left -= len(content)
+        if self._left < 0:
+            raise _grows(self._archive)
+        return content

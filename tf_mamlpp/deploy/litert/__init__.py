@@ -1,0 +1,1 @@
+"""The exported model as one file for LiteRT (TensorFlow Lite)."""

@@ -1,0 +1,160 @@
+"""Files written whole or not at all, and folders that one process works in.  Imports no TensorFlow."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tf_mamlpp.errors import UserError, reason
+
+
+@contextlib.contextmanager
+def claimed(workdir: Path, busy: str) -> Iterator[None]:
+    """Makes the folder if it is missing, and keeps every other process out of it.
+
+    Args:
+        workdir: the folder.
+        busy: what to say if another process has it.
+
+    Raises:
+        UserError: another process has the folder, or it cannot be written.
+
+    Example:
+        >>> folder = tmp_path
+        >>> with claimed(folder, "in use"):
+        ...     with claimed(folder, "in use"):
+        ...         pass
+        Traceback (most recent call last):
+        tf_mamlpp.errors.UserError: in use
+    """
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        lock = open(workdir / ".lock", "w")
+    except OSError as error:
+        raise UserError(f"workdir '{workdir}' cannot be written: {error.strerror}; choose another") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(busy) from None
+        yield
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A path to write to; what was written takes the name `path` at the end, whole, or is deleted after an error.
+
+    Args:
+        path: the file to make or replace; its folder exists.
+
+    Yields:
+        The temporary path beside it.
+
+    Raises:
+        OSError: it cannot be written.
+
+    Example:
+        >>> file = tmp_path / "numbers.txt"
+        >>> with whole_file(file) as part:
+        ...     _ = part.write_text("1 2 3")
+        >>> file.read_text()
+        '1 2 3'
+    """
+    part = path.with_name(f".{path.name}-{os.getpid()}.part")
+    try:
+        yield part
+        with open(part, "rb+") as written:
+            os.fsync(written.fileno())
+        os.replace(part, path)
+    finally:
+        with contextlib.suppress(OSError):  # the error under way says more
+            part.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file whole or not at all.
+
+    Example:
+        >>> file = tmp_path / "report.md"
+        >>> write_text(file, "# Report")
+        >>> file.read_text()
+        '# Report'
+    """
+    with whole_file(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes JSON whole or not at all.
+
+    Example:
+        >>> file = tmp_path / "results.json"
+        >>> write_json(file, {"accuracy": 0.5})
+        >>> json.loads(file.read_text())
+        {'accuracy': 0.5}
+    """
+    write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+@contextlib.contextmanager
+def temporary_folder_beside(folder: Path) -> Iterator[Path]:
+    """A new, private folder on the same disk as `folder`, to be renamed to it; deleted at the end if it is still there.
+
+    Raises:
+        OSError: it cannot be made.
+
+    Example:
+        >>> wanted = tmp_path / "cache"
+        >>> with temporary_folder_beside(wanted) as building:
+        ...     os.replace(building, wanted)
+        >>> wanted.is_dir()
+        True
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    building = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        building.chmod(0o755)  # mkdtemp's is private, and a server runs as another user
+        yield building
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def new_folder(folder: str | os.PathLike[str], *kinds: type[Exception]) -> Iterator[Path]:
+    """A folder to fill, that takes its name when it is complete; nothing is left of one that is not.
+
+    Args:
+        folder: must not exist, or be empty.
+        kinds: errors that mean that it cannot be written, beside OSError.
+
+    Yields:
+        The temporary folder to fill.
+
+    Raises:
+        UserError: the folder is taken, or cannot be written.
+
+    Example:
+        >>> wanted = tmp_path / "model"
+        >>> with new_folder(wanted) as building:
+        ...     _ = (building / "weights").write_text("...")
+        >>> [file.name for file in wanted.iterdir()]
+        ['weights']
+    """
+    folder = Path(folder)
+    failures: tuple[type[Exception], ...] = (OSError, *kinds)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"'{folder}' exists already: choose another output, or remove it")
+    try:
+        with temporary_folder_beside(folder) as building:
+            yield building
+            os.replace(building, folder)
+    except failures as error:
+        why = getattr(error, "strerror", None) or reason(error)
+        raise UserError(f"'{folder}' cannot be written: {why}; choose another output") from error

@@ -1,0 +1,157 @@
+"""Stock layers exchanged for exact or quicker ones, in a copy of the user's model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tf_mamlpp.errors import UserError
+from tf_mamlpp.layers.convolution import MatmulConv2D, NarrowConv2D, is_narrow
+from tf_mamlpp.layers.exact_norms import ExactGroupNormalization, ExactLayerNormalization
+from tf_mamlpp.layers.per_step_batch_norm import PerStepBatchNormalization
+from tf_mamlpp.layers.pooling import DisjointMaxPooling2D
+
+_STOCK: dict[type, type | None] = {
+    keras.layers.BatchNormalization: None,  # needs the number of steps
+    keras.layers.LayerNormalization: ExactLayerNormalization,
+    keras.layers.GroupNormalization: ExactGroupNormalization,
+}
+
+
+_EXACT = (PerStepBatchNormalization, ExactLayerNormalization, ExactGroupNormalization)
+
+
+def _is_inexact(layer: keras.layers.Layer) -> bool:
+    return isinstance(layer, tuple(_STOCK)) and not isinstance(layer, _EXACT)
+
+
+def _leaves(model: keras.layers.Layer) -> list[keras.layers.Layer]:
+    return [layer for layer in model._flatten_layers() if not isinstance(layer, keras.Model)]
+
+
+def _counterpart(
+    layer: keras.layers.Layer,
+    inner_steps: int,
+    per_step_weights: bool,
+    per_step_statistics: bool,
+    batched_tasks: bool,
+) -> keras.layers.Layer:
+    """A new layer, without the weights, for the place of `layer`."""
+    config = layer.get_config()
+    if type(layer) is PerStepBatchNormalization:
+        return PerStepBatchNormalization.from_config({**config, "fused": not batched_tasks})
+    if type(layer) not in _STOCK:
+        return substitute(layer, batched_tasks) or layer.__class__.from_config(config)
+    if type(layer) is not keras.layers.BatchNormalization:
+        return _STOCK[type(layer)].from_config(config)  # type: ignore[union-attr]
+    if config.get("renorm"):
+        raise UserError(f"batch norm '{layer.name}' has renorm=True, which has no exact counterpart: turn it off")
+    kept = ("name", "trainable", "dtype", "axis", "momentum", "epsilon", "center", "scale")
+    return PerStepBatchNormalization(
+        inner_steps,
+        per_step_weights,
+        per_step_statistics,
+        fused=not batched_tasks,
+        **{name: config[name] for name in kept},
+    )
+
+
+def convert_normalization(
+    model: keras.Model,
+    inner_steps: int,
+    per_step_weights: bool = False,
+    per_step_statistics: bool = False,
+    batched_tasks: bool = False,
+) -> keras.Model:
+    """The model with exact normalisation layers in place of stock ones, weights kept.
+
+    `BatchNormalization` becomes `PerStepBatchNormalization` (its weights repeated in every row), and
+    `LayerNormalization` and `GroupNormalization` their exact namesakes; convolutions of few inputs and max-pools
+    become their cheaper `substitutes`.  A model that has no normalisation is returned as it is; else the result is a
+    copy (names kept) and the argument is left alone.
+
+    Args:
+        model: Sequential or functional, nested as you like, and built.  A subclassed model has to use
+            this package's layers itself.
+        inner_steps, per_step_weights, per_step_statistics: see `PerStepBatchNormalization`.
+        batched_tasks: for `tf.vectorized_map` over tasks: convolutions are matrix products, nothing is fused, and a
+            model without normalisation is converted too.
+
+    Raises:
+        UserError: a stock normalisation layer that cannot be replaced, because it sits inside a subclassed
+            model or a layer of the user's own, or is a subclass of a stock one.
+    """
+    inexact = [layer.name for layer in _leaves(model) if _is_inexact(layer)]
+    if not batched_tasks and not inexact:
+        return model
+
+    def counterpart(layer: keras.layers.Layer) -> keras.layers.Layer:
+        return _counterpart(layer, inner_steps, per_step_weights, per_step_statistics, batched_tasks)
+
+    graph_known = isinstance(model, keras.Sequential) or hasattr(model, "operations")
+    if not (graph_known and model.built) and not inexact:
+        raise UserError(f"batched_tasks needs a built Sequential or functional model, which '{model.name}' is not")
+    if graph_known and model.built:
+        try:
+            converted = keras.models.clone_model(model, clone_function=counterpart, recursive=True)
+        except (ValueError, TypeError, NotImplementedError) as error:
+            why = " ".join(str(error).split())[:200]
+            if not inexact:
+                raise UserError(f"model '{model.name}' cannot be copied for batched_tasks: {why}") from error
+            raise UserError(
+                f"model '{model.name}' has stock normalisation layers, which are wrong in second order, and cannot be "
+                f"copied without them: {why} Use tf_mamlpp.PerStepBatchNormalization, ExactLayerNormalization or "
+                "ExactGroupNormalization in it yourself"
+            ) from error
+        inexact = [layer.name for layer in _leaves(converted) if _is_inexact(layer)]
+        if not inexact:
+            _copy_weights(model, converted)
+            return converted
+    raise UserError(
+        f"model '{model.name}': the second derivatives of the stock normalisation layer '{inexact[0]}' are wrong, and "
+        "it cannot be replaced inside a subclassed model, a layer of your own or an unbuilt model; "
+        "use tf_mamlpp.PerStepBatchNormalization, ExactLayerNormalization or ExactGroupNormalization there"
+    )
+
+
+def per_step_drift(model: keras.Model) -> Iterator[tuple[str, np.ndarray]]:
+    """How far the steps' batch-norm weights (BNWB) have drifted apart: for each gamma and beta with a row for each
+    inner step, its path and `[inner_steps]`, the root mean square over channels of its difference to step 0's row."""
+    for layer in _leaves(model):
+        if isinstance(layer, PerStepBatchNormalization) and layer.per_step_weights:
+            for table in layer.trainable_variables:
+                rows = table.numpy().astype(np.float64)
+                yield table.path, np.sqrt(((rows - rows[0]) ** 2).mean(-1))
+
+
+def _copy_weights(source: keras.Model, target: keras.Model) -> None:
+    """Copies layer by layer; a `[C]` vector fills every row of a `[inner_steps, C]` table."""
+    for old, new in zip(_leaves(source), _leaves(target), strict=True):
+        for a, b in zip(old.weights, new.weights, strict=True):
+            b.assign(tf.broadcast_to(a.value, b.shape))
+
+
+def substitute(layer: keras.layers.Layer, batched_tasks: bool = False) -> keras.layers.Layer | None:
+    """A layer, without the weights, to take the place of this one, or None to keep it.
+
+    Args:
+        layer: built.
+        batched_tasks: convolutions whose inputs' sizes are known become `MatmulConv2D`.
+    """
+    cls: Any = None
+    if getattr(layer, "data_format", None) != "channels_last":
+        return None
+    if type(layer) is keras.layers.MaxPooling2D:
+        if layer.padding == "valid" and tuple(layer.strides) == tuple(layer.pool_size):
+            cls = DisjointMaxPooling2D
+    elif type(layer) in (keras.layers.Conv2D, NarrowConv2D, MatmulConv2D) and layer.groups == 1:
+        shapes = [x.shape for node in layer._inbound_nodes for x in node.input_tensors]
+        if batched_tasks and all(None not in shape[1:] for shape in shapes):
+            cls = MatmulConv2D
+        else:
+            cls = NarrowConv2D if is_narrow(layer) else keras.layers.Conv2D
+    return cls.from_config(layer.get_config()) if cls else None

@@ -1,0 +1,124 @@
+"""Convolutions of the stock layer's numbers and weights, for less work.
+
+The outputs of a network's first convolution are its largest tensors, and linear in patches of only a few numbers
+(9 or 27).  Their batch mean and variance follow from the mean and covariance of the patches, which do not depend on
+weights, so that normalising is one convolution with a scaled kernel (`NarrowConv2D`).  What it is worth:
+BUILD_NOTES.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+Convolution = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+
+
+@dataclass(frozen=True)
+class Convolved:
+    """How a convolution made its outputs: what batch norm needs in place of them.
+
+    Attributes:
+        inputs: `[B, H, W, C]`.
+        kernel: `[h, w, C, filters]`.
+        bias: `[filters]` or None.
+        convolve: `(inputs, kernel) -> outputs`.
+    """
+
+    inputs: tf.Tensor
+    kernel: tf.Tensor
+    bias: tf.Tensor | None
+    convolve: Convolution
+
+    def moments(self, dtype: tf.DType) -> tuple[tf.Tensor, tf.Tensor]:
+        """Mean and biased variance of each channel of the outputs, `[filters]`, computed in `dtype`.
+
+        Formula:
+            y = Wᵀp + b for a patch p:  mean(y) = Wᵀ mean(p) + b,  var(y) = diag(Wᵀ cov(p) W)
+        """
+        kernel = tf.cast(self.kernel, dtype)
+        size = kernel.shape[:3].num_elements()
+        each = tf.reshape(tf.eye(size, dtype=dtype), [*kernel.shape[:3], size])
+        patches = tf.reshape(self.convolve(tf.cast(self.inputs, dtype), each), [-1, size])
+        mean = tf.reduce_mean(patches, 0)
+        centred = patches - mean
+        covariance = tf.matmul(centred, centred, transpose_a=True) / tf.cast(tf.shape(patches)[0], dtype)
+        weights = tf.reshape(kernel, [size, -1])
+        # Rounded by parts in 10^7 of the patches' variance, which can be more than all of a channel's.
+        variance = tf.maximum(tf.reduce_sum(weights * (covariance @ weights), 0), 0)
+        bias = 0 if self.bias is None else tf.cast(self.bias, dtype)
+        return tf.linalg.matvec(weights, mean, transpose_a=True) + bias, variance
+
+    def affine(self, scale: tf.Tensor, shift: tf.Tensor) -> tf.Tensor:
+        """The outputs * scale + shift (both `[filters]`), in the dtype of these; as one convolution."""
+        kernel = tf.cast(tf.cast(self.kernel, scale.dtype) * scale, self.inputs.dtype)
+        if self.bias is not None:
+            shift += tf.cast(self.bias, scale.dtype) * scale
+        return tf.cast(self.convolve(self.inputs, kernel), scale.dtype) + shift
+
+
+def convolved(tensor: tf.Tensor) -> Convolved | None:
+    """How `tensor` was made, if a `NarrowConv2D` made it and nothing has touched it since."""
+    return getattr(tensor, "convolved", None)
+
+
+@keras.saving.register_keras_serializable("tf_mamlpp")
+class NarrowConv2D(keras.layers.Conv2D):
+    """`keras.layers.Conv2D` whose outputs, where they are made of few inputs each, say how they were made.
+
+    A `PerStepBatchNormalization` right after it takes the short way, and the outputs themselves, if nothing else
+    uses them, are pruned from the graph (else the convolution is computed twice).
+    """
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        outputs = super().call(inputs)
+        if is_narrow(self):
+            bias = tf.convert_to_tensor(self.bias) if self.use_bias else None
+            outputs.convolved = Convolved(inputs, tf.convert_to_tensor(self.kernel), bias, self.convolution_op)
+        return outputs
+
+
+@keras.saving.register_keras_serializable("tf_mamlpp")
+class MatmulConv2D(NarrowConv2D):
+    """`keras.layers.Conv2D` as a matrix product with the inputs' patches.
+
+    `tf.vectorized_map` makes batched products of it, kernels of each task included, which it cannot of convolutions.
+    """
+
+    def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+        (height, width), (channels, filters) = kernel.shape[:2], kernel.shape[2:]
+        rows = _windows(inputs.shape[1], height, self.strides[0], self.dilation_rate[0], self.padding)
+        columns = _windows(inputs.shape[2], width, self.strides[1], self.dilation_rate[1], self.padding)
+        padded = tf.pad(inputs, [[0, 0], rows.padding, columns.padding, [0, 0]])
+        patches = tf.concat([padded[:, r, c] for r in rows.slices for c in columns.slices], -1)
+        flat = tf.reshape(patches, [-1, height * width * channels])
+        products = flat @ tf.reshape(kernel, [height * width * channels, filters])
+        return tf.reshape(products, [-1, rows.number, columns.number, filters])
+
+
+class _Windows(NamedTuple):
+    """Of one axis: zeros before and after, what each element of a window meets over all windows, how many these are."""
+
+    padding: tuple[int, int]
+    slices: list[slice]
+    number: int
+
+
+def _windows(length: int, size: int, stride: int, dilation: int, padding: str) -> _Windows:
+    """As TensorFlow lays windows on an axis."""
+    span = (size - 1) * dilation + 1
+    number = -(-length // stride) if padding == "same" else (length - span) // stride + 1
+    zeros = max((number - 1) * stride + span - length, 0) if padding == "same" else 0
+    starts = range(0, span, dilation)
+    slices = [slice(start, start + (number - 1) * stride + 1, stride) for start in starts]
+    return _Windows((zeros // 2, zeros - zeros // 2), slices, number)
+
+
+def is_narrow(layer: Any) -> bool:
+    """Whether the outputs are linear in so few inputs that the covariance of these costs less than the outputs do."""
+    few = layer.kernel.shape[:3].num_elements() <= min(layer.filters, 64)
+    return few and layer.activation is keras.activations.linear

@@ -1,0 +1,1 @@
+"""The algorithm: MAML and MAML++ on any Keras model."""

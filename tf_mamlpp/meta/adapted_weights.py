@@ -1,0 +1,84 @@
+"""Which weights the inner loop changes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import keras
+
+from tf_mamlpp.errors import UserError
+from tf_mamlpp.layers.per_step_batch_norm import PerStepBatchNormalization
+
+
+def adapted_variables(model: keras.Model, adapted: str | Callable[[str], bool]) -> list[int]:
+    """Which of `model.trainable_variables` the inner loop changes; never batch-norm weights (paper, section 4).
+
+    Args:
+        model: with its normalisation layers converted.  Layers with `trainable=False` are left alone.
+        adapted: `all`, `head` (the last layer that has weights), `body` (all but the head), another string, a regular
+            expression that is searched for in a variable's path (`conv4/conv0/kernel`), or a predicate on it.
+
+    Raises:
+        UserError: the choice leaves nothing, or is a head that is frozen.
+    """
+    excluded = {id(v) for layer in _batch_norms(model) for v in layer.trainable_variables}
+    wanted = _choice(adapted, model)
+    chosen = [i for i, v in enumerate(model.trainable_variables) if id(v) not in excluded and wanted(v)]
+    if not chosen:
+        raise UserError(
+            f"adapted={adapted!r} leaves the inner loop no weight to change in model '{model.name}': it is all, head, "
+            f"body, or matches paths such as '{model.trainable_variables[0].path}'"
+        )
+    return chosen
+
+
+def _batch_norms(model: keras.Model) -> list[PerStepBatchNormalization]:
+    return [layer for layer in model._flatten_layers() if isinstance(layer, PerStepBatchNormalization)]
+
+
+def _head(model: keras.Model) -> set[int]:
+    """The ids of the weights of the last layer that has some, batch norms aside; it may be frozen."""
+    # By identity: two layers of nested models may have one path.
+    owners = {
+        id(v): layer
+        for layer in model._flatten_layers()
+        if not isinstance(layer, PerStepBatchNormalization)
+        for v in layer._trainable_variables
+    }
+    last = next((owners[id(v)] for v in reversed(model.weights) if id(v) in owners), None)
+    return {id(v) for v in last._trainable_variables} if last else set()
+
+
+def _choice(adapted: str | Callable[[str], bool], model: keras.Model) -> Callable[[keras.Variable], bool]:
+    if callable(adapted):
+        return lambda v: adapted(v.path)
+    if not isinstance(adapted, str):
+        raise UserError(
+            f"adapted={adapted!r} is neither a string (all, head, body, an expression) nor a function of paths"
+        )
+    if adapted == "all":
+        return lambda v: True
+    if adapted in ("head", "body"):
+        head = _head(model)
+        if adapted == "head" and head and head.isdisjoint(map(id, model.trainable_variables)):
+            raise UserError(f"the head of model '{model.name}', its last layer, is frozen: the inner loop needs it")
+        return lambda v: (id(v) in head) == (adapted == "head")
+    try:
+        pattern = re.compile(adapted)
+    except re.error as error:
+        raise UserError(f"adapted={adapted!r} is no regular expression: {error}") from error
+    return lambda v: bool(pattern.search(v.path))
+
+
+def shared_head_positions(model: keras.Model, adapted: list[int], way: int | None) -> list[int]:
+    """Positions of the head's weights, whose last axis are the classes."""
+    if way is None:
+        raise UserError("shared_head needs classes: give way")
+    head = adapted_variables(model, "head")
+    if not set(head) <= set(adapted):
+        raise UserError("shared_head makes all classes alike, so the inner loop has to adapt the head too")
+    wrong = [v.path for v in (model.trainable_variables[i] for i in head) if v.shape[-1] != way]
+    if wrong:
+        raise UserError(f"shared_head needs a head whose last axis is the {way} classes; '{wrong[0]}' has another")
+    return head

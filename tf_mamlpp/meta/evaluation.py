@@ -1,0 +1,79 @@
+"""Evaluation on fixed tasks, as the paper does it (section 5): accuracy over tasks, its interval, the ensemble."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tf_mamlpp.meta.outer_loop import EpisodicModel
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What one evaluation found.
+
+    Attributes:
+        per_task: the metric of every task after 0..inner_steps steps, float64 `[tasks, inner_steps + 1]`.
+    """
+
+    per_task: np.ndarray
+
+    @property
+    def value(self) -> float:
+        """Mean over tasks after the last step."""
+        return self.per_inner_step[-1]
+
+    @property
+    def confidence_95(self) -> float:
+        """Half the width of the 95 % interval of the mean over tasks (1.96 standard errors)."""
+        values = self.per_task[:, -1]
+        return float(1.96 * values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else math.nan
+
+    @property
+    def per_inner_step(self) -> list[float]:
+        """Mean over tasks after 0..inner_steps steps."""
+        return [float(v) for v in self.per_task.mean(0)]
+
+
+def evaluate(
+    learner: EpisodicModel,
+    tasks: Iterable[dict[str, tf.Tensor]],
+    *,
+    inner_steps: int | None = None,
+    query_statistics: str | None = None,
+    members: Iterable[Callable[[], Any]] = (lambda: None,),
+) -> Evaluation:
+    """Adapts to each task and measures its query set.
+
+    Args:
+        learner: its weights are those that the last member loaded.
+        tasks: meta-batches; read once for every member.
+        inner_steps: None for as many as trained.
+        query_statistics: `batch`, `running` or `support`; None for the learner's.
+        members: each loads one member of the ensemble into the learner; their probabilities (regression: outputs)
+            are averaged, as the paper averages the five best epochs.  The default is the learner as it is.
+
+    Returns:
+        The metric of every task after every inner step.
+    """
+
+    @tf.function(reduce_retracing=True)
+    def outputs(batch: dict[str, tf.Tensor]) -> tf.Tensor:
+        curves = learner.curves(batch, inner_steps, query_statistics)
+        return tf.nn.softmax(curves) if learner.classifies else curves
+
+    total: np.ndarray | float = 0.0
+    labels = np.concatenate([batch["query_labels"] for batch in tasks])
+    for count, load in enumerate(members, 1):
+        load()
+        member = np.concatenate([outputs(batch).numpy() for batch in tasks])
+        total = total + (member - total) / count
+    repeated = np.repeat(labels[:, None], total.shape[1], axis=1)  # type: ignore[union-attr]
+    values = keras.ops.convert_to_numpy(learner.metric_function(repeated, total)).astype(np.float64)
+    return Evaluation(values.mean(-1))

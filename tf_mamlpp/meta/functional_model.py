@@ -1,0 +1,185 @@
+"""A Keras model as the inner loop sees it: a pure function of fast weights and state."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from functools import partial
+
+import keras
+import tensorflow as tf
+
+from tf_mamlpp.errors import UserError
+from tf_mamlpp.layers.second_order_ops import first_order_only
+from tf_mamlpp.layers.step_context import inner_step
+from tf_mamlpp.meta.inner_loop import AfterStep, adapt, update
+from tf_mamlpp.meta.learned_rates import LearnedRates
+from tf_mamlpp.meta.task import Loss, Task, Tensors
+
+
+def with_task_seeds(state: Tensors, task: tf.Tensor) -> list[tf.Tensor]:
+    """The state with another seed in each task's seed generators, so that no two tasks drop the same units.
+
+    `own_seeds(own_seeds(state, task), -task)` is `state`.
+    """
+    # Keras's seed generators keep two integers, the seed and a counter.  The odd number keeps neighbouring tasks away
+    # from the neighbouring seeds that a user may give to layers.
+    ahead = tf.stack([task * 65537, tf.zeros_like(task)])
+    return [s + tf.cast(ahead, s.dtype) if s.dtype.is_integer and s.shape == (2,) else s for s in state]
+
+
+class FunctionalModel:
+    """Passes of a model with given weights, and the inner loop over them.  Writes no variable.
+
+    "fast" are the adapted weights alone, "weights" all trainable ones, "state" the non-trainable ones (moving
+    statistics, seeds), which each pass takes and returns.
+
+    Args:
+        model: owned by the learner.
+        adapted: positions of the adapted ones in `model.trainable_variables`.
+        rates: of the inner loop.
+        loss: `(labels, outputs) -> scalar`, of the inner loop.
+        way: the width that outputs must have; None for any.
+        shared: positions of the weights whose first class (last axis) is copied to all classes at the start.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        adapted: Sequence[int],
+        rates: LearnedRates,
+        loss: Loss,
+        way: int | None = None,
+        shared: Sequence[int] = (),
+    ):
+        self.model, self.adapted, self.rates, self.loss, self.way = model, list(adapted), rates, loss, way
+        self.shared = frozenset(shared)
+        self._paths = [v.path for v in model.trainable_variables]
+
+    @property
+    def start(self) -> list[tf.Tensor]:
+        """The meta-learned values of all trainable weights."""
+        if [v.path for v in self.model.trainable_variables] != self._paths:
+            raise UserError(f"model '{self.model.name}': freeze layers before the model is given to MetaLearner")
+        start = [tf.convert_to_tensor(v) for v in self.model.trainable_variables]
+        return [tf.repeat(w[..., :1], w.shape[-1], -1) if i in self.shared else w for i, w in enumerate(start)]
+
+    @property
+    def fast(self) -> list[tf.Tensor]:
+        """θ_0, the meta-learned start of the adapted weights."""
+        start = self.start
+        return [start[i] for i in self.adapted]
+
+    @property
+    def state(self) -> list[tf.Tensor]:
+        """The non-trainable variables' values."""
+        return [tf.convert_to_tensor(v) for v in self.model.non_trainable_variables]
+
+    def weights(self, fast: Tensors, start: Tensors | None = None) -> list[tf.Tensor]:
+        """All trainable weights: `start`, with the adapted ones replaced by `fast`."""
+        weights = list(self.start if start is None else start)
+        for i, w in zip(self.adapted, fast, strict=True):
+            weights[i] = w
+        return weights
+
+    def outputs(
+        self,
+        weights: Tensors,
+        state: Tensors,
+        images: tf.Tensor,
+        step: int | tf.Tensor,
+        *,
+        statistics: str,
+        momentum: float | None = 1.0,
+        training: bool = False,
+    ) -> tuple[tf.Tensor, Tensors]:
+        """One pass at inner step `step`, see `layers.inner_step`; returns outputs and the new state."""
+        with inner_step(step, statistics, momentum), nullcontext() if training else first_order_only():
+            outputs, state = self.model.stateless_call(weights, state, images, training=training)
+        # A subclassed model shows its width only here, while the first graph is traced.
+        if self.way and outputs.shape[-1] != self.way:
+            raise UserError(
+                f"model '{self.model.name}' has {outputs.shape[-1]} outputs for {self.way}-way tasks: "
+                f"make its last layer {self.way} wide"
+            )
+        return tf.cast(outputs, weights[0].dtype), state
+
+    def support_statistics(
+        self, weights: Tensors, state: Tensors, support_images: tf.Tensor, step: int | tf.Tensor, training: bool = False
+    ) -> Tensors:
+        """The state with the support set's own moments in place of the moving ones."""
+        _, own = self.outputs(weights, state, support_images, step, statistics="batch", momentum=0.0, training=training)
+        return own
+
+    def query_outputs(
+        self,
+        fast: Tensors,
+        state: Tensors,
+        task: Task,
+        step: int | tf.Tensor,
+        *,
+        statistics: str,
+        training: bool = False,
+        record: bool = False,
+        start: Tensors | None = None,
+    ) -> tuple[tf.Tensor, Tensors]:
+        """Outputs for the query set, normalised with `batch`, `running` or `support` statistics, and the state.
+
+        `record` updates the moving statistics with the query set's.  With `support` they stay, and seeds move on.
+        """
+        weights, images = self.weights(fast, start), task["query_images"]
+        if statistics == "support":
+            own = self.support_statistics(weights, state, task["support_images"], step, training)
+            outputs, last = self.outputs(weights, own, images, step, statistics="running", training=training)
+            return outputs, [new if new.dtype.is_integer else old for old, new in zip(state, last, strict=True)]
+        momentum = None if record else 1.0
+        return self.outputs(weights, state, images, step, statistics=statistics, momentum=momentum, training=training)
+
+    def step(
+        self,
+        fast: list[tf.Tensor],
+        state: Tensors,
+        task: Task,
+        k: int | tf.Tensor,
+        *,
+        start: Tensors | None = None,
+        rates: tf.Tensor | None = None,
+        second_order: bool = False,
+        training: bool = False,
+        record: bool = False,
+    ) -> tuple[list[tf.Tensor], Tensors]:
+        """Inner step `k` on the support set: θ_{k+1} and the state.
+
+        `record` updates the moving statistics; `start` and `rates` stand in for the learned weights and table.
+        """
+        support_loss = partial(self._support_loss, task=task, start=start, training=training, record=record)
+        return update(partial(support_loss, k=k), fast, state, self.rates.at(k, rates), second_order)
+
+    def run(
+        self, task: Task, state: Tensors, steps: int, *, after_step: AfterStep | None = None
+    ) -> tuple[list[tf.Tensor], Tensors]:
+        """The inner loop on the support set, as evaluation and use have it: nothing is recorded, no dropout."""
+        support_loss = partial(self._support_loss, task=task)
+        return adapt(support_loss, self.fast, state, self.rates, steps, second_order=False, after_step=after_step)
+
+    def _support_loss(
+        self,
+        fast: list[tf.Tensor],
+        state: Tensors,
+        k: int | tf.Tensor,
+        *,
+        task: Task,
+        start: Tensors | None = None,
+        training: bool = False,
+        record: bool = False,
+    ) -> tuple[tf.Tensor, Tensors]:
+        outputs, state = self.outputs(
+            self.weights(fast, start),
+            state,
+            task["support_images"],
+            k,
+            statistics="batch",
+            momentum=None if record else 1.0,
+            training=training,
+        )
+        return self.loss(task["support_labels"], outputs), state

@@ -1,0 +1,227 @@
+"""A self-check: a model's meta-gradient against finite differences, and the layer at fault if they disagree.
+
+Some layers hide operations whose second derivatives are wrong (`tf.nn.moments` is one).  First-order training never
+shows it; MAML would train on a wrong meta-gradient in silence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tf_mamlpp.errors import UserError
+from tf_mamlpp.meta.meta_learner import MetaLearner
+
+# Kinks (ReLU, pooling) spoil some finite differences, long ones more often: the first that agrees, or the best, counts.
+_STEPS = (1e-5, 1e-6, 1e-7, 1e-4)
+
+
+def check_meta_gradient(
+    model: keras.Model, tasks: Mapping[str, Any], *, tolerance: float = 1e-5, seed: int = 0, **settings: Any
+) -> dict[str, float]:
+    """Compares the meta-gradient of `MetaLearner(model, **settings)` with central differences, in float64.
+
+    For each trainable variable, the derivative of the outer loss along one random direction.
+
+    Args:
+        model: Sequential or functional (a float64 copy is made), or any model built in float64.
+        tasks: a small meta-batch, as `MetaLearner` takes it; two tasks are enough.
+        tolerance: the largest deviation allowed, relative to the gradient's length.
+        seed: of the directions.
+        **settings: of `MetaLearner`.
+
+    Returns:
+        The deviation for each variable's path.
+
+    Raises:
+        UserError: the meta-gradient is wrong; names the layers whose second derivatives are.
+    """
+    learner = MetaLearner(in_float64(model), **settings)
+    learner.set_epoch(learner.second_order_from_epoch if learner.derivative_order_annealing else 0)
+    if learner.first_order:
+        raise UserError("first-order meta-gradients are not the loss's gradient: nothing to check them against")
+    batch = {
+        k: tf.cast(v, tf.float64) if np.issubdtype(np.asarray(v).dtype, np.floating) else tf.convert_to_tensor(v)
+        for k, v in tasks.items()
+    }
+    compute = tf.function(learner.meta_gradient)
+    gradients = compute(batch)[0]
+    generator = np.random.default_rng(seed)
+    scale = max(float(tf.norm(g)) for g in gradients)
+    deviations = {}
+    for variable, gradient in zip(learner.trainable_variables, gradients, strict=True):
+        direction = generator.normal(size=variable.shape)
+        direction /= np.linalg.norm(direction)
+        exact = float(tf.reduce_sum(gradient * direction))
+
+        def loss_at(step: float, variable: Any = variable, direction: np.ndarray = direction) -> float:
+            start = variable.numpy()
+            variable.assign(start + step * direction)
+            loss = float(compute(batch)[2]["meta_loss"])
+            variable.assign(start)
+            return loss
+
+        deviations[variable.path] = np.inf
+        for h in _STEPS:
+            deviation = abs((loss_at(h) - loss_at(-h)) / (2 * h) - exact) / max(scale, 1e-12)
+            deviations[variable.path] = min(deviations[variable.path], deviation)
+            if deviation < tolerance / 10:
+                break
+    worst = max(deviations, key=lambda path: deviations[path])
+    if not deviations[worst] <= tolerance:
+        single = single_precision_layers(learner.model, batch["support_images"][0])
+        if single:
+            raise UserError(
+                f"the meta-gradient of model '{model.name}' cannot be checked: layer "
+                f"{', '.join(map(repr, single))} computes in float32 whatever its dtype; check a model without it"
+            )
+        raise UserError(
+            f"the meta-gradient of model '{model.name}' is wrong: it is {deviations[worst]:.1e} off finite differences "
+            f"at '{worst}' (relative; allowed {tolerance:.0e}). {_blame(learner.model, batch, tolerance)}"
+        )
+    return deviations
+
+
+def _blame(model: keras.Model, batch: Mapping[str, tf.Tensor], tolerance: float) -> str:
+    errors = second_derivative_errors(model, batch["support_images"][0])
+    guilty = [name for name, error in errors.items() if not error <= tolerance]
+    if guilty:
+        return f"Second derivatives are wrong in layer {', '.join(repr(name) for name in guilty)}: replace it"
+    return "No single layer is at fault: look at the operations between layers and at the loss"
+
+
+def second_derivative_errors(model: keras.Model, images: Any, seed: int = 0) -> dict[str, float]:
+    """For each layer without sublayers, how far its own second derivatives are off finite differences (relative).
+
+    Args:
+        model: in float64.
+        images: `[B, ...]`, a batch to run it on.
+        seed: of the directions.
+    """
+    generator = np.random.default_rng(seed)
+    return {
+        layer.name: _second_derivative_error(layer, args, kwargs, generator)
+        for layer, args, kwargs in _recorded_calls(model, tf.cast(images, tf.float64))
+    }
+
+
+def single_precision_layers(model: keras.Model, images: Any, seed: int = 0) -> list[str]:
+    """The names of layers whose outputs are float32 numbers though their inputs are not, as of `tf.image.resize`.
+
+    Args:
+        model: in float64.
+        images: `[B, ...]`, a batch to run it on.
+        seed: of the noise that gives inputs more digits than float32 has.
+    """
+    generator = np.random.default_rng(seed)
+
+    def finer(value: Any) -> Any:
+        if not isinstance(value, tf.Tensor) or value.dtype != tf.float64:
+            return value
+        return value * (1 + 1e-3 * generator.normal(size=value.shape))
+
+    found = []
+    for layer, args, kwargs in _recorded_calls(model, tf.cast(images, tf.float64)):
+        weights, state = (
+            [tf.convert_to_tensor(v) for v in vs] for vs in (layer.trainable_variables, layer.non_trainable_variables)
+        )
+        outputs, _ = layer.stateless_call(weights, state, *tf.nest.map_structure(finer, args), **kwargs)
+        if all(_is_single(value) for value in tf.nest.flatten(outputs)):
+            found.append(layer.name)
+    return found
+
+
+def _is_single(value: tf.Tensor) -> bool:
+    exact = value.numpy()
+    distinct = np.unique(exact).size > 2  # of none, one or two values, such as a mask's, nothing follows
+    return distinct and np.array_equal(exact, exact.astype(np.float32).astype(exact.dtype))
+
+
+def _second_derivative_error(
+    layer: keras.layers.Layer, args: Any, kwargs: Any, generator: np.random.Generator
+) -> float:
+    inputs = [a for a in tf.nest.flatten(args) if isinstance(a, tf.Tensor) and a.dtype == tf.float64]
+    point = [tf.convert_to_tensor(v) for v in layer.trainable_variables] + inputs
+    state = [tf.convert_to_tensor(v) for v in layer.non_trainable_variables]
+    weights = len(layer.trainable_variables)
+    projection: list[tf.Tensor] = []
+
+    def gradient(point: list[tf.Tensor]) -> list[tf.Tensor]:
+        with tf.GradientTape() as tape:
+            tape.watch(point)
+            rest = iter(point[weights:])
+            fed = tf.nest.map_structure(
+                lambda a: next(rest) if isinstance(a, tf.Tensor) and a.dtype == tf.float64 else a, args
+            )
+            output, _ = layer.stateless_call(point[:weights], state, *fed, **kwargs)
+            if not projection:
+                projection.append(tf.constant(generator.normal(size=output.shape)))
+            # The square makes linear layers have something to get wrong.
+            total = tf.reduce_sum((output + 0.1 * output**2) * projection[0])
+        return tape.gradient(total, point, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+
+    direction = [tf.constant(generator.normal(size=p.shape)) for p in point]
+    with tf.GradientTape() as tape:
+        tape.watch(point)
+        along = tf.add_n([tf.reduce_sum(g * d) for g, d in zip(gradient(point), direction, strict=True)])
+    exact = tape.gradient(along, point, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+
+    def flat(tensors: list[tf.Tensor]) -> np.ndarray:
+        return np.concatenate([t.numpy().ravel() for t in tensors])
+
+    def difference(h: float) -> np.ndarray:
+        ends = [flat(gradient([p + s * h * d for p, d in zip(point, direction, strict=True)])) for s in (1, -1)]
+        return (ends[0] - ends[1]) / (2 * h)
+
+    length = max(float(np.linalg.norm(flat(exact))), 1e-12)
+    return min(float(np.linalg.norm(difference(h) - flat(exact))) / length for h in _STEPS)
+
+
+def _recorded_calls(model: keras.Model, images: tf.Tensor) -> Iterator[tuple[keras.layers.Layer, Any, Any]]:
+    """Each innermost layer with the arguments of its first call on `images`."""
+    calls: dict[str, tuple[keras.layers.Layer, Any, Any]] = {}
+    leaves = [layer for layer in model._flatten_layers(include_self=False) if not list(layer._flatten_layers())[1:]]
+
+    def recording(layer: keras.layers.Layer, call: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            calls.setdefault(layer.name, (layer, args, kwargs))
+            return call(*args, **kwargs)
+
+        return wrapped
+
+    originals = {layer: layer.call for layer in leaves}
+    try:
+        for layer in leaves:
+            object.__setattr__(layer, "call", recording(layer, originals[layer]))
+        model.stateless_call(
+            [tf.convert_to_tensor(v) for v in model.trainable_variables],
+            [tf.convert_to_tensor(v) for v in model.non_trainable_variables],
+            images,
+            training=True,
+        )
+    finally:
+        for layer in leaves:
+            object.__delattr__(layer, "call")
+    yield from calls.values()
+
+
+def in_float64(model: keras.Model) -> keras.Model:
+    """A copy of a Sequential or functional model that computes in float64, weights kept; a float64 model as it is."""
+    if all(v.dtype == "float64" for v in model.trainable_variables):
+        return model
+    if not (isinstance(model, keras.Sequential) or hasattr(model, "operations")):
+        raise UserError(f"model '{model.name}' is subclassed: build it under keras.config.set_dtype_policy('float64')")
+
+    def copy(layer: keras.layers.Layer) -> keras.layers.Layer:
+        # An operation between layers (`x + y` on Keras tensors) computes in the dtype of what it is given.
+        dtype = {"dtype": "float64"} if isinstance(layer, keras.layers.Layer) else {}
+        return layer.__class__.from_config({**layer.get_config(), **dtype})
+
+    twin = keras.models.clone_model(model, clone_function=copy, recursive=True)
+    for new, old in zip(twin.variables, model.variables, strict=True):
+        new.assign(tf.cast(old.value, new.dtype))
+    return twin

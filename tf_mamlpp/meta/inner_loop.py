@@ -1,0 +1,84 @@
+"""The differentiable inner loop: gradient steps on the support set.  It knows nothing of the outer loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import tensorflow as tf
+
+from tf_mamlpp.meta.learned_rates import LearnedRates
+
+State = Any
+
+
+SupportLoss = Callable[[list[tf.Tensor], State, int], tuple[tf.Tensor, State]]
+
+
+AfterStep = Callable[[list[tf.Tensor], State, int], State]
+
+
+def adapt(
+    support_loss: SupportLoss,
+    weights: Sequence[tf.Tensor],
+    state: State,
+    rates: LearnedRates,
+    steps: int,
+    second_order: bool = True,
+    after_step: AfterStep | None = None,
+) -> tuple[list[tf.Tensor], State]:
+    """Gradient steps on the support set, each differentiable with respect to `weights` and `rates`.
+
+    Formula:
+        θ_{k+1} = θ_k - α_k ∇_{θ_k} L_support(θ_k), k = 0..steps-1
+
+    Args:
+        support_loss: `(θ_k, state, k) -> (scalar loss, new state)`.
+        weights: θ_0, the tensors to adapt.
+        state: what the model carries along from pass to pass (moving statistics, seeds).
+        rates: α, of every step.
+        steps: how many; may be more or fewer than the table has.
+        second_order: False puts the inner gradients behind stop_gradient (first-order MAML).
+        after_step: `(θ_{k+1}, state, k) -> new state`, called after every step (the query passes).
+
+    Returns:
+        θ_steps and the last state.
+
+    References:
+        Finn, Abbeel, Levine, "Model-Agnostic Meta-Learning", arXiv 1703.03400, algorithm 1.
+    """
+    fast = list(weights)
+    for k in range(steps):
+        fast, state = update(partial(_at, support_loss, k), fast, state, rates.at(k), second_order)
+        if after_step:
+            state = after_step(fast, state, k)
+    return fast, state
+
+
+def _at(support_loss: SupportLoss, k: int, fast: list[tf.Tensor], state: State) -> tuple[tf.Tensor, State]:
+    return support_loss(fast, state, k)
+
+
+def update(
+    support_loss: Callable[[list[tf.Tensor], State], tuple[tf.Tensor, State]],
+    fast: list[tf.Tensor],
+    state: State,
+    rates: Sequence[tf.Tensor],
+    second_order: bool,
+) -> tuple[list[tf.Tensor], State]:
+    """One step of `adapt`: θ_{k+1} and the new state."""
+    with tf.GradientTape() as tape:
+        tape.watch(fast)
+        loss, state = support_loss(fast, state)
+    gradients = tape.gradient(loss, fast, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+    if not second_order:
+        gradients = [tf.stop_gradient(g) for g in gradients]
+    return descend(fast, rates, gradients), state
+
+
+def descend(
+    weights: Sequence[tf.Tensor], rates: Sequence[tf.Tensor], gradients: Sequence[tf.Tensor]
+) -> list[tf.Tensor]:
+    """θ_{k+1} = θ_k - α ∇L: the inner update, tensor by tensor."""
+    return [w - rate * g for w, rate, g in zip(weights, rates, gradients, strict=True)]

@@ -1,0 +1,129 @@
+"""Networks by name: ours, those of `keras.applications`, and a user's own."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Iterator
+
+import keras
+
+from tf_mamlpp.errors import UserError
+from tf_mamlpp.models.conv4 import conv4
+from tf_mamlpp.models.mlp import mlp
+from tf_mamlpp.models.resnet12 import resnet12
+
+
+def application(
+    name: str, image_shape: tuple[int, ...], way: int, weights: str | None = None, dtype: str | None = None
+) -> keras.Model:
+    """A network of `keras.applications` with a dense layer on its average-pooled features.
+
+    Its own preprocessing is left out where it can be (`include_preprocessing`); pictures come as the data are
+    normalised, and pretrained weights need the mean and std that they were trained with.
+
+    Args:
+        name: of its function, such as `MobileNetV3Small`.
+        image_shape: `(height, width, channels)`.
+        way: classes of a task, the width of the output.
+        weights: a weights file (without the top), or None to start from random ones.
+        dtype: a Keras dtype policy; None for the global one.
+
+    Raises:
+        UserError: no such network, or one that refuses the pictures' shape or the file.
+    """
+    make = getattr(keras.applications, name, None)
+    if not inspect.isfunction(make):
+        known = ", ".join(n for n in dir(keras.applications) if n[0].isupper())
+        raise UserError(f"keras.applications has no network '{name}'; it has {known}")
+    if weights and not os.path.isfile(weights):
+        raise UserError(f"weights file '{weights}' not found")
+    plain = {"include_preprocessing": False} if "include_preprocessing" in inspect.signature(make).parameters else {}
+    try:
+        with _global_dtype(dtype):
+            body = make(include_top=False, weights=weights, input_shape=image_shape, pooling="avg", **plain)
+            outputs = keras.layers.Dense(way, name="dense")(body.output)
+    except (ValueError, OSError) as error:
+        raise UserError(f"network '{name}' cannot be built: {_one_line(error)}") from error
+    return keras.Model(body.input, outputs, name=name.lower())
+
+
+def build(
+    name: str,
+    shape: tuple[int, ...],
+    outputs: int,
+    *,
+    filters: int = 64,
+    blocks: int = 4,
+    strided: bool = False,
+    widths: tuple[int, ...] = (64, 160, 320, 640),
+    weights: str | None = None,
+    dtype: str | None = None,
+) -> keras.Model:
+    """A model by name: `conv4`, `resnet12`, `mlp`, `keras:NAME` (see `application`), or a user's `MODULE:FUNCTION`.
+
+    Args:
+        name: which; `FUNCTION(shape, outputs)` of an importable module (or a file of the current folder) returns any
+            model that `MetaLearner` takes.
+        shape: of one example.
+        outputs: width of the last layer.
+        filters, blocks, strided: of `conv4`.
+        widths: of `resnet12`.
+        weights: of `keras:NAME`.
+        dtype: a Keras dtype policy; None for the global one.
+
+    Raises:
+        UserError: a model that cannot be built, or a user's function that fails or returns no model.
+    """
+    kind, _, function = name.partition(":")
+    if name == "conv4":
+        return conv4(shape, outputs, filters, blocks, strided, dtype)
+    if name == "resnet12":
+        return resnet12(shape, outputs, widths, dtype)
+    if name == "mlp":
+        return mlp(shape, outputs, dtype=dtype)
+    if kind == "keras":
+        return application(function, shape, outputs, weights, dtype)
+    with _global_dtype(dtype):
+        return _users_own(kind, function, shape, outputs)
+
+
+def _users_own(module: str, function: str, shape: tuple[int, ...], outputs: int) -> keras.Model:
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # a command's path begins with its own folder instead
+    try:
+        make = getattr(importlib.import_module(module), function)
+    except Exception as error:  # the module is the user's: it may raise anything
+        raise UserError(
+            f"model '{module}:{function}' cannot be imported: {_one_line(error)}; it is conv4, resnet12, mlp, "
+            "keras:NAME, or MODULE:FUNCTION of a module on PYTHONPATH or in the current folder"
+        ) from error
+    try:
+        model = make(shape, outputs)
+    except Exception as error:
+        raise UserError(
+            f"model '{module}:{function}' cannot be built: {type(error).__name__}: {_one_line(error)}; "
+            f"it is called as {function}({shape}, {outputs})"
+        ) from error
+    if not isinstance(model, keras.Model):
+        raise UserError(f"{module}:{function} returns a {type(model).__name__}, not a keras.Model")
+    return model
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
+
+
+@contextlib.contextmanager
+def _global_dtype(dtype: str | None) -> Iterator[None]:
+    """The global dtype policy, for models whose layers take none."""
+    before = keras.config.dtype_policy()
+    if dtype:
+        keras.config.set_dtype_policy(dtype)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)

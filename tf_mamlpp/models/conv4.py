@@ -1,0 +1,63 @@
+"""The paper's network."""
+
+from __future__ import annotations
+
+import keras
+import tensorflow as tf
+
+from tf_mamlpp.errors import UserError
+from tf_mamlpp.models.inputs import input_layer
+
+
+@keras.saving.register_keras_serializable("tf_mamlpp")
+def leaky_relu(x: tf.Tensor) -> tf.Tensor:
+    """Leaky ReLU of slope 0.01.  TensorFlow's own keeps its slope in float32, which float64 checks would see."""
+    return tf.maximum(x, 0.01 * x) if x.dtype == tf.float64 else tf.nn.leaky_relu(x, 0.01)
+
+
+def conv4(
+    image_shape: tuple[int, ...],
+    way: int,
+    filters: int = 64,
+    blocks: int = 4,
+    strided: bool = False,
+    dtype: str | None = None,
+) -> keras.Model:
+    """Blocks of 3x3 convolution, batch norm, leaky ReLU and 2x2 max-pool, then a dense layer.
+
+    The paper's network ("How to train your MAML", section 5); the published code has both forms.
+
+    Args:
+        image_shape: `(height, width, channels)`.
+        way: classes of a task, the width of the output.
+        filters: of every block (paper: 64 for Omniglot, 48 for mini-ImageNet).
+        blocks: how many; each halves height and width.
+        strided: convolutions of stride 2 instead of max-pools, and a global average pool before the dense layer.
+        dtype: a Keras dtype policy; None for the global one.
+
+    Returns:
+        A model from images `[B, height, width, channels]` to logits `[B, way]`.
+    """
+    if len(image_shape) != 3 or min(image_shape[:2]) < 2**blocks:
+        raise UserError(f"conv4 halves pictures {blocks} times, {image_shape} leaves nothing; use fewer blocks")
+    layers: list[keras.layers.Layer] = [input_layer(image_shape, dtype)]
+    for i in range(blocks):
+        if strided:
+            # Zeros on all four sides, as in the published code; "same" would put them below and to the right alone.
+            layers += [
+                keras.layers.ZeroPadding2D(1, name=f"pad{i}", dtype=dtype),
+                keras.layers.Conv2D(filters, 3, strides=2, name=f"conv{i}", dtype=dtype),
+            ]
+        else:
+            layers.append(keras.layers.Conv2D(filters, 3, padding="same", name=f"conv{i}", dtype=dtype))
+        layers.append(keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"norm{i}", dtype=dtype))
+        if not strided:
+            # Before the activation, not after it: a rising function commutes with a maximum, for a quarter of the work.
+            layers.append(keras.layers.MaxPooling2D(2, name=f"pool{i}", dtype=dtype))
+        layers.append(keras.layers.Activation(leaky_relu, name=f"activation{i}", dtype=dtype))
+    if strided:
+        layers.append(keras.layers.GlobalAveragePooling2D(name="average", dtype=dtype))
+    else:
+        layers.append(keras.layers.Flatten(name="flatten", dtype=dtype))
+    layers.append(keras.layers.Dense(way, name="dense", dtype=dtype))
+    return keras.Sequential(layers, name="conv4")

@@ -1,0 +1,28 @@
+"""A fully connected network."""
+
+from __future__ import annotations
+
+import keras
+
+from tf_mamlpp.models.inputs import input_layer
+
+
+def mlp(
+    input_shape: tuple[int, ...], outputs: int, units: tuple[int, ...] = (40, 40), dtype: str | None = None
+) -> keras.Model:
+    """A fully connected network; its default is the MAML paper's for the sinusoid (arXiv 1703.03400, section 5.1).
+
+    Args:
+        input_shape: of one example; flattened.
+        outputs: width of the last layer.
+        units: of the hidden layers, ReLU each.
+        dtype: a Keras dtype policy; None for the global one.
+
+    Returns:
+        A model from `[B, *input_shape]` to `[B, outputs]`.
+    """
+    layers: list[keras.layers.Layer] = [input_layer(input_shape, dtype)]
+    if len(input_shape) > 1:
+        layers.append(keras.layers.Flatten(name="flatten", dtype=dtype))
+    layers += [keras.layers.Dense(n, "relu", name=f"dense{i}", dtype=dtype) for i, n in enumerate(units)]
+    return keras.Sequential([*layers, keras.layers.Dense(outputs, name="dense", dtype=dtype)], name="mlp")

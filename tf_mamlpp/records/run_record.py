@@ -1,0 +1,198 @@
+"""What a run left in its folder, as a study reads it.  Imports no TensorFlow."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import math
+from array import array
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tf_mamlpp.errors import UserError, reason
+from tf_mamlpp.records.diagnosis import Diagnosis, diagnose
+
+UPDATE_LOGS = ("update_loss", "gradient_norm", "clipped")
+"""Logs of a training step that belong to its update alone: the outer loss, the norm of the meta-gradient before
+clipping, and the fraction of the gradient's entries that were clipped.  `updates.csv` has a column for each."""
+
+
+_GAP = 500  # updates; more lines than one damaged block of a disk holds
+
+
+def read_updates(path: Path) -> dict[str, np.ndarray]:
+    """The columns of an `updates.csv`, `update` and `UPDATE_LOGS`; empty without one.
+
+    A last line cut short by a kill is left out, and so is one out of order.  Up to `_GAP` updates in a row whose lines
+    are damaged are NaN.
+    """
+    columns = {name: array("d") for name in ("update", *UPDATE_LOGS)}
+    with open(path, "rb") if path.exists() else contextlib.nullcontext(()) as file:
+        for line in file:
+            try:
+                numbers = [float(cell) for cell in line.split(b",")]
+            except ValueError:
+                continue  # the header
+            done = len(columns["update"])
+            if len(numbers) == len(columns) and 0 < numbers[0] - done <= 1 + _GAP and numbers[0].is_integer():
+                _append_missing(columns, int(numbers[0]) - 1)
+                for series, number in zip(columns.values(), numbers, strict=True):
+                    series.append(number)
+    return {name: np.array(series) for name, series in columns.items()}
+
+
+def _append_missing(columns: Mapping[str, array[float]], updates: int) -> None:
+    for update in range(len(columns["update"]) + 1, updates + 1):
+        for name, series in columns.items():
+            series.append(update if name == "update" else math.nan)
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The rows of a `metrics.jsonl`; a line that was cut short by a kill, or is damaged, is left out."""
+    rows = []
+    for line in path.read_bytes().splitlines() if path.exists() else ():
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(row, dict) and type(row.get("update")) is int:
+            rows.append(row)
+    return rows
+
+
+def read_json(path: Path, *keys: str) -> dict[str, Any] | None:
+    """The object in a file of the run, which has these keys; None without a file.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    try:
+        found = json.loads(path.read_text())
+        if not isinstance(found, dict) or not found.keys() >= set(keys):
+            raise ValueError(f"it is no object with {', '.join(keys) or 'keys'}")
+        return found
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        advice = "delete it and run the command that wrote it again"
+        raise UserError(f"'{path}' is damaged: {reason(error)}; {advice}") from error
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One run of a study.
+
+    Attributes:
+        method, seed: which.
+        folder: of the run; what is missing in it reads as nothing.
+        updates: of the whole run, as planned.
+    """
+
+    method: str
+    seed: int
+    folder: Path
+    updates: int
+
+    @cached_property
+    def rows(self) -> list[dict[str, Any]]:
+        """Of `metrics.jsonl`, one an epoch."""
+        return read_metrics(self.folder / "metrics.jsonl")
+
+    @cached_property
+    def series(self) -> dict[str, np.ndarray]:
+        """Of `updates.csv`, a column for each of `stability.UPDATE_LOGS`."""
+        return read_updates(self.folder / "updates.csv")
+
+    @cached_property
+    def results(self) -> dict[str, Any] | None:
+        return read_json(self.folder / "results.json")
+
+    @cached_property
+    def failure(self) -> dict[str, Any] | None:
+        """`{"error", "diverged"}` of a run that ended without results."""
+        return read_json(self.folder / "failure.json", "error", "diverged")
+
+    @cached_property
+    def process(self) -> dict[str, Any]:
+        """How the run was computed: `peak_memory_mb`, `cores`, `device` and versions."""
+        return read_json(self.folder / "process.json") or {}
+
+    @property
+    def state(self) -> str:
+        """`done`, `diverged`, `failed`, `unfinished` or `waiting`."""
+        if self.results:
+            return "done"
+        if self.failure:
+            return "diverged" if self.failure["diverged"] else "failed"
+        return "unfinished" if self.done_updates else "waiting"
+
+    @property
+    def done_updates(self) -> int:
+        """How far it came; read anew each time."""
+        file = self.folder / "updates.csv"
+        if not file.exists():
+            return 0
+        with open(file, "rb") as opened:
+            opened.seek(max(file.stat().st_size - 256, 0))
+            lines = opened.read().decode(errors="replace").splitlines()
+        return next((int(n) for n in (line.split(",")[0] for line in reversed(lines)) if n.isdigit()), 0)
+
+    @property
+    def metric(self) -> str:
+        """`accuracy`, or the name of a regression's error."""
+        names = (k.removeprefix("val_") for k in (self.rows[0] if self.rows else ()) if k.startswith("val_"))
+        return next((n for n in names if n != "loss" and not n.startswith("step_")), "accuracy")
+
+    @cached_property
+    def diagnosis(self) -> Diagnosis:
+        failure = self.failure["error"] if self.failure and self.failure["diverged"] else None
+        return diagnose(self.rows, self.series, metric=self.metric, failure=failure)
+
+    @cached_property
+    def per_task(self) -> dict[str, np.ndarray] | None:
+        """The test metric of each task, `{"ensemble": [tasks], "single_model": [tasks]}`."""
+        file = self.folder / "test_tasks.csv"
+        if not self.results or not file.exists():
+            return None
+        with open(file, newline="") as opened:
+            table = list(csv.DictReader(opened))
+        return {name: np.array([float(row[name]) for row in table]) for name in ("ensemble", "single_model")}
+
+    def validation(self) -> tuple[list[int], list[float], list[float]]:
+        """Updates, seconds and the validation metric of each epoch."""
+        rows = [row for row in self.rows if f"val_{self.metric}" in row]
+        return [r["update"] for r in rows], [r["seconds"] for r in rows], [r[f"val_{self.metric}"] for r in rows]
+
+    def seconds_per_update(self, second_order: bool) -> float | None:
+        """The median epoch's; None if no epoch had meta-gradients of that order."""
+        found = [r["seconds_per_update"] for r in self.rows if r.get("second_order") == second_order]
+        found = [value for value in found if value]
+        return float(np.median(found)) if found else None
+
+    def seconds_to(self, level: float) -> float | None:
+        """Training seconds until the first epoch whose validation metric is at `level` or better."""
+        sign = 1 if self.metric == "accuracy" else -1
+        _, seconds, values = self.validation()
+        return next((s for s, v in zip(seconds, values, strict=True) if sign * v >= sign * level), None)
+
+
+def by_method(records: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
+    """The records of each method, methods in the order in which they come."""
+    groups: dict[str, list[RunRecord]] = {}
+    for record in records:
+        groups.setdefault(record.method, []).append(record)
+    return groups
+
+
+Groups = Mapping[str, Sequence[RunRecord]]
+
+
+def metric_of(groups: Groups) -> str:
+    """The metric of a study's runs, `accuracy` or a regression's error."""
+    return next((r.metric for group in groups.values() for r in group if r.rows), "accuracy")

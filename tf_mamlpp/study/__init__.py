@@ -1,0 +1,1 @@
+"""The paper's ablation: many runs, compared, with a report."""

@@ -1,0 +1,206 @@
+"""Checkpoints of a run: the latest, to resume exactly, and the best validation epochs, for the ensemble."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import sys
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tf_mamlpp.errors import DIVERGED, UserError, reason, writing
+from tf_mamlpp.files import write_json
+from tf_mamlpp.meta.outer_loop import EpisodicModel
+from tf_mamlpp.workers import Workers
+
+
+def _raw(variables: Sequence[Any]) -> list[tf.Variable]:
+    """The TensorFlow variables inside Keras's: what `tf.train.Checkpoint` saves by position, and any replica layout
+    can restore."""
+    return [getattr(v, "value", v) for v in variables]
+
+
+# Cut short: IndexError.
+_UNREADABLE = (tf.errors.OpError, OSError, AssertionError, ValueError, LookupError, RuntimeError)
+
+
+class Checkpoints:
+    """The folder `checkpoints/` of a run.
+
+    Args:
+        folder: is made if missing.
+        learner: compiled, so that its optimizer belongs to what is saved.
+        keep_best: how many of the best validation epochs are kept.
+        workers: that train together; the chief alone reads and writes the folder, but all of them save and restore.
+            None for this process alone.
+    """
+
+    def __init__(self, folder: Path, learner: EpisodicModel, keep_best: int = 5, workers: Workers | None = None):
+        self.folder, self.keep_best, self._learner = folder, keep_best, learner
+        self._workers = workers or Workers(tf.distribute.get_strategy())
+        self.update = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self.seconds = tf.Variable(0.0, dtype=tf.float64, trainable=False)
+        # Of the epoch so far; copies, for the learner's are summed over replicas whenever they are read.
+        self._metrics = [tf.Variable(tf.zeros(v.shape, v.dtype), trainable=False) for v in learner.metrics_variables]
+        self._all = tf.train.Checkpoint(
+            learner=_raw(learner.variables),
+            optimizer=_raw(learner.optimizer.variables),
+            metrics=self._metrics,
+            update=self.update,
+            seconds=self.seconds,
+        )
+        self._weights = tf.train.Checkpoint(learner=_raw(learner.variables))
+
+    def save(self, update: int, seconds: float) -> None:
+        """Saves everything after outer update `update`, `seconds` of training time into the run."""
+        self.check_finite(update)
+        before = int(self.update)  # what was restored or saved last, whatever other files lie there
+        self.update.assign(update)
+        self.seconds.assign(seconds)
+        for kept, variable in zip(self._metrics, self._learner.metrics_variables, strict=True):
+            kept.assign(variable)
+        if not self._workers.chief:
+            return
+        self._write(self._all, "update", update)
+        with writing(self.folder):
+            self._remove("update", keep=(before, update))
+
+    def _write(self, checkpoint: tf.train.Checkpoint, kind: str, update: int) -> str:
+        """Writes a checkpoint, whole or not at all; returns its path."""
+        path = self._path(kind, update)
+        try:
+            with writing(self.folder, tf.errors.OpError):
+                return checkpoint.write(path)
+        except UserError:
+            for file in self.folder.glob(f"{kind}-{update}.*"):
+                file.unlink()
+            shutil.rmtree(f"{path}_temp", ignore_errors=True)
+            raise
+
+    def check_finite(self, update: int) -> None:
+        """Refuses weights that no run can go on from: a finite loss can have a meta-gradient that is not."""
+        for variable in self._learner.trainable_variables:
+            if not np.isfinite(variable.numpy()).all():
+                raise UserError(f"'{variable.path}' is not finite after update {update}; {DIVERGED}")
+
+    def _updates(self) -> list[int]:
+        """The updates of which there are files, whole or not, oldest first."""
+        names = {file.name.split(".")[0].removeprefix("update-") for file in self.folder.glob("update-*.*")}
+        return sorted(int(name) for name in names if name.isascii() and name.isdigit())
+
+    def _remove(self, kind: str, keep: Sequence[int]) -> None:
+        """Deletes other checkpoints, and the folders in which a kill left half of one."""
+        kept = {f"{kind}-{update}" for update in keep}
+        for file in self.folder.glob(f"{kind}-*"):
+            if file.is_dir():
+                shutil.rmtree(file, ignore_errors=True)
+            elif file.name.split(".")[0] not in kept:
+                file.unlink(missing_ok=True)
+
+    def restore_latest(self) -> int:
+        """Restores the latest readable checkpoint; returns its update, 0 if there is none."""
+        if self._workers.chief:
+            self._read_latest()
+        learner = self._learner
+        state = _raw([*learner.variables, *learner.optimizer.variables])
+        self._workers.share_variables([*state, *self._metrics, self.update, self.seconds])
+        for variable, kept in zip(learner.metrics_variables, self._metrics, strict=True):
+            variable.assign(kept)
+        return int(self.update)
+
+    def _read_latest(self) -> None:
+        damaged = []
+        for path in (self._path("update", update) for update in reversed(self._updates())):
+            try:
+                self._all.read(path).assert_consumed()
+                if path != self._path("update", int(self.update)):
+                    raise ValueError(f"it is of update {int(self.update)}")
+            except _UNREADABLE as error:
+                damaged.append(path)
+                print(
+                    f"checkpoint '{path}' cannot be read ({reason(error)}), trying the one before",
+                    file=sys.stderr,
+                )
+                continue
+            return
+        if damaged:
+            raise UserError(f"no checkpoint in '{self.folder}' can be read: move the run away and start again")
+
+    # --- The best validation epochs -----------------------------------------------------------------
+
+    @property
+    def best(self) -> list[dict[str, Any]]:
+        """`{"update", "epoch", "score", "index_crc32"}` of the kept epochs, best first; the last tells files apart.
+
+        Raises:
+            UserError: the list is damaged, or missing beside the files that it lists.
+        """
+        file = self.folder / "best.json"
+        try:
+            entries = json.loads(file.read_text())
+            if not isinstance(entries, list) or not all(map(_is_entry, entries)):
+                raise ValueError("it is no list of epochs")
+            return entries
+        except FileNotFoundError:
+            if not any(self.folder.glob("best-*.index")):
+                return []
+            problem = "is missing"
+        except (OSError, ValueError, RecursionError) as error:
+            problem = f"is damaged: {reason(error)}"
+        raise UserError(
+            f"'{file}' {problem}; put it back, or delete it and the files best-* to start a new list of epochs"
+        )
+
+    def save_best(self, update: int, epoch: int, score: float) -> None:
+        """Keeps this epoch's weights if it is among the best; an earlier epoch wins a tie."""
+        self.check_finite(update)
+        if not self._workers.chief:
+            return
+        entry: dict[str, Any] = {"update": update, "epoch": epoch, "score": score}
+        entries = [*(e for e in self.best if e["update"] != update), entry]
+        entries.sort(key=lambda e: (-e["score"], e["update"]))
+        if entries.index(entry) < self.keep_best:
+            entry["index_crc32"] = _index_crc32(self._write(self._weights, "best", update))
+            self._write_best(entries[: self.keep_best])
+
+    def restore_best(self, rank: int = 0) -> None:
+        """Restores the weights (not the optimizer) of the kept epoch `rank`, 0 the best."""
+        entry = self.best[rank]
+        path = self._path("best", entry["update"])
+        try:
+            if entry.get("index_crc32") not in (None, _index_crc32(path)):  # None: written before it was kept
+                raise ValueError("its files are another epoch's, or damaged")
+            self._weights.read(path).assert_consumed()
+        except _UNREADABLE as error:
+            raise UserError(f"checkpoint '{path}' cannot be read: {reason(error)}") from error
+
+    def _path(self, kind: str, update: int) -> str:
+        return str(self.folder / f"{kind}-{update}")
+
+    def forget_best_after(self, update: int) -> None:
+        """Drops the epochs that a resumed run has yet to do: a kill may have come between their two checkpoints."""
+        if self._workers.chief:
+            self._write_best([e for e in self.best if e["update"] <= update])
+
+    def _write_best(self, entries: list[dict[str, Any]]) -> None:
+        with writing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_json(self.folder / "best.json", entries)
+            self._remove("best", keep=[e["update"] for e in entries])
+
+
+def _is_entry(entry: Any) -> bool:
+    if not isinstance(entry, dict) or not all(type(entry.get(name)) is int for name in ("update", "epoch")):
+        return False
+    return isinstance(entry.get("score"), int | float) and -math.inf < entry["score"] < math.inf
+
+
+def _index_crc32(path: str) -> int:
+    """A checksum of the index of a checkpoint, which holds the checksums of all its tensors."""
+    return zlib.crc32(Path(f"{path}.index").read_bytes())

@@ -1,0 +1,132 @@
+"""The test of a run's best epochs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tf_mamlpp import data
+from tf_mamlpp.config import Config
+from tf_mamlpp.data.pixel_baselines import nearest_class_mean_accuracy
+from tf_mamlpp.errors import UserError
+from tf_mamlpp.meta.evaluation import evaluate
+from tf_mamlpp.meta.outer_loop import EpisodicModel
+from tf_mamlpp.runtime import explain_memory_errors
+from tf_mamlpp.training.build import Banks, fixed_episodes, load_banks
+from tf_mamlpp.training.checkpoints import Checkpoints
+from tf_mamlpp.training.workdir import open_run
+
+
+def run_results(
+    config: Config, banks: Banks, learner: EpisodicModel, checkpoints: Checkpoints, tasks: Path
+) -> dict[str, Any]:
+    """Tests the ensemble of the best epochs, and the best one alone; the CSV file `tasks` gets each task's metric."""
+    ensemble, of_ensemble = describe(config, banks, learner, checkpoints)
+    alone = ensemble["ensemble"] == 1
+    single, of_single = (ensemble, of_ensemble) if alone else describe(config, banks, learner, checkpoints, ensemble=1)
+    lines = [f"{i},{a:.6g},{b:.6g}" for i, (a, b) in enumerate(zip(of_ensemble, of_single, strict=True))]
+    tasks.write_text("\n".join(["task,ensemble,single_model", *lines, ""]))
+    metric = learner.metric_name
+    if banks is not None:
+        d = config.data
+        for name, measure in (
+            ("nearest_pixel", data.nearest_pixel_accuracy),
+            ("nearest_class_mean", nearest_class_mean_accuracy),
+        ):
+            value, half = measure(
+                banks["test"],
+                way=d.way,
+                shot=d.shot,
+                query_shot=d.query_shot,
+                tasks=ensemble["tasks"],
+                seed=0,
+                split="test",
+            )
+            ensemble[name] = {"accuracy": value, "confidence_95": half}
+    ensemble["single_model"] = {name: single[name] for name in (metric, "confidence_95", f"{metric}_per_inner_step")}
+    return ensemble
+
+
+def describe(
+    config: Config,
+    banks: Banks,
+    learner: EpisodicModel,
+    checkpoints: Checkpoints,
+    *,
+    split: str = "test",
+    tasks: int | None = None,
+    query_statistics: str | None = None,
+    ensemble: int | None = None,
+    inner_steps: int | None = None,
+) -> tuple[dict[str, Any], np.ndarray]:
+    """Evaluates the run's best epochs on fixed tasks; None takes the config's setting.
+
+    Returns:
+        Everything that a reported number needs beside it (docs/results.md has the keys), and the metric of every task,
+        `[tasks]`.
+    """
+    count = tasks or config.evaluation.test_tasks
+    members = min(ensemble or config.evaluation.ensemble, len(checkpoints.best))
+    if not members:
+        raise UserError(f"'{checkpoints.folder}' lists no finished epoch in best.json: train in a new workdir")
+    found = evaluate(
+        learner,
+        fixed_episodes(config, banks, split, count),
+        inner_steps=inner_steps,
+        query_statistics=query_statistics,
+        members=[partial(checkpoints.restore_best, rank) for rank in range(members)],
+    )
+    metric = learner.metric_name
+    return {
+        "dataset": config.data.name,
+        "split": split,
+        "way": None if banks is None else config.data.way,
+        "shot": config.data.shot,
+        "query_shot": config.data.query_shot,
+        "inner_steps": found.per_task.shape[1] - 1,
+        "method": config.method,
+        "label_permutations": config.learner.label_permutations,
+        "query_statistics": query_statistics or learner.evaluation_statistics,
+        "ensemble": members,
+        "tasks": count,
+        metric: found.value,
+        "confidence_95": found.confidence_95 if math.isfinite(found.confidence_95) else None,
+        f"{metric}_per_inner_step": found.per_inner_step,
+        "seed": config.seed,
+        "train_steps": int(checkpoints.update),
+        "train_seconds": round(float(checkpoints.seconds), 1),
+    }, found.per_task[:, -1]
+
+
+@explain_memory_errors()
+def evaluate_run(
+    workdir: Path,
+    query_statistics: Sequence[str | None],
+    *,
+    data_path: str | None = None,
+    label_permutations: int | None = None,
+    **settings: Any,
+) -> list[dict[str, Any]]:
+    """Evaluates the best epochs of the run in `workdir`, once for each of `query_statistics`.
+
+    Args:
+        workdir: of the run; only read.
+        query_statistics: each `batch`, `running`, `support` or None for the run's setting.
+        data_path: replaces the config's `data.path`.
+        label_permutations: replaces the config's `learner.label_permutations`, on which training does not depend.
+        **settings: of `describe`.
+
+    Raises:
+        UserError: there is no finished run, or a setting that does not go with it.
+    """
+    config, learner, checkpoints = open_run(workdir, data_path, label_permutations)
+    banks = load_banks(config)
+    return [
+        describe(config, banks, learner, checkpoints, query_statistics=choice, **settings)[0]
+        for choice in query_statistics
+    ]

@@ -1,0 +1,125 @@
+"""A run from config to results: `train_and_evaluate`."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from tf_mamlpp import config as configs
+from tf_mamlpp.config import Config
+from tf_mamlpp.errors import UserError
+from tf_mamlpp.files import write_json
+from tf_mamlpp.meta.outer_loop import EpisodicModel
+from tf_mamlpp.meta.schedules import Schedules
+from tf_mamlpp.runtime import explain_memory_errors
+from tf_mamlpp.training.build import Banks, fixed_episodes, load_banks, make_episodes, make_learner, make_strategy
+from tf_mamlpp.training.callbacks import MetricsFile, Progress, StabilityWarnings, StopOnNonFinite, UpdatesFile
+from tf_mamlpp.training.checkpoint_callback import SaveCheckpoints
+from tf_mamlpp.training.checkpoints import Checkpoints
+from tf_mamlpp.training.results import run_results
+from tf_mamlpp.training.tensorboard import TensorBoard
+from tf_mamlpp.training.workdir import workdir_for
+from tf_mamlpp.workers import Workers
+
+
+@explain_memory_errors()
+def train_and_evaluate(config: Config, workdir: str | os.PathLike[str]) -> dict[str, Any]:
+    """Trains or resumes the run in `workdir`, validates every epoch, tests at the end.
+
+    With `training.strategy=multi_worker` all workers call it and get the same results; the chief alone reads and
+    writes the folder and tests.
+
+    Args:
+        config: what to run.
+        workdir: gets `config.json`, `metrics.jsonl`, `updates.csv`, `checkpoints/`, `tensorboard/`, `test_tasks.csv`
+            and `results.json`.
+
+    Returns:
+        The results: the test of the ensemble, with the single best epoch's beside it.
+
+    Raises:
+        UserError: a mistake that the message tells how to mend.
+    """
+    workdir = Path(workdir)
+    strategy = make_strategy(config)
+    workers = Workers(strategy)
+    with workers.losses_told(), workdir_for(config, workdir) if workers.chief else contextlib.nullcontext():
+        check_same(config, workers)
+        with strategy.scope():
+            learner = make_learner(config)
+        banks = load_banks(config)  # after the learner: a wrong model is told before pictures are decoded
+        checkpoints = Checkpoints(workdir / "checkpoints", learner, config.evaluation.ensemble, workers)
+        update = checkpoints.restore_latest()
+        checkpoints.forget_best_after(update)
+        if update:
+            print(f"resuming '{workdir}' after update {update}", flush=True)
+        _fit(config, banks, learner, checkpoints, workdir, workers, strategy.num_replicas_in_sync)
+        results = None
+        if workers.chief:
+            results = run_results(config, banks, learner, checkpoints, workdir / "test_tasks.csv")
+            write_json(workdir / "results.json", results)
+        return workers.share(results)
+
+
+def check_same(config: Config, workers: Workers) -> None:
+    """Refuses a worker that was started with another config than the chief."""
+    changed = configs.differences(configs.from_dict(workers.share(configs.to_dict(config))), config)
+    if changed:
+        raise UserError(f"this worker's config is not the chief's ({'; '.join(changed[:3])}): start all with the same")
+
+
+def _fit(
+    config: Config,
+    banks: Banks,
+    learner: EpisodicModel,
+    checkpoints: Checkpoints,
+    workdir: Path,
+    workers: Workers,
+    replicas: int,
+) -> None:
+    """Trains from the restored update on; a part of an epoch first, if that is where the run stands."""
+    t, update = config.training, int(checkpoints.update)
+    validation = fixed_episodes(config, banks, "validation", config.evaluation.validation_tasks, replicas)
+    saver = SaveCheckpoints(
+        checkpoints,
+        start=update,
+        every=t.checkpoint_updates,
+        updates=t.updates,
+        score=learner.metric_name,
+        minimise=not learner.classifies,
+        any_worker=workers.any,
+    )
+    callbacks: list[keras.callbacks.Callback] = [Schedules(t.epochs, t.learning_rate), StopOnNonFinite(update)]
+    if workers.chief:
+        callbacks += [
+            Progress(t.epochs),
+            metrics := MetricsFile(workdir / "metrics.jsonl", saver),
+            series := UpdatesFile(workdir / "updates.csv", saver),
+            StabilityWarnings(metrics.path, series.path),
+            TensorBoard(
+                workdir / "tensorboard",
+                saver,
+                make_episodes(dataclasses.replace(config, seed=0), banks, "validation", 1, count=4),
+            ),
+        ]
+    callbacks.append(saver)
+    epoch, done = divmod(update, t.updates)
+    parts = [(epoch, epoch + 1, t.updates - done)] if done else []
+    parts.append((epoch + len(parts), t.epochs, t.updates))
+    with saver.signals():
+        for first, last, updates in parts:
+            if first < last:
+                learner.fit(
+                    make_episodes(config, banks, "train", t.tasks, start=saver.update),
+                    initial_epoch=first,
+                    epochs=last,
+                    steps_per_epoch=updates,
+                    validation_data=validation,
+                    callbacks=callbacks,
+                    verbose=0,
+                )
