@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 
-class UserError(Exception):
+class UserError(ValueError):
     """A mistake of the user's, told in one line that names the thing and the mend."""
 
     status = 1

@@ -26,7 +26,7 @@ def mean_interval(values: Sequence[float] | np.ndarray, quantile: float = NORMAL
 
     Example:
         >>> mean_interval([0.5, 0.7, 0.6, 0.6])
-        (0.6, 0.08001666493090806)
+        (0.6, 0.0800166649309...)
     """
     sample = np.asarray(values, np.float64)
     if len(sample) < 2:

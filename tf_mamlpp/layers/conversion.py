@@ -98,6 +98,8 @@ def convert_normalization(
     if graph_known and model.built:
         try:
             converted = keras.models.clone_model(model, clone_function=counterpart, recursive=True)
+        except UserError:
+            raise
         except (ValueError, TypeError, NotImplementedError) as error:
             why = " ".join(str(error).split())[:200]
             if not inexact:

@@ -56,6 +56,8 @@ def members(archive: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
                     opened.members = []  # would keep every header
             while bounded.read(1 << 20):  # to the end, where gzip's checksum is
                 pass
+    except UserError:
+        raise
     except _DAMAGED as error:
         raise UserError(f"{archive}: truncated, damaged, or not a .tar.gz archive ({error}); fetch it again") from error
 
