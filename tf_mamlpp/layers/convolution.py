@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import tensorflow as tf
+
+from tf_mamlpp.layers.windows import Windows, place_windows
 
 Convolution = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
@@ -91,31 +93,18 @@ class MatmulConv2D(NarrowConv2D):
 
     def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         (height, width), (channels, filters) = kernel.shape[:2], kernel.shape[2:]
-        rows = _windows(inputs.shape[1], height, self.strides[0], self.dilation_rate[0], self.padding)
-        columns = _windows(inputs.shape[2], width, self.strides[1], self.dilation_rate[1], self.padding)
+        rows = place_windows(inputs.shape[1], height, self.strides[0], self.dilation_rate[0], self.padding)
+        columns = place_windows(inputs.shape[2], width, self.strides[1], self.dilation_rate[1], self.padding)
         padded = tf.pad(inputs, [[0, 0], rows.padding, columns.padding, [0, 0]])
-        patches = tf.concat([padded[:, r, c] for r in rows.slices for c in columns.slices], -1)
+        patches = tf.concat([padded[:, r, c] for r in self._slices(0, rows) for c in self._slices(1, columns)], -1)
         flat = tf.reshape(patches, [-1, height * width * channels])
         products = flat @ tf.reshape(kernel, [height * width * channels, filters])
-        return tf.reshape(products, [-1, rows.number, columns.number, filters])
+        return tf.reshape(products, [-1, rows.count, columns.count, filters])
 
-
-class _Windows(NamedTuple):
-    """Of one axis: zeros before and after, what each element of a window meets over all windows, how many these are."""
-
-    padding: tuple[int, int]
-    slices: list[slice]
-    number: int
-
-
-def _windows(length: int, size: int, stride: int, dilation: int, padding: str) -> _Windows:
-    """As TensorFlow lays windows on an axis."""
-    span = (size - 1) * dilation + 1
-    number = -(-length // stride) if padding == "same" else (length - span) // stride + 1
-    zeros = max((number - 1) * stride + span - length, 0) if padding == "same" else 0
-    starts = range(0, span, dilation)
-    slices = [slice(start, start + (number - 1) * stride + 1, stride) for start in starts]
-    return _Windows((zeros // 2, zeros - zeros // 2), slices, number)
+    def _slices(self, axis: int, windows: Windows) -> list[slice]:
+        """The first element of every window, the second of every window, ..."""
+        stride = self.strides[axis]
+        return [slice(o, o + (windows.count - 1) * stride + 1, stride) for o in windows.offsets]
 
 
 def is_narrow(layer: Any) -> bool:
