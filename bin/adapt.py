@@ -1,6 +1,7 @@
-"""Teaches an exported model new classes: python bin/adapt.py --model=DIR --support=DIR --query=DIR --output=DIR"""
+"""Adapts an exported model to new classes: python bin/adapt.py --model=DIR --support=DIR --query=DIR --output=DIR"""
 
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
@@ -9,16 +10,16 @@ from tf_mamlpp.errors import UserError
 from tf_mamlpp.text import percent
 
 _MODEL = flags.DEFINE_string("model", None, "Folder that bin/export.py wrote.", required=True)
-_SUPPORT = flags.DEFINE_string("support", None, "Folder with a folder of pictures for each class to learn.")
+_SUPPORT = flags.DEFINE_string("support", None, "Folder with a folder of pictures for each class to adapt to.")
 _QUERY = flags.DEFINE_string("query", None, "Folder of pictures to classify.")
 _OUTPUT = flags.DEFINE_string("output", None, "Folder for predictions.csv and contact_sheet.png.")
 _EVALUATE = flags.DEFINE_bool("evaluate", False, "The query folder has class folders: measure the accuracy.")
-_SAVE = flags.DEFINE_string("save_state", None, "File (.npz) to keep in what was learned.")
+_SAVE = flags.DEFINE_string("save_state", None, "File (.npz) to keep the adapted state in.")
 _LOAD = flags.DEFINE_string("load_state", None, "File of --save_state, instead of --support.")
 _TRIALS = flags.DEFINE_integer(
     "trials",
     None,
-    "Instead of classifying: learn this many random choices of --way classes and --shot pictures from the class "
+    "Instead of classifying: adapt to this many random choices of --way classes and --shot pictures from the class "
     "folders of --support, and report the accuracy on others of their pictures.",
     lower_bound=2,
 )
@@ -62,39 +63,51 @@ def main(overrides: list[str]) -> None:
     from tf_mamlpp.runtime import configure
 
     configure()
-    from tf_mamlpp.deploy import folders, predictions, trials
-    from tf_mamlpp.deploy.deployed_model import DeployedModel, Learned
+    from tf_mamlpp.deploy.deployed_model import DeployedModel
 
     model = DeployedModel(_MODEL.value)
     if _TRIALS.value:
-        way = _WAY.value or model.way
-        found = trials.trials(
-            model,
-            Path(str(_SUPPORT.value)),
-            way=way,
-            shot=_SHOT.value,
-            query_shot=_QUERY_SHOT.value,
-            count=_TRIALS.value,
-            seed=_SEED.value,
-        )
-        print(f"{_TRIALS.value} trials, {way} classes, {_SHOT.value} support pictures a class:")
-        print(f"  this model     {percent(*found['accuracy'])}  (95 % interval over trials)")
-        print(f"  nearest pixel  {percent(*found['nearest_pixel'])}  (1-NN on raw pixels)")
-        return
-    if _LOAD.value:
-        learned = Learned.load(_LOAD.value)
+        _run_trials(model)
     else:
-        learned = folders.learn_folder(model, Path(str(_SUPPORT.value)))
-        names = ", ".join(map(predictions.one_line, learned.class_names))
-        print(f"learned {names} from {len(learned.labels)} pictures")
+        _adapt_and_predict(model)
+
+
+def _run_trials(model: Any) -> None:
+    from tf_mamlpp.deploy.trials import run_trials
+
+    way = _WAY.value or model.way
+    found = run_trials(
+        model,
+        Path(str(_SUPPORT.value)),
+        way=way,
+        shot=_SHOT.value,
+        query_shot=_QUERY_SHOT.value,
+        count=_TRIALS.value,
+        seed=_SEED.value,
+    )
+    print(f"{_TRIALS.value} trials, {way} classes, {_SHOT.value} support pictures a class:")
+    print(f"  this model     {percent(*found['accuracy'])}  (95 % interval over trials)")
+    print(f"  nearest pixel  {percent(*found['nearest_pixel'])}  (1-NN on raw pixels)")
+
+
+def _adapt_and_predict(model: Any) -> None:
+    from tf_mamlpp.deploy import folders, predictions
+    from tf_mamlpp.deploy.adapted_task import AdaptedTask
+
+    if _LOAD.value:
+        task = AdaptedTask.load(_LOAD.value)
+    else:
+        task = folders.adapt_to_folder(model, Path(str(_SUPPORT.value)))
+        names = ", ".join(map(predictions.one_line, task.class_names))
+        print(f"learned {names} from {len(task.labels)} pictures")
     if _SAVE.value:
-        learned.save(_SAVE.value)
+        task.save(_SAVE.value)
     if _QUERY.value:
-        answers = folders.classify_folder(model, learned, Path(str(_QUERY.value)), _EVALUATE.value)
-        predictions.write_predictions(answers, learned, Path(str(_OUTPUT.value)))
+        found = folders.predict_folder(model, task, Path(str(_QUERY.value)), _EVALUATE.value)
+        predictions.write_predictions(found, task, Path(str(_OUTPUT.value)))
         if _EVALUATE.value:
-            print(predictions.confusion_matrix(answers))
-        print(predictions.summary(answers))
+            print(predictions.confusion_matrix(found))
+        print(predictions.summary(found))
 
 
 if __name__ == "__main__":

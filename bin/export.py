@@ -3,6 +3,7 @@
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
@@ -20,7 +21,7 @@ _STATISTICS = flags.DEFINE_enum(
     "query_statistics",
     "support",
     QUERY_STATISTICS,
-    "What batch norm normalises query pictures with; 'support': a picture's answer never depends on others.",
+    "What batch norm normalises query pictures with; 'support': a picture's prediction never depends on others.",
 )
 _STEPS = flags.DEFINE_integer("inner_steps", None, "Of adaptation; as many as trained by default.", lower_bound=1)
 _TASKS = flags.DEFINE_integer(
@@ -29,10 +30,7 @@ _TASKS = flags.DEFINE_integer(
 _PATH = flags.DEFINE_string("data_path", None, "Where the data are, if they have moved since training.")
 
 
-def main(overrides: list[str]) -> None:
-    if overrides:
-        raise UserError(f"'{overrides[0]}': a run is exported with its own config")
-    workdir, output = Path(_WORKDIR.value), Path(_OUTPUT.value)
+def _check_flags(workdir: Path, output: Path) -> None:
     if not workdir.is_dir():
         raise UserError(f"workdir '{workdir}' not found: train a run there with bin/train.py")
     folder = _FORMAT.value == "saved_model"
@@ -44,7 +42,27 @@ def main(overrides: list[str]) -> None:
         output.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"'{output}' cannot be written: {error.strerror}; choose another output") from error
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # nothing half written is left
+
+
+def _print_notes(learner: dict[str, Any]) -> None:
+    """Says how the exported model differs from the run's learner."""
+    trained = learner["query_statistics"]
+    if trained != _STATISTICS.value:
+        print(
+            f"note: trained with query statistics '{trained}', exported with '{_STATISTICS.value}'; "
+            f"a run trained with --config.learner.query_statistics={_STATISTICS.value} is usually more accurate so"
+        )
+    permutations = learner["label_permutations"]
+    if permutations > 1:
+        print(f"note: the run's test averages {permutations} label permutations, the exported model does not")
+
+
+def main(overrides: list[str]) -> None:
+    if overrides:
+        raise UserError(f"'{overrides[0]}': a run is exported with its own config")
+    workdir, output = Path(_WORKDIR.value), Path(_OUTPUT.value)
+    _check_flags(workdir, output)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # an exit deletes what is half written
     from tf_mamlpp.runtime import configure
 
     configure()
@@ -59,20 +77,12 @@ def main(overrides: list[str]) -> None:
         tasks=_TASKS.value,
         data_path=_PATH.value,
     )
-    trained = described["config"]["learner"]["query_statistics"]
-    if trained != _STATISTICS.value:
-        print(
-            f"note: trained with query statistics '{trained}', exported with '{_STATISTICS.value}'; a run trained with "
-            f"--config.learner.query_statistics={_STATISTICS.value} is usually more accurate so"
-        )
-    permutations = described["config"]["learner"]["label_permutations"]
-    if permutations > 1:
-        print(f"note: the run's test averages {permutations} label permutations, the exported model does not")
-    test, shown = described["test"], ""
+    _print_notes(described["config"]["learner"])
+    test, measured = described["test"], ""
     if test:
         accuracy = percent(test["accuracy"], test["confidence_95"])
-        shown = f", {accuracy} on {test['tasks']} {test['way']}-way {test['shot']}-shot test tasks"
-    print(f"'{output}': {described['way']}-way, {described['inner_steps']} inner steps{shown}")
+        measured = f", {accuracy} on {test['tasks']} {test['way']}-way {test['shot']}-shot test tasks"
+    print(f"'{output}': {described['way']}-way, {described['inner_steps']} inner steps{measured}")
 
 
 if __name__ == "__main__":

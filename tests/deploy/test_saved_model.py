@@ -3,6 +3,7 @@ import io
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,11 +12,13 @@ from PIL import Image
 
 import tf_mamlpp as mp
 from tf_mamlpp.data.images import decode_file, resize
-from tf_mamlpp.deploy import saved_model, task_learner
+from tf_mamlpp.deploy.picture_format import PictureFormat
+from tf_mamlpp.deploy.saved_model import Signatures, export_saved_model
+from tf_mamlpp.deploy.task_learner import task_learner
 from tf_mamlpp.errors import UserError
 
 WAY = 3
-PICTURES = {"image_size": (12, 14), "channels": 1, "mean": (0.5,), "std": (0.25,)}
+PICTURES = PictureFormat((12, 14), 1, mean=(0.5,), std=(0.25,))
 
 
 @pytest.fixture(scope="module")
@@ -27,10 +30,15 @@ def learner(scatter):
 
 
 @pytest.fixture(scope="module")
-def exported(learner, tmp_path_factory):
+def deployed(learner):
+    return task_learner(learner, PICTURES)
+
+
+@pytest.fixture(scope="module")
+def exported(deployed, tmp_path_factory):
     """The folder of a SavedModel, and what metadata.json should hold."""
     folder = tmp_path_factory.mktemp("export") / "model"
-    return folder, saved_model.export_saved_model(learner, folder, **PICTURES, metadata={"note": "more"})
+    return folder, export_saved_model(deployed, folder, metadata={"note": "more"})
 
 
 @pytest.fixture(scope="module")
@@ -59,14 +67,13 @@ def test_adapt_then_predict_equals_both_at_once(model):
         np.testing.assert_array_equal(apart[name], both[name])
 
 
-def test_equals_the_task_learner(model, learner):
-    deployed = task_learner.task_learner(learner, mean=PICTURES["mean"], std=PICTURES["std"])
+def test_equals_the_task_learner(model, deployed):
     support, query = pictures(4), pictures(5, seed=1)
     state = call(model, "adapt", support_images=support, support_labels=LABELS)["state"]
-    np.testing.assert_allclose(state, deployed.learn(support, LABELS), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(state, deployed.adapt(support, LABELS), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(
         call(model, "predict", state=state, images=query)["probabilities"],
-        deployed.answer(state, query)[0],
+        deployed.predict(state, query)[0],
         rtol=1e-4,
         atol=1e-6,
     )
@@ -101,18 +108,17 @@ def test_pictures_of_any_size_are_resized_as_in_training(model, size):
 
 
 def test_pictures_are_cropped_where_training_crops(learner):
-    deployed = task_learner.task_learner(learner, mean=PICTURES["mean"], std=PICTURES["std"])
     support = pictures(4, (30, 15))
     sized = {}
     for policy in ("stretch", "crop"):
-        signatures = saved_model.Signatures(deployed, (12, 14), 1, policy)
-        state = signatures._adapt(tf.constant(support), tf.constant(LABELS))
-        np.testing.assert_allclose(state, deployed.learn(resize(support, (12, 14), policy), LABELS), atol=1e-4)
+        deployed = task_learner(learner, replace(PICTURES, resize_policy=policy))
+        state = Signatures(deployed)._adapt(tf.constant(support), tf.constant(LABELS))
+        np.testing.assert_allclose(state, deployed.adapt(resize(support, (12, 14), policy), LABELS), atol=1e-4)
         sized[policy] = state.numpy()
     assert np.abs(sized["crop"] - sized["stretch"]).max() > 1e-2
 
 
-def test_uint8_and_float_learn_the_same(model):
+def test_uint8_and_float_adapt_the_same(model):
     support = pictures(4)
     floats = call(model, "adapt", support_images=support, support_labels=LABELS)["state"]
     bytes_ = call(model, "adapt_uint8", support_images=support.astype(np.uint8), support_labels=LABELS)["state"]
@@ -220,18 +226,18 @@ def test_metadata(exported, model):
 
 def test_each_function_is_traced_once(learner, monkeypatch):
     """However many signatures and sizes there are, the inner loop itself is in the file once."""
-    deployed = task_learner.task_learner(learner, mean=PICTURES["mean"], std=PICTURES["std"])
+    deployed = task_learner(learner, PICTURES)
     traced = []
-    learn, answer = deployed.learn, deployed.answer
-    monkeypatch.setattr(deployed, "learn", lambda *a: traced.append("learn") or learn(*a))
-    monkeypatch.setattr(deployed, "answer", lambda *a: traced.append("answer") or answer(*a))
-    signatures = saved_model.Signatures(deployed, (12, 14), 1).all()
-    assert sorted(traced) == ["answer", "learn"]
+    adapt, predict = deployed.adapt, deployed.predict
+    monkeypatch.setattr(deployed, "adapt", lambda *a: traced.append("adapt") or adapt(*a))
+    monkeypatch.setattr(deployed, "predict", lambda *a: traced.append("predict") or predict(*a))
+    signatures = Signatures(deployed).by_name()
+    assert sorted(traced) == ["adapt", "predict"]
     for count, size in ((1, (12, 14)), (5, (12, 14)), (5, (40, 40))):
         labels = tf.zeros(count, tf.int32)
         images = tf.constant(pictures(count, size))
         signatures["serving_default"](support_images=images, support_labels=labels, query_images=images)
-    assert sorted(traced) == ["answer", "learn"]
+    assert sorted(traced) == ["adapt", "predict"]
 
 
 ALONE = """
@@ -323,25 +329,25 @@ def test_a_server_answers_files_in_base64(served, model):
     np.testing.assert_allclose(there["probabilities"], here["probabilities"], rtol=1e-4, atol=1e-6)
 
 
-def test_a_taken_folder_is_left_alone(learner, tmp_path):
+def test_a_taken_folder_is_left_alone(deployed, tmp_path):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "mine.txt").write_text("mine")
     with pytest.raises(UserError, match="exists already"):
-        saved_model.export_saved_model(learner, tmp_path / "model", **PICTURES)
+        export_saved_model(deployed, tmp_path / "model")
     assert [f.name for f in tmp_path.rglob("*")] == ["model", "mine.txt"]
 
 
-def test_a_failed_export_leaves_nothing(learner, tmp_path, monkeypatch):
+def test_a_failed_export_leaves_nothing(deployed, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(tf.saved_model, "save", full)
     with pytest.raises(UserError, match="No space left"):
-        saved_model.export_saved_model(learner, tmp_path / "model", **PICTURES)
+        export_saved_model(deployed, tmp_path / "model")
     assert not list(tmp_path.iterdir())
 
 
-def test_a_place_that_is_no_folder_is_refused(learner, tmp_path):
+def test_a_place_that_is_no_folder_is_refused(deployed, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"):
-        saved_model.export_saved_model(learner, tmp_path / "file" / "model", **PICTURES)
+        export_saved_model(deployed, tmp_path / "file" / "model")

@@ -1,13 +1,16 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import tf_mamlpp as mp
-from tf_mamlpp.data.images import normalise
+from tf_mamlpp.deploy.picture_format import PictureFormat
 from tf_mamlpp.deploy.task_learner import task_learner
 from tf_mamlpp.errors import UserError
 
-MEAN, STD, WAY = (0.5,), (0.25,), 3
+WAY = 3
+PICTURES = PictureFormat((16, 16), 1, mean=(0.5,), std=(0.25,))
 
 
 @pytest.fixture(scope="module")
@@ -29,49 +32,49 @@ def pixels():
 @pytest.mark.parametrize("statistics, steps", [("support", 2), ("support", 5), ("running", 3), ("batch", 3)])
 def test_equals_the_learner(learner, pixels, statistics, steps):
     images, labels, query = pixels
-    deployed = task_learner(learner, mean=MEAN, std=STD, inner_steps=steps, query_statistics=statistics)
-    state = deployed.learn(images, labels)
+    deployed = task_learner(learner, PICTURES, inner_steps=steps, query_statistics=statistics)
+    state = deployed.adapt(images, labels)
     assert state.shape == (deployed.state_size,)
-    probabilities, logits = deployed.answer(state, query)
-    adapted = learner.adapt(normalise(images, MEAN, STD), labels, steps, statistics)
-    expected = learner.predict_adapted(adapted, normalise(query, MEAN, STD))
+    probabilities, logits = deployed.predict(state, query)
+    adapted = learner.adapt(PICTURES.normalise(images), labels, steps, statistics)
+    expected = learner.predict_adapted(adapted, PICTURES.normalise(query))
     np.testing.assert_allclose(probabilities, expected, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(tf.nn.softmax(logits), expected, rtol=1e-4, atol=1e-6)
 
 
 def test_a_task_writes_no_variable(learner, pixels):
     before = [v.numpy() for v in learner.variables]
-    deployed = task_learner(learner, mean=MEAN, std=STD)
-    deployed.answer(deployed.learn(*pixels[:2]), pixels[2])
+    deployed = task_learner(learner, PICTURES)
+    deployed.predict(deployed.adapt(*pixels[:2]), pixels[2])
     for variable, value in zip(learner.variables, before, strict=True):
         np.testing.assert_array_equal(variable, value)
 
 
-def test_with_support_statistics_a_picture_answers_for_itself(learner, pixels):
-    deployed = task_learner(learner, mean=MEAN, std=STD)
-    state = deployed.learn(*pixels[:2])
-    together = deployed.answer(state, pixels[2])[0]
-    alone = tf.concat([deployed.answer(state, picture[None])[0] for picture in pixels[2]], 0)
+def test_with_support_statistics_a_prediction_depends_on_one_picture(learner, pixels):
+    deployed = task_learner(learner, PICTURES)
+    state = deployed.adapt(*pixels[:2])
+    together = deployed.predict(state, pixels[2])[0]
+    alone = tf.concat([deployed.predict(state, picture[None])[0] for picture in pixels[2]], 0)
     np.testing.assert_allclose(together, alone, rtol=1e-5, atol=1e-7)
 
 
 def test_with_batch_statistics_it_does_not(learner, pixels):
-    deployed = task_learner(learner, mean=MEAN, std=STD, query_statistics="batch")
-    state = deployed.learn(*pixels[:2])
-    assert np.abs(deployed.answer(state, pixels[2])[0][:1] - deployed.answer(state, pixels[2][:1])[0]).max() > 1e-3
+    deployed = task_learner(learner, PICTURES, query_statistics="batch")
+    state = deployed.adapt(*pixels[:2])
+    assert np.abs(deployed.predict(state, pixels[2])[0][:1] - deployed.predict(state, pixels[2][:1])[0]).max() > 1e-3
 
 
 def test_order_of_the_support_set_does_not_matter(learner, pixels):
-    deployed = task_learner(learner, mean=MEAN, std=STD)
+    deployed = task_learner(learner, PICTURES)
     order = np.random.default_rng(1).permutation(2 * WAY)
-    state = deployed.learn(pixels[0][order], pixels[1][order])
-    np.testing.assert_allclose(state, deployed.learn(*pixels[:2]), rtol=1e-3, atol=1e-5)
+    state = deployed.adapt(pixels[0][order], pixels[1][order])
+    np.testing.assert_allclose(state, deployed.adapt(*pixels[:2]), rtol=1e-3, atol=1e-5)
 
 
 def test_an_absent_class_has_probability_zero_and_the_others_sum_to_one(learner, pixels):
-    deployed = task_learner(learner, mean=MEAN, std=STD)
+    deployed = task_learner(learner, PICTURES)
     present = pixels[1] != 1
-    probabilities, logits = deployed.answer(deployed.learn(pixels[0][present], pixels[1][present]), pixels[2])
+    probabilities, logits = deployed.predict(deployed.adapt(pixels[0][present], pixels[1][present]), pixels[2])
     assert np.all(probabilities[:, 1] == 0)
     np.testing.assert_allclose(tf.reduce_sum(probabilities, 1), 1, rtol=1e-6)
     expected = tf.nn.softmax(tf.gather(logits, [0, 2], axis=1))
@@ -79,12 +82,14 @@ def test_an_absent_class_has_probability_zero_and_the_others_sum_to_one(learner,
 
 
 def test_stamp_tells_weights_and_settings_apart(learner):
-    def stamp(**settings):
-        return task_learner(learner, **{"mean": MEAN, "std": STD, **settings}).stamp
+    def stamp(pictures=PICTURES, **settings):
+        return task_learner(learner, pictures, **settings).stamp
 
     first = stamp()
     assert first == stamp() and first == int(first) and 0 <= first < 2**24
-    assert len({first, stamp(inner_steps=4), stamp(query_statistics="batch"), stamp(mean=(0.4,))}) == 4
+    assert (
+        len({first, stamp(inner_steps=4), stamp(query_statistics="batch"), stamp(replace(PICTURES, mean=(0.4,)))}) == 4
+    )
     bias = learner.model.trainable_variables[-1]
     value = bias.numpy()
     bias.assign(value + 1)
@@ -101,13 +106,13 @@ def test_one_row_of_statistics_and_head_only():
     head = mp.MetaLearner(model, way=WAY, inner_steps=2, adapted="head")
     sizes = {}
     for name, learner in (("whole", whole), ("head", head)):
-        deployed = task_learner(learner, mean=MEAN, std=STD)
+        deployed = task_learner(learner, PICTURES)
         images = np.random.default_rng(0).integers(0, 256, (WAY, 16, 16, 1)).astype(np.float32)
-        state = deployed.learn(images, np.arange(WAY, dtype=np.int32))
-        adapted = learner.adapt(normalise(images, MEAN, STD), np.arange(WAY))
+        state = deployed.adapt(images, np.arange(WAY, dtype=np.int32))
+        adapted = learner.adapt(PICTURES.normalise(images), np.arange(WAY))
         np.testing.assert_allclose(
-            deployed.answer(state, images)[0],
-            learner.predict_adapted(adapted, normalise(images, MEAN, STD)),
+            deployed.predict(state, images)[0],
+            learner.predict_adapted(adapted, PICTURES.normalise(images)),
             rtol=1e-4,
             atol=1e-6,
         )
@@ -124,7 +129,7 @@ def test_one_row_of_statistics_and_head_only():
 )
 def test_refuses_settings(learner, settings, message):
     with pytest.raises(UserError, match=message):
-        task_learner(learner, mean=MEAN, std=STD, **settings)
+        task_learner(learner, PICTURES, **settings)
 
 
 def test_refuses_regression_and_float64(smooth_model):
@@ -132,6 +137,6 @@ def test_refuses_regression_and_float64(smooth_model):
 
     regression = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
     with pytest.raises(UserError, match="only classifiers"):
-        task_learner(mp.MetaLearner(regression, loss="mean_squared_error"), mean=MEAN, std=STD)
+        task_learner(mp.MetaLearner(regression, loss="mean_squared_error"), PICTURES)
     with pytest.raises(UserError, match="float64"):
-        task_learner(mp.MetaLearner(smooth_model(), way=3), mean=MEAN, std=STD)
+        task_learner(mp.MetaLearner(smooth_model(), way=3), PICTURES)

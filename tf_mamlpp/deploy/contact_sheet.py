@@ -1,7 +1,8 @@
-"""A contact sheet: what a model was shown, and what it then said, on one picture."""
+"""A contact sheet: one picture of a task's support set and of the predictions for its query pictures."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,22 +11,31 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-_WIDTH, _MARGIN, _GAP, _LABELS = 1200, 32, 12, 210
-
-
-_CELL, _CAPTION = 112, 62
-
+# All in pixels.
+_WIDTH, _MARGIN, _GAP = 1200, 32, 12
+_NAMES = 210  # the column of class names
+_CELL, _CAPTION = 112, 62  # a query picture's side, and the text below it
+_SUPPORT_CELL = _CELL * 3 // 4
 
 _INK, _FAINT, _LINE, _RIGHT, _WRONG = "#1b1b1f", "#6a6a72", "#e3e3e8", "#007a4d", "#c62828"
-
-
 # Okabe and Ito's colours, which the colour-blind tell apart too; names are always written beside them.
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C7A00", "#555555")
 
 
 @dataclass(frozen=True)
-class Answer:
-    """One query picture on the sheet; `truth` is None where it is not known."""
+class QueryPicture:
+    """A query picture with its prediction.
+
+    Attributes:
+        image: uint8 `[H, W, 1 or 3]` of any size.
+        label: the predicted class.
+        probability: of that class, 0..1.
+        truth: the true class, None where it is not known.
+
+    Example:
+        >>> QueryPicture(np.zeros((28, 28, 1), np.uint8), "cat", 0.9).truth is None
+        True
+    """
 
     image: np.ndarray
     label: str
@@ -36,7 +46,7 @@ class Answer:
 def contact_sheet(
     title: str,
     support: Sequence[tuple[str, Sequence[np.ndarray]]],
-    answers: Sequence[Answer],
+    queries: Sequence[QueryPicture],
     left_out: int = 0,
 ) -> Image.Image:
     """Draws a row of support pictures for each class, then the query pictures with label and confidence.
@@ -44,28 +54,34 @@ def contact_sheet(
     Args:
         title: one line.
         support: class names with their pictures, uint8 `[H, W, 1 or 3]` of any size.
-        answers: in the order in which they are to be shown.
+        queries: the query pictures, in the order in which they are shown.
         left_out: how many more query pictures there are.
+
+    Example:
+        >>> picture = np.zeros((28, 28, 1), np.uint8)
+        >>> sheet = contact_sheet("Pets", [("cat", [picture])], [QueryPicture(picture, "cat", 0.9)])
+        >>> sheet.size
+        (1200, 534)
     """
     colours = {name: _COLOURS[i % len(_COLOURS)] for i, (name, _) in enumerate(support)}
     columns = (_WIDTH - 2 * _MARGIN + _GAP) // (_CELL + _GAP)
-    row = _CELL * 3 // 4 + _GAP
-    rows = -(-len(answers) // columns)
-    height = 150 + row * len(support) + 70 + rows * (_CELL + _CAPTION + _GAP) + (36 if left_out else 0) + _MARGIN
+    rows = -(-len(queries) // columns)
+    support_step, query_step = _SUPPORT_CELL + _GAP, _CELL + _CAPTION + _GAP
+    height = 150 + support_step * len(support) + 70 + rows * query_step + (36 if left_out else 0) + _MARGIN
     sheet = Image.new("RGB", (_WIDTH, height), "white")
     draw = ImageDraw.Draw(sheet)
     draw.text((_MARGIN, 28), _fitted(draw, title, _font(24, True), _WIDTH - 2 * _MARGIN), _INK, _font(24, True))
     y = _heading(draw, 84, "Learned from", f"{sum(len(p) for _, p in support)} pictures, {len(support)} classes")
     for name, pictures in support:
-        _support_row(sheet, draw, y, name, pictures, colours[name], row - _GAP)
-        y += row
-    y = _heading(draw, y + 18, "Answers", f"{len(answers) + left_out} pictures")
-    for i, answer in enumerate(answers):
+        _support_row(sheet, draw, y, name, pictures, colours[name])
+        y += support_step
+    y = _heading(draw, y + 18, "Answers", f"{len(queries) + left_out} pictures")
+    for i, query in enumerate(queries):
         x = _MARGIN + (i % columns) * (_CELL + _GAP)
-        _answer(sheet, draw, x, y + (i // columns) * (_CELL + _CAPTION + _GAP), answer, colours[answer.label])
+        _query_cell(sheet, draw, x, y + (i // columns) * query_step, query, colours[query.label])
     if left_out:
         text = f"… and {left_out} more in predictions.csv"
-        draw.text((_MARGIN, y + rows * (_CELL + _CAPTION + _GAP) + 6), text, _FAINT, _font(15))
+        draw.text((_MARGIN, y + rows * query_step + 6), text, _FAINT, _font(15))
     return sheet
 
 
@@ -83,44 +99,51 @@ def _support_row(
     name: str,
     pictures: Sequence[np.ndarray],
     colour: str,
-    size: int,
 ) -> None:
+    size = _SUPPORT_CELL
     draw.rounded_rectangle((_MARGIN, y, _MARGIN + 8, y + size), 4, colour)
     font = _font(17)
-    draw.text((_MARGIN + 22, y + size // 2), _fitted(draw, name, font, _LABELS - 40), _INK, font, anchor="lm")
-    room = (_WIDTH - _MARGIN - _MARGIN - _LABELS - 60) // (size + 8)
+    draw.text((_MARGIN + 22, y + size // 2), _fitted(draw, name, font, _NAMES - 40), _INK, font, anchor="lm")
+    room = (_WIDTH - _MARGIN - _MARGIN - _NAMES - 60) // (size + 8)
     for i, picture in enumerate(pictures[:room]):
-        _paste(sheet, draw, _MARGIN + _LABELS + i * (size + 8), y, picture, size)
+        _paste(sheet, draw, _MARGIN + _NAMES + i * (size + 8), y, picture, size)
     if len(pictures) > room:
         draw.text((_WIDTH - _MARGIN, y + size // 2), f"+{len(pictures) - room}", _FAINT, _font(15), anchor="rm")
 
 
-def _answer(sheet: Image.Image, draw: ImageDraw.ImageDraw, x: int, y: int, answer: Answer, colour: str) -> None:
-    _paste(sheet, draw, x, y, answer.image, _CELL)
-    wrong = answer.truth is not None and answer.truth != answer.label
-    if answer.truth is not None:
+def _query_cell(
+    sheet: Image.Image, draw: ImageDraw.ImageDraw, x: int, y: int, query: QueryPicture, colour: str
+) -> None:
+    _paste(sheet, draw, x, y, query.image, _CELL)
+    wrong = query.truth is not None and query.truth != query.label
+    if query.truth is not None:
         draw.rectangle((x - 3, y - 3, x + _CELL + 2, y + _CELL + 2), outline=_WRONG if wrong else _RIGHT, width=3)
-    draw.text((x, y + _CELL + 6), _fitted(draw, answer.label, _font(14, True), _CELL), _INK, _font(14, True))
+    draw.text((x, y + _CELL + 6), _fitted(draw, query.label, _font(14, True), _CELL), _INK, _font(14, True))
     bottom, room = y + _CELL + 27, _CELL - 46
-    draw.text((x + _CELL, bottom), f"{100 * answer.probability:.0f} %", _FAINT, _font(12), anchor="ra")
+    draw.text((x + _CELL, bottom), f"{100 * query.probability:.0f} %", _FAINT, _font(12), anchor="ra")
     draw.rounded_rectangle((x, bottom + 4, x + room, bottom + 10), 3, _LINE)
-    draw.rounded_rectangle((x, bottom + 4, x + max(int(room * answer.probability), 6), bottom + 10), 3, colour)
+    draw.rounded_rectangle((x, bottom + 4, x + max(int(room * query.probability), 6), bottom + 10), 3, colour)
     if wrong:
-        draw.text((x, bottom + 17), _fitted(draw, f"is {answer.truth}", _font(12), _CELL), _WRONG, _font(12))
+        draw.text((x, bottom + 17), _fitted(draw, f"is {query.truth}", _font(12), _CELL), _WRONG, _font(12))
 
 
 def _paste(sheet: Image.Image, draw: ImageDraw.ImageDraw, x: int, y: int, picture: np.ndarray, size: int) -> None:
-    """Draws a picture into a square: whole, centred, in its own proportions."""
+    """Draws the whole picture into the middle of a square, in its own proportions."""
     image = Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture).convert("RGB")
     scale = size / max(image.size)
-    wanted = max(round(image.width * scale), 1), max(round(image.height * scale), 1)
-    image = image.resize(wanted, Image.Resampling.BICUBIC if scale > 1 else Image.Resampling.LANCZOS)
+    fitted = max(round(image.width * scale), 1), max(round(image.height * scale), 1)
+    image = image.resize(fitted, Image.Resampling.BICUBIC if scale > 1 else Image.Resampling.LANCZOS)
     draw.rectangle((x - 1, y - 1, x + size, y + size), "#f6f6f8", _LINE)
     sheet.paste(image, (x + (size - image.width) // 2, y + (size - image.height) // 2))
 
 
 def thumbnail(picture: np.ndarray) -> np.ndarray:
-    """A picture no larger than a sheet has use for, so that many can be kept."""
+    """A picture shrunk to what the sheet needs, so that many can be kept in memory.
+
+    Example:
+        >>> thumbnail(np.zeros((3000, 1500, 3), np.uint8)).shape
+        (224, 112, 3)
+    """
     if max(picture.shape[:2]) <= 2 * _CELL:
         return picture
     image = Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture)
@@ -129,13 +152,14 @@ def thumbnail(picture: np.ndarray) -> np.ndarray:
     return array[..., None] if array.ndim == 2 else array
 
 
+@functools.cache
 def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
     file = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
     return ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts", "ttf", file)), size)
 
 
 def _fitted(draw: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont, room: float) -> str:
-    """The text, its end replaced by "…" where it is too long."""
+    """The text, with "…" in place of its end where it is too long."""
     text = " ".join(text.split()) or "?"
     if draw.textlength(text, font) <= room:
         return text

@@ -1,4 +1,4 @@
-"""From a run's folder to what is deployed: export, measured on the run's own test tasks."""
+"""Exports a run's best epoch, with its accuracy on the run's own test tasks."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import tensorflow as tf
 
 from tf_mamlpp import config as configs
 from tf_mamlpp.config import Config
+from tf_mamlpp.deploy.picture_format import PictureFormat
 from tf_mamlpp.deploy.saved_model import Signatures, export_saved_model
-from tf_mamlpp.deploy.task_learner import task_learner
+from tf_mamlpp.deploy.task_learner import TaskLearner, task_learner
 from tf_mamlpp.meta.evaluation import Evaluation
 from tf_mamlpp.training.build import fixed_episodes, load_banks
 from tf_mamlpp.training.workdir import open_run
@@ -44,52 +45,56 @@ def export_run(
         What `metadata.json` holds.
 
     Raises:
-        UserError: the run, its data or the output will not do; nothing is written then.
+        UserError: the run, its data or the output cannot be used; then nothing is written.
+
+    Example:
+        ```python
+        export_run(Path("runs/omniglot"), Path("models/omniglot/1"))["test"]["accuracy"]
+        export_run(Path("runs/omniglot"), Path("omniglot.tflite"), form="tflite")
+        ```
+
+        >>> export_run(tmp_path, tmp_path / "model")
+        Traceback (most recent call last):
+        tf_mamlpp.errors.UserError: '...' holds no run: there is no config.json; train one with bin/train.py
     """
     config, learner, checkpoints = open_run(workdir, data_path)
     checkpoints.restore_best(0)
-    d = config.data
-    settings: dict[str, Any] = {
-        "mean": d.mean,
-        "std": d.std,
-        "inner_steps": inner_steps,
-        "query_statistics": query_statistics,
-    }
-    deployed = task_learner(learner, **settings)
-    pictures: dict[str, Any] = {"image_size": d.image_size, "channels": d.channels, "resize_policy": d.resize}
+    data = config.data
+    pictures = PictureFormat(data.image_size, data.channels, data.mean, data.std, data.resize)
+    deployed = task_learner(learner, pictures, inner_steps=inner_steps, query_statistics=query_statistics)
     count = config.evaluation.test_tasks if tasks is None else tasks
     metadata = {
-        "test": _measure(config, Signatures(deployed, **pictures), count) if count else None,
+        "test": _measure(config, deployed, count) if count else None,
         "train_steps": int(checkpoints.best[0]["update"]),
-        "config": _portable(config),
+        "config": _without_machine(config),
     }
     if form == "tflite":
         from tf_mamlpp.deploy.litert.export import export_litert
 
-        return export_litert(learner, output, **pictures, **settings, metadata=metadata)
-    return export_saved_model(learner, output, **pictures, **settings, metadata=metadata)
+        return export_litert(deployed, output, metadata)
+    return export_saved_model(deployed, output, metadata)
 
 
-def _portable(config: Config) -> dict[str, Any]:
-    """The config without what was the training machine's own."""
+def _without_machine(config: Config) -> dict[str, Any]:
+    """The config without the settings of the training machine, such as paths."""
     tree = configs.to_dict(config)
     for section, key in (name.split(".") for name in configs.MACHINE_KEYS):
         tree[section].pop(key)
     return tree
 
 
-def _measure(config: Config, signatures: Signatures, count: int) -> dict[str, Any]:
-    """The accuracy of what is exported, from plain pixels, on the first `count` test tasks."""
+def _measure(config: Config, learner: TaskLearner, count: int) -> dict[str, Any]:
+    """The accuracy of the exported functions, which take pixels, on the first `count` test tasks."""
     # Mean 0 and deviation 1/255 undo the scaling, so that the tasks' pictures are pixels again.
     pixels = dataclasses.replace(config.data, mean=(0.0,), std=(1 / 255,))
     episodes = fixed_episodes(dataclasses.replace(config, data=pixels), load_banks(config), "test", count)
-    answer = signatures.all_tasks()
-    right = [
-        np.mean(tf.argmax(answer(**_inputs(batch))["logits"], -1).numpy() == batch["query_labels"], -1)
-        for batch in episodes
-    ]
-    found = Evaluation(np.concatenate(right)[:, None])
-    learner = signatures.learner
+    adapt_and_predict = Signatures(learner).over_tasks()
+    accuracies = []
+    for batch in episodes:
+        inputs = {name: batch[name] for name in ("support_images", "support_labels", "query_images")}
+        labels = tf.argmax(adapt_and_predict(**inputs)["logits"], -1).numpy()
+        accuracies.append(np.mean(labels == batch["query_labels"], -1))
+    found = Evaluation(np.concatenate(accuracies)[:, None])
     return {
         "dataset": config.data.name,
         "split": "test",
@@ -103,7 +108,3 @@ def _measure(config: Config, signatures: Signatures, count: int) -> dict[str, An
         "accuracy": found.value,
         "confidence_95": found.confidence_95 if math.isfinite(found.confidence_95) else None,
     }
-
-
-def _inputs(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    return {name: batch[name] for name in ("support_images", "support_labels", "query_images")}

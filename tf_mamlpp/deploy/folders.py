@@ -1,4 +1,4 @@
-"""Teaching a deployed model from a folder of pictures, and asking it about another."""
+"""A deployed model adapted to a folder of pictures, and its predictions for another folder."""
 
 from __future__ import annotations
 
@@ -9,20 +9,37 @@ from pathlib import Path
 import numpy as np
 
 from tf_mamlpp.data.images import decode_file, resize
-from tf_mamlpp.data.sources.image_folder import SUFFIXES, class_folders, walk
+from tf_mamlpp.data.picture_files import SUFFIXES, class_folders, walk
+from tf_mamlpp.deploy.adapted_task import AdaptedTask
 from tf_mamlpp.deploy.contact_sheet import thumbnail
-from tf_mamlpp.deploy.deployed_model import DeployedModel, Learned
+from tf_mamlpp.deploy.deployed_model import DeployedModel
 from tf_mamlpp.deploy.predictions import Predictions
 from tf_mamlpp.errors import UserError
 
 _CHUNK = 256  # pictures decoded at once
-
-
-_SHEET = 150  # query pictures on the contact sheet
+_MOST_SHOWN = 150  # query pictures on the contact sheet
 
 
 def read_pictures(files: Iterable[Path], model: DeployedModel) -> Iterator[tuple[Path, np.ndarray, np.ndarray]]:
-    """Each picture that can be read: file, the picture as it is, and as the model takes it; others are named."""
+    """Reads pictures for a model.  One that cannot be read is named on stderr and left out.
+
+    Args:
+        files: the pictures' files.
+        model: the deployed model, which says what size and channels it needs.
+
+    Yields:
+        For each picture its file, the picture in its own size, and the picture in the model's size; both uint8
+        `[H, W, channels]`.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> from PIL import Image
+        >>> Image.new("L", (30, 20)).save(tmp_path / "a.png")
+        >>> model = SimpleNamespace(channels=1, image_size=(8, 8), resize_policy="stretch")
+        >>> [(_, picture, sized)] = read_pictures([tmp_path / "a.png"], model)
+        >>> picture.shape, sized.shape
+        ((20, 30, 1), (8, 8, 1))
+    """
     for file in files:
         try:
             picture = decode_file(file, model.channels)
@@ -33,10 +50,21 @@ def read_pictures(files: Iterable[Path], model: DeployedModel) -> Iterator[tuple
         yield file, picture, sized.numpy().astype(np.uint8)
 
 
-def class_tree(folder: Path) -> dict[str, list[Path]]:
+def files_by_class(folder: Path) -> dict[str, list[Path]]:
+    """The picture files in the class folders of `folder`, by the classes' names.
+
+    Raises:
+        UserError: no such folder, or no pictures in class folders.
+
+    Example:
+        >>> (tmp_path / "cat").mkdir()
+        >>> _ = (tmp_path / "cat" / "0.png").write_bytes(b"")
+        >>> {name: [file.name for file in files] for name, files in files_by_class(tmp_path).items()}
+        {'cat': ['0.png']}
+    """
     if not folder.is_dir():
         raise UserError(f"'{folder}' is no folder: give one that holds a folder of pictures for each class")
-    classes = class_folders(folder)
+    classes = {name: [Path(file) for file in files] for name, files in class_folders(folder).items()}
     if not classes:
         raise UserError(
             f"'{folder}' has no class folders with pictures: put each class's pictures in a folder of its own"
@@ -44,22 +72,24 @@ def class_tree(folder: Path) -> dict[str, list[Path]]:
     return classes
 
 
-def _query_files(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        raise UserError(f"'{folder}' is no folder: give one that holds the pictures to classify")
-    files = sorted(Path(top, name) for top, names in walk(folder) for name in names)
-    if not files:
-        raise UserError(f"'{folder}' has no pictures ({', '.join(SUFFIXES)})")
-    return files
-
-
-def learn_folder(model: DeployedModel, folder: Path) -> Learned:
-    """Learns the class folders of `folder`; a picture that cannot be read is named and left out.
+def adapt_to_folder(model: DeployedModel, folder: Path) -> AdaptedTask:
+    """Adapts a model to the class folders of `folder`.  A picture that cannot be read is named and left out.
 
     Raises:
         UserError: no class folders, more than the model has outputs, or a class without a readable picture.
+
+    Example:
+        ```python
+        model = DeployedModel("models/omniglot/1")
+        task = adapt_to_folder(model, Path("my/classes"))
+        predictions = predict_folder(model, task, Path("my/pictures"))
+        ```
+
+        >>> adapt_to_folder(None, tmp_path)
+        Traceback (most recent call last):
+        tf_mamlpp.errors.UserError: '...' has no class folders with pictures: put each class's pictures in a folder ...
     """
-    classes = class_tree(folder)
+    classes = files_by_class(folder)
     if len(classes) > model.way:
         raise UserError(
             f"'{folder}' has {len(classes)} class folders, and the model tells {model.way} apart: leave out "
@@ -72,56 +102,77 @@ def learn_folder(model: DeployedModel, folder: Path) -> Learned:
             raise UserError(f"no picture of class '{name}' in '{folder}' can be read: replace them or remove the class")
         images += pictures
         labels += [label] * len(pictures)
-    return model.learn(np.stack(images), np.array(labels, np.int32), tuple(classes))
+    return model.adapt(np.stack(images), np.array(labels, np.int32), tuple(classes))
 
 
-def classify_folder(model: DeployedModel, learned: Learned, folder: Path, evaluate: bool = False) -> Predictions:
-    """Classifies the pictures below `folder`; one that cannot be read is named and left out.
+def predict_folder(model: DeployedModel, task: AdaptedTask, folder: Path, evaluate: bool = False) -> Predictions:
+    """Classifies the pictures below `folder`.  One that cannot be read is named and left out.
 
     Args:
-        model: what learned.
-        learned: the task.
+        model: the deployed model.
+        task: what it has adapted to.
         folder: of pictures, in subfolders or not.
-        evaluate: whether the class folders in it say what its pictures are.
+        evaluate: whether the class folders in it are the true classes of its pictures.
 
     Raises:
-        UserError: no picture, or none that can be read; with `evaluate`, a class that was not learned.
+        UserError: no picture, or none that can be read; with `evaluate`, a class that the task does not have.
+
+    Example:
+        See `adapt_to_folder`.
+
+        >>> task = AdaptedTask(np.zeros(1), ("cat",), np.zeros((0, 8, 8, 1)), np.zeros(0))
+        >>> predict_folder(None, task, tmp_path)
+        Traceback (most recent call last):
+        tf_mamlpp.errors.UserError: '...' has no pictures (.png...)
     """
     files, truth_of = _query_files(folder), {}
     if evaluate:
-        truth_of = {file: name for name, inside in class_tree(folder).items() for file in inside}
-        unknown = sorted(set(truth_of.values()) - set(learned.class_names))
-        if unknown:
-            raise UserError(
-                f"'{folder}' has class '{unknown[0]}', which was not learned ({', '.join(learned.class_names)})"
-            )
-        loose = [file for file in files if file not in truth_of]
-        if loose:
-            print(f"skipped: {len(loose)} pictures in no class folder, such as {loose[0]}", file=sys.stderr)
+        truth_of = _true_classes(folder, files, task)
         files = sorted(truth_of)
     found: list[Path] = []
     shown: list[np.ndarray] = []
     probabilities: list[np.ndarray] = []
-    waiting: list[np.ndarray] = []
-    # Under `batch` statistics the pictures are one another's context, and must come at once.
-    together = len(files) if model.query_statistics == "batch" else _CHUNK
+    chunk: list[np.ndarray] = []
+    # With `batch` statistics each prediction depends on all pictures, so they must be predicted together.
+    chunk_size = len(files) if model.query_statistics == "batch" else _CHUNK
     for file, picture, sized in read_pictures(files, model):
         found.append(file)
-        waiting.append(sized)
-        if len(shown) < _SHEET:
+        chunk.append(sized)
+        if len(shown) < _MOST_SHOWN:
             shown.append(thumbnail(picture))
-        if len(waiting) == together:
-            probabilities.append(model.answer(learned, np.stack(waiting)))
-            waiting = []
+        if len(chunk) == chunk_size:
+            probabilities.append(model.predict(task, np.stack(chunk)))
+            chunk = []
     if not found:
         raise UserError(f"none of the {len(files)} pictures in '{folder}' can be read")
-    if waiting:
-        probabilities.append(model.answer(learned, np.stack(waiting)))
+    if chunk:
+        probabilities.append(model.predict(task, np.stack(chunk)))
     return Predictions(
-        [file.relative_to(folder).as_posix() for file in found],
-        np.concatenate(probabilities),
-        learned.class_names,
-        [truth_of[file] for file in found] if evaluate else None,
-        shown,
-        len(files) - len(found),
+        files=[file.relative_to(folder).as_posix() for file in found],
+        probabilities=np.concatenate(probabilities),
+        class_names=task.class_names,
+        truths=[truth_of[file] for file in found] if evaluate else None,
+        shown=shown,
+        skipped=len(files) - len(found),
     )
+
+
+def _query_files(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise UserError(f"'{folder}' is no folder: give one that holds the pictures to classify")
+    files = sorted(Path(top, name) for top, names in walk(folder) for name in names)
+    if not files:
+        raise UserError(f"'{folder}' has no pictures ({', '.join(SUFFIXES)})")
+    return files
+
+
+def _true_classes(folder: Path, files: list[Path], task: AdaptedTask) -> dict[Path, str]:
+    """The class folder that each picture is in; pictures in none are named and left out."""
+    truth_of = {file: name for name, inside in files_by_class(folder).items() for file in inside}
+    unknown = sorted(set(truth_of.values()) - set(task.class_names))
+    if unknown:
+        raise UserError(f"'{folder}' has class '{unknown[0]}', which was not learned ({', '.join(task.class_names)})")
+    loose = [file for file in files if file not in truth_of]
+    if loose:
+        print(f"skipped: {len(loose)} pictures in no class folder, such as {loose[0]}", file=sys.stderr)
+    return truth_of

@@ -1,21 +1,42 @@
-"""What a client of an exported model has to know."""
+"""What a client of an exported model has to know: the content of metadata.json."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from tf_mamlpp.deploy.task_learner import TaskLearner
 
 FORMAT = 1
-"""Of metadata.json; another number means that its keys or the state have changed."""
+"""Of metadata.json; it changes when the meaning of its keys or of the state does."""
 
 
 def describe(
-    learner: TaskLearner, image_size: tuple[int, int], channels: int, resize_policy: str = "stretch"
+    learner: TaskLearner, functions: Mapping[str, Any], more: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """What a client has to know, whatever the format."""
+    """Describes an exported model, whatever its file format.
+
+    Args:
+        learner: what is exported.
+        functions: its concrete functions, by the names of their signatures.
+        more: entries to add.
+
+    Returns:
+        What metadata.json holds.
+
+    Example:
+        >>> import tf_mamlpp as mp
+        >>> from tf_mamlpp.deploy.picture_format import PictureFormat
+        >>> from tf_mamlpp.deploy.task_learner import task_learner
+        >>> learner = mp.MetaLearner(mp.mlp((8, 8, 1), 3), way=3, inner_steps=2)
+        >>> deployed = task_learner(learner, PictureFormat((8, 8), 1, mean=(0.5,), std=(0.5,)))
+        >>> described = describe(deployed, functions={}, more={"note": "a test"})
+        >>> described["way"], described["inner_steps"], described["pictures"]["trained_size"], described["note"]
+        (3, 2, [8, 8], 'a test')
+    """
     return {
         "format": FORMAT,
         "way": learner.way,
@@ -24,12 +45,16 @@ def describe(
         "state_size": learner.state_size,
         "stamp": int(learner.stamp),
         "parameters": sum(int(np.prod(v.shape)) for v in learner.model.model.trainable_variables),
-        "pictures": {
-            "range": [0, 255],
-            "channels": channels,
-            "trained_size": list(image_size),
-            "resize": resize_policy,
-            "mean": list(learner.mean),
-            "std": list(learner.std),
-        },
+        "pictures": learner.pictures.describe(),
+        "signatures": {name: _describe_signature(function) for name, function in functions.items()},
+        **(more or {}),
     }
+
+
+def _describe_signature(function: Any) -> dict[str, Any]:
+    inputs = {spec.name: spec for spec in function.structured_input_signature[0]}
+    return {"inputs": _describe_tensors(inputs), "outputs": _describe_tensors(function.structured_outputs)}
+
+
+def _describe_tensors(tensors: Mapping[str, tf.Tensor | tf.TensorSpec]) -> dict[str, Any]:
+    return {name: {"dtype": t.dtype.name, "shape": t.shape.as_list()} for name, t in sorted(tensors.items())}

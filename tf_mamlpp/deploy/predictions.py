@@ -1,4 +1,4 @@
-"""What was predicted of query pictures, told and drawn."""
+"""The predictions for query pictures, as a table, a contact sheet and text."""
 
 from __future__ import annotations
 
@@ -11,22 +11,28 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tf_mamlpp.deploy.contact_sheet import Answer, contact_sheet
-from tf_mamlpp.deploy.deployed_model import Learned
+from tf_mamlpp.deploy.adapted_task import AdaptedTask
+from tf_mamlpp.deploy.contact_sheet import QueryPicture, contact_sheet
 from tf_mamlpp.errors import UserError
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What was said of query pictures.
+    """The predictions for query pictures.
 
     Attributes:
-        files: their paths below the query folder.
+        files: the pictures' paths below the query folder.
         probabilities: `[Q, classes]` float32.
-        class_names: class c's name.
-        truths: the class folder of each, None without `evaluate`.
-        shown: the first pictures, to be drawn.
-        skipped: how many could not be read.
+        class_names: the name of each class.
+        truths: the true class of each picture, None where it is not known.
+        shown: the first pictures, for the contact sheet.
+        skipped: how many pictures could not be read.
+
+    Example:
+        >>> found = Predictions(["0.png", "1.png"], np.array([[0.9, 0.1], [0.8, 0.2]]), ("cat", "dog"),
+        ...                     truths=["cat", "dog"], shown=[], skipped=0)
+        >>> found.labels, found.accuracy
+        (['cat', 'cat'], 0.5)
     """
 
     files: list[str]
@@ -38,61 +44,87 @@ class Predictions:
 
     @property
     def labels(self) -> list[str]:
-        """The most probable class of each."""
+        """The most probable class of each picture."""
         return [self.class_names[c] for c in self.probabilities.argmax(-1)]
 
     @property
     def accuracy(self) -> float:
-        """The part of the pictures whose class was predicted, 0..1."""
+        """The share of the pictures whose true class was predicted, 0..1."""
         return float(np.mean([a == b for a, b in zip(self.labels, self.truths or (), strict=True)]))
 
 
-def write_predictions(found: Predictions, learned: Learned, output: Path) -> None:
-    """Writes `predictions.csv` and `contact_sheet.png` into `output`."""
+def write_predictions(found: Predictions, task: AdaptedTask, output: Path) -> None:
+    """Writes `predictions.csv` and `contact_sheet.png`.
+
+    Args:
+        found: the predictions.
+        task: what the model had adapted to, whose support set the sheet shows.
+        output: a folder, made if it is missing.
+
+    Raises:
+        UserError: the folder cannot be written.
+
+    Example:
+        >>> task = AdaptedTask(np.zeros(1), ("cat",), np.zeros((1, 8, 8, 1), np.uint8), np.array([0]))
+        >>> found = Predictions(["0.png"], np.array([[1.0]]), ("cat",), None, [np.zeros((9, 9, 1), np.uint8)], 0)
+        >>> write_predictions(found, task, tmp_path)
+        >>> (tmp_path / "predictions.csv").read_text().split()
+        ['file,label,probability', 'cat', '0.png,cat,1.000000']
+    """
     try:
         output.mkdir(parents=True, exist_ok=True)
-        # A name that is no text is written with its bytes spelled out.
+        # Names of files need not be text: bytes that are none are written as \xff.
         options: dict[str, Any] = {"newline": "", "encoding": "utf-8", "errors": "backslashreplace"}
         with open(output / "predictions.csv", "w", **options) as file:
             table = csv.writer(file)
             truth = ["truth"] if found.truths else []
             table.writerow(["file", "label", *truth, *(f"probability {name}" for name in found.class_names)])
             for i, (name, label) in enumerate(zip(found.files, found.labels, strict=True)):
-                said = [found.truths[i]] if found.truths else []
-                table.writerow([name, label, *said, *(f"{p:.6f}" for p in found.probabilities[i])])
-        _sheet(found, learned).save(output / "contact_sheet.png")
+                truth = [found.truths[i]] if found.truths else []
+                table.writerow([name, label, *truth, *(f"{p:.6f}" for p in found.probabilities[i])])
+        _draw(found, task).save(output / "contact_sheet.png")
     except OSError as error:
         raise UserError(f"'{output}' cannot be written: {error.strerror or error}; choose another output") from error
 
 
-def _sheet(found: Predictions, learned: Learned) -> Image.Image:
-    support = [(name, list(learned.images[learned.labels == label])) for label, name in enumerate(learned.class_names)]
-    best = found.probabilities.max(-1)
-    answers = [
-        Answer(image, found.labels[i], float(best[i]), found.truths[i] if found.truths else None)
+def _draw(found: Predictions, task: AdaptedTask) -> Image.Image:
+    support = [(name, list(task.images[task.labels == label])) for label, name in enumerate(task.class_names)]
+    confidences = found.probabilities.max(-1)
+    queries = [
+        QueryPicture(image, found.labels[i], float(confidences[i]), found.truths[i] if found.truths else None)
         for i, image in enumerate(found.shown)
     ]
     order = {name: i for i, name in enumerate(found.class_names)}
-    answers.sort(key=lambda a: (order[a.label], -a.probability))
-    return contact_sheet(_headline(found), support, answers, left_out=len(found.files) - len(answers))
+    queries.sort(key=lambda query: (order[query.label], -query.probability))
+    return contact_sheet(_headline(found), support, queries, left_out=len(found.files) - len(queries))
 
 
 def one_line(name: str) -> str:
-    """A class or file name as the terminal can show it."""
+    """A class or file name as the terminal can show it.
+
+    Example:
+        >>> one_line("two\\nlines")
+        'two lines'
+    """
     return " ".join(name.encode("utf-8", "backslashreplace").decode().split())
 
 
 def _headline(found: Predictions) -> str:
+    pictures = "picture" if len(found.files) == 1 else "pictures"
     skipped = f" ({found.skipped} skipped)" if found.skipped else ""
-    right = f", accuracy {100 * found.accuracy:.1f} %" if found.truths else ""
-    many = "picture" if len(found.files) == 1 else "pictures"
-    return (
-        f"{len(found.files)} {many}{skipped}, mean confidence {100 * found.probabilities.max(-1).mean():.0f} %{right}"
-    )
+    confidence = 100 * found.probabilities.max(-1).mean()
+    accuracy = f", accuracy {100 * found.accuracy:.1f} %" if found.truths else ""
+    return f"{len(found.files)} {pictures}{skipped}, mean confidence {confidence:.0f} %{accuracy}"
 
 
 def summary(found: Predictions) -> str:
-    """One line: how many pictures got which label, and how sure the model was."""
+    """One line: how many pictures got which label, and how confident the model was.
+
+    Example:
+        >>> found = Predictions(["0.png", "1.png"], np.array([[0.9, 0.1], [0.7, 0.3]]), ("cat", "dog"), None, [], 0)
+        >>> summary(found)
+        '2 pictures, mean confidence 80 %: cat × 2'
+    """
     counts = Counter(found.labels)
     return f"{_headline(found)}: " + ", ".join(
         f"{one_line(name)} × {counts[name]}" for name in found.class_names if counts[name]
@@ -100,14 +132,25 @@ def summary(found: Predictions) -> str:
 
 
 def confusion_matrix(found: Predictions) -> str:
-    """A row a true class, a column a predicted one, as text."""
+    """The counts of true and predicted classes as text, a row for each true class, a column for each predicted one.
+
+    Example:
+        >>> found = Predictions(["0.png"], np.array([[0.1, 0.9]]), ("cat", "dog"), ["cat"], [], 0)
+        >>> print(confusion_matrix(found))
+        true \\ predicted   cat   dog
+        cat                  0     1
+        dog                  0     0
+    """
     assert found.truths is not None
     counts = Counter(zip(found.truths, found.labels, strict=True))
     names = [name if len(name) <= 16 else name[:15] + "…" for name in map(one_line, found.class_names)]
-    left = max(map(len, [*names, "true \\ predicted"]))
+    first_width = max(map(len, [*names, "true \\ predicted"]))
     widths = [max(len(name), 4) for name in names]
-    lines = ["  ".join(["true \\ predicted".ljust(left), *(n.rjust(w) for n, w in zip(names, widths, strict=True))])]
-    for name, true in zip(names, found.class_names, strict=True):
-        row = [str(counts[true, said]) for said in found.class_names]
-        lines.append("  ".join([name.ljust(left), *(n.rjust(w) for n, w in zip(row, widths, strict=True))]))
+
+    def line(first: str, cells: list[str]) -> str:
+        return "  ".join([first.ljust(first_width), *(c.rjust(w) for c, w in zip(cells, widths, strict=True))])
+
+    lines = [line("true \\ predicted", names)]
+    for name, truth in zip(names, found.class_names, strict=True):
+        lines.append(line(name, [str(counts[truth, label]) for label in found.class_names]))
     return "\n".join(lines)

@@ -1,15 +1,14 @@
-"""What is deployed: adapting to a task and predicting, as pure functions of pixels and one flat vector."""
+"""The part of a meta-learner that is deployed: adapt and predict, as pure functions of pictures and one flat vector."""
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from tf_mamlpp.data.images import normalise
+from tf_mamlpp.deploy.picture_format import PictureFormat
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.layers.per_step_batch_norm import PerStepBatchNormalization
 from tf_mamlpp.meta.functional_model import FunctionalModel
@@ -18,35 +17,46 @@ from tf_mamlpp.meta.settings import QUERY_STATISTICS
 
 
 class TaskLearner:
-    """A meta-trained model that learns tasks.  Writes no variable; what it learned is a vector, the *state*.
+    """A meta-trained model that adapts to tasks without changing: what it adapts to is a vector, the *state*.
 
-    The state of a task is, in this order: the model's `stamp`; for each class 1 if the support set had it, else 0; the
-    adapted weights; and, where `query_statistics` is `support`, mean and variance of each batch norm.  A client may
-    store it, send it, and use it wherever the same model runs.
+    The state holds, in this order: the model's `stamp`; a 1 for each class of the support set and a 0 for each other
+    class; the adapted weights; and, if `query_statistics` is `support`, mean and variance of each batch norm.  A client
+    may store a state, send it, and use it wherever the same model runs.
 
     Args:
-        model: the meta-trained model, as the inner loop sees it.
+        model: the meta-trained model, as the inner loop uses it.
+        pictures: how the model's pictures were prepared in training.
         way: classes of a task.
-        mean, std: of `data.images.normalise`, as in training.
-        inner_steps: of the inner loop; steps past the trained ones reuse the last rates and batch-norm row.
-        query_statistics: what batch norm normalises with in `answer`: `support` (a picture's answer never depends on
-            its neighbours), `running`, or `batch` (the pictures' own moments).
+        inner_steps: of the inner loop; steps after the trained ones use the last trained step's rates and batch-norm
+            row.
+        query_statistics: what batch norm normalises query pictures with: `support`, the support set's moments, so that
+            the prediction for a picture never depends on other query pictures; `running`, the moving statistics; or
+            `batch`, the moments of the query pictures themselves.
 
     Attributes:
-        stamp: a whole number below 2**24 that tells this model, its weights as they are now, its steps and its
-            statistics from others.
+        stamp: a whole number below 2**24, computed from the weights and the settings.  It tells whether a state belongs
+            to this model.
 
     Raises:
         UserError: an unknown choice, or a model that is not float32.
+
+    Example:
+        >>> import tf_mamlpp as mp
+        >>> learner = mp.MetaLearner(mp.mlp((8, 8, 1), 3), way=3, inner_steps=2)
+        >>> deployed = task_learner(learner, PictureFormat((8, 8), 1, mean=(0.5,), std=(0.5,)))
+        >>> support_images, support_labels = tf.random.uniform((3, 8, 8, 1), 0, 255), tf.constant([0, 1, 2])
+        >>> state = deployed.adapt(support_images, support_labels)
+        >>> probabilities, logits = deployed.predict(state, tf.random.uniform((5, 8, 8, 1), 0, 255))
+        >>> probabilities.shape
+        TensorShape([5, 3])
     """
 
     def __init__(
         self,
         model: FunctionalModel,
+        pictures: PictureFormat,
         *,
         way: int,
-        mean: Sequence[float],
-        std: Sequence[float],
         inner_steps: int,
         query_statistics: str = "support",
     ):
@@ -58,20 +68,20 @@ class TaskLearner:
             raise UserError(
                 f"model '{model.model.name}' adapts {model.fast[0].dtype.name} weights: deploy float32 ones"
             )
-        self.model, self.way, self.mean, self.std = model, way, tuple(mean), tuple(std)
+        self.model, self.pictures, self.way = model, pictures, way
         self.inner_steps, self.query_statistics = inner_steps, query_statistics
-        self._norms = self._read_statistics()
-        statistics = [model.state[i][-1] if rows else model.state[i] for i, rows in self._norms]
-        self._shapes = [w.shape for w in (*model.fast, *statistics)]
-        self.stamp = self._take_stamp()
+        self._last_step = inner_steps - 1
+        self._statistics = self._adapted_statistics()
+        self._shapes = [w.shape for w in (*model.fast, *(s.row(model.state, 0) for s in self._statistics))]
+        self.stamp = self._compute_stamp()
 
-    def _read_statistics(self) -> list[tuple[int, int]]:
-        """The batch-norm statistics that a task sets: position among the non-trainable variables, and rows (0: one)."""
+    def _adapted_statistics(self) -> list[_Statistic]:
+        """The batch-norm statistics that are part of a task's state."""
         if self.query_statistics != "support":
             return []
-        places = {id(v): i for i, v in enumerate(self.model.model.non_trainable_variables)}
+        positions = {id(v): i for i, v in enumerate(self.model.model.non_trainable_variables)}
         return [
-            (places[id(v)], norm.inner_steps if norm.per_step_statistics else 0)
+            _Statistic(positions[id(v)], norm.inner_steps if norm.per_step_statistics else None)
             for norm in self.model.model._flatten_layers()
             if isinstance(norm, PerStepBatchNormalization) and norm.trainable
             for v in (norm.moving_mean, norm.moving_variance)
@@ -79,22 +89,19 @@ class TaskLearner:
 
     @property
     def state_size(self) -> int:
-        """P, how many numbers a state has."""
+        """P, the length of a state."""
         return 1 + self.way + sum(shape.num_elements() for shape in self._shapes)
 
-    def _take_stamp(self) -> float:
-        settings = f"{self.way} {self.mean} {self.std} {self.inner_steps} {self.query_statistics}".encode()
-        check = zlib.crc32(settings)
+    def _compute_stamp(self) -> float:
+        mean, std = tuple(self.pictures.mean), tuple(self.pictures.std)
+        settings = f"{self.way} {mean} {std} {self.inner_steps} {self.query_statistics}".encode()
+        checksum = zlib.crc32(settings)
         for v in (*self.model.model.variables, self.model.rates.table):
-            check = zlib.crc32(np.ascontiguousarray(v.numpy()).tobytes(), check)
-        return float(check % 2**24)
+            checksum = zlib.crc32(np.ascontiguousarray(v.numpy()).tobytes(), checksum)
+        return float(checksum % 2**24)
 
-    @property
-    def _row(self) -> int:
-        return self.inner_steps - 1
-
-    def learn(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-        """The inner loop.
+    def adapt(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        """Runs the inner loop on a support set.
 
         Args:
             images: `[S, height, width, C]` float32, 0..255, of the model's size.
@@ -103,55 +110,99 @@ class TaskLearner:
         Returns:
             The state, `[P]` float32.
         """
-        images = normalise(images, self.mean, self.std)
+        images = self.pictures.normalise(images)
         support = {"support_images": images, "support_labels": labels}
-        fast, state = self.model.run(support, self.model.state, self.inner_steps)
-        if self._norms:
-            state = self.model.support_statistics(self.model.weights(fast), state, images, self._row)
-        statistics = [state[i][min(self._row, rows - 1)] if rows else state[i] for i, rows in self._norms]
+        fast, state = self.model.adapt(support, self.model.state, self.inner_steps)
+        if self._statistics:
+            state = self.model.support_statistics(self.model.weights(fast), state, images, self._last_step)
+        statistics = [s.row(state, self._last_step) for s in self._statistics]
         present = tf.reduce_max(tf.one_hot(labels, self.way), 0)
         parts = [tf.constant([self.stamp]), present, *(tf.reshape(t, [-1]) for t in (*fast, *statistics))]
         return tf.concat(parts, 0)
 
-    def answer(self, state: tf.Tensor, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Classifies pictures under what `learn` learned.
+    def predict(self, state: tf.Tensor, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Classifies pictures with a state that `adapt` returned.
 
         Args:
             state: `[P]` float32.
             images: `[Q, height, width, C]` float32, 0..255, of the model's size.
 
         Returns:
-            Probabilities, 0 for classes that the support set did not have, and logits; each `[Q, way]` float32.
+            Probabilities, 0 for classes that were not in the support set, and logits; each `[Q, way]` float32.
         """
         state = tf.ensure_shape(state, [self.state_size])
         sizes = [shape.num_elements() for shape in self._shapes]
         _, present, *flat = tf.split(state, [1, self.way, *sizes])
         tensors = [tf.reshape(t, shape) for t, shape in zip(flat, self._shapes, strict=True)]
-        adapted = len(self.model.fast)
-        known = list(self.model.state)
-        for (i, rows), value in zip(self._norms, tensors[adapted:], strict=True):
-            known[i] = tf.repeat(value[tf.newaxis], rows, 0) if rows else value
+        fast_count = len(self.model.fast)
+        model_state = list(self.model.state)
+        for statistic, row in zip(self._statistics, tensors[fast_count:], strict=True):
+            model_state[statistic.position] = statistic.table(row)
         logits, _ = self.model.outputs(
-            self.model.weights(tensors[:adapted]),
-            known,
-            normalise(images, self.mean, self.std),
-            self._row,
+            self.model.weights(tensors[:fast_count]),
+            model_state,
+            self.pictures.normalise(images),
+            self._last_step,
             statistics="batch" if self.query_statistics == "batch" else "running",
         )
         masked = tf.where(present > 0.5, logits, logits.dtype.min)
         return tf.nn.softmax(masked) * present, logits
 
 
-def task_learner(learner: MetaLearner, **settings: Any) -> TaskLearner:
-    """The learner as it is deployed.
+class _Statistic(NamedTuple):
+    """A moving mean or variance of a batch norm.
+
+    Attributes:
+        position: among the model's non-trainable variables.
+        rows: one for each inner step of `[rows, C]`; None for a variable `[C]` that all inner steps share.
+    """
+
+    position: int
+    rows: int | None
+
+    def row(self, state: list[tf.Tensor] | tuple[tf.Tensor, ...], step: int) -> tf.Tensor:
+        """The values `[C]` for an inner step, from the model's state."""
+        values = state[self.position]
+        return values if self.rows is None else values[min(step, self.rows - 1)]
+
+    def table(self, row: tf.Tensor) -> tf.Tensor:
+        """The variable's value when every inner step has this row."""
+        return row if self.rows is None else tf.repeat(row[tf.newaxis], self.rows, 0)
+
+
+def task_learner(
+    learner: MetaLearner,
+    pictures: PictureFormat,
+    *,
+    inner_steps: int | None = None,
+    query_statistics: str = "support",
+) -> TaskLearner:
+    """Makes the part of a meta-learner that is deployed.
 
     Args:
-        learner: of a classifier.
-        settings: `mean`, `std`, `inner_steps` (None for as many as trained) and `query_statistics` of `TaskLearner`.
+        learner: a trained classifier.
+        pictures: how its pictures were prepared in training.
+        inner_steps: of adaptation; None for as many as trained.
+        query_statistics: see `TaskLearner`.
+
+    Raises:
+        UserError: the learner has no inner loop, or was trained for regression.
+
+    Example:
+        >>> import tf_mamlpp as mp
+        >>> learner = mp.MetaLearner(mp.mlp((8, 8, 1), 3, units=(4,)), way=3, inner_steps=2)
+        >>> deployed = task_learner(learner, PictureFormat((8, 8), 1, mean=(0.5,), std=(0.5,)), inner_steps=5)
+        >>> deployed.inner_steps, deployed.state_size  # 1 stamp + 3 classes + 275 weights
+        (5, 279)
     """
     if not isinstance(learner, MetaLearner):
         raise UserError(f"only learners with an inner loop are exported, not {type(learner).__name__}")
     if learner.way is None:
         raise UserError("only classifiers are exported, and this learner has no `way`: it was trained for regression")
-    settings["inner_steps"] = settings.get("inner_steps") or learner.inner_steps
-    return TaskLearner(learner._adaptable, way=learner.way, **settings)
+    return TaskLearner(
+        learner.functional_model,
+        pictures,
+        way=learner.way,
+        inner_steps=inner_steps or learner.inner_steps,
+        query_statistics=query_statistics,
+    )

@@ -9,7 +9,8 @@ import pytest
 import tensorflow as tf
 
 from tf_mamlpp import MetaLearner, conv4, mlp, presets
-from tf_mamlpp.deploy.litert.export import convert, export_litert
+from tf_mamlpp.deploy.litert.export import Signatures, _convert, export_litert
+from tf_mamlpp.deploy.picture_format import PictureFormat
 from tf_mamlpp.deploy.task_learner import task_learner
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.models import resnet12
@@ -17,7 +18,16 @@ from tf_mamlpp.models import resnet12
 interpreters = pytest.importorskip("ai_edge_litert.interpreter", reason="needs pip install tf_mamlpp[litert]")
 schema = pytest.importorskip("ai_edge_litert.schema_py_generated")
 
-PIXELS = {"mean": (0.4,), "std": (0.3,)}
+
+def pictures(shape):
+    *size, channels = shape
+    return PictureFormat(tuple(size), channels, mean=(0.4,), std=(0.3,))
+
+
+def convert(learner, shape, **settings):
+    """The content of a .tflite file."""
+    module = Signatures(task_learner(learner, pictures(shape), **settings))
+    return _convert(module, module.by_name())
 
 
 def make_learner(model, way, scatter, preset="maml++", **settings):
@@ -32,12 +42,12 @@ def draw(count, shape, seed, flat=False):
     generator = np.random.default_rng(seed)
     if not flat:
         return generator.integers(0, 256, (count, *shape)).astype(np.float32)
-    pictures = np.full((count, *shape), 255, np.float32)
-    for picture in pictures:
+    paper = np.full((count, *shape), 255, np.float32)
+    for picture in paper:
         for _ in range(3):
             y, x = (generator.integers(0, n - 2) for n in shape[:2])
             picture[y : y + generator.integers(1, 9), x : x + generator.integers(1, 9)] = 30
-    return pictures
+    return paper
 
 
 def runners(content, threads=1):
@@ -65,7 +75,7 @@ def assert_agrees(learner, content, shape, statistics, labels, queries, flat=Fal
 
 
 def ready(pixels):
-    return (pixels / 255 - PIXELS["mean"][0]) / PIXELS["std"][0]
+    return (pixels / 255 - 0.4) / 0.3
 
 
 def operators(content):
@@ -88,7 +98,7 @@ def learner(scatter):
 @pytest.fixture(scope="module")
 def exported(learner, tmp_path_factory):
     path = tmp_path_factory.mktemp("litert") / "models" / "letters.tflite"
-    described = export_litert(learner, path, image_size=SHAPE[:2], channels=1, **PIXELS, metadata={"train_steps": 7})
+    described = export_litert(task_learner(learner, pictures(SHAPE)), path, metadata={"train_steps": 7})
     return path, described
 
 
@@ -125,14 +135,14 @@ def test_one_interpreter_serves_any_number_of_pictures(content):
 
 
 def test_states_are_those_of_the_saved_model(learner, content):
-    plain = task_learner(learner, **PIXELS)
+    plain = task_learner(learner, pictures(SHAPE))
     adapt, predict = runners(content)
     images, query, labels = draw(4, SHAPE, 1), draw(2, SHAPE, 2), [0, 1, 2, 3]
-    ours, theirs = adapt(images, labels), plain.learn(tf.constant(images), tf.constant(labels))
+    ours, theirs = adapt(images, labels), plain.adapt(tf.constant(images), tf.constant(labels))
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-4)
     np.testing.assert_allclose(
         predict(theirs.numpy(), query)["logits"],
-        plain.answer(tf.constant(ours), tf.constant(query))[1],
+        plain.predict(tf.constant(ours), tf.constant(query))[1],
         rtol=0,
         atol=1e-3,
     )
@@ -141,8 +151,8 @@ def test_states_are_those_of_the_saved_model(learner, content):
 def test_what_a_saved_model_refuses_is_nan(content):
     adapt, predict = runners(content)
     images, large = draw(2, SHAPE, 1), draw(2, (14, 15, 1), 1)
-    for pictures, labels in ((images, [0, 4]), (images, [-1, 0]), (images, [0]), (large, [0, 1])):
-        assert np.isnan(adapt(pictures, labels)).all()
+    for given, labels in ((images, [0, 4]), (images, [-1, 0]), (images, [0]), (large, [0, 1])):
+        assert np.isnan(adapt(given, labels)).all()
     state = adapt(images, [0, 1])
     for wrong in ((state + 1, images), (state, large)):
         answer = predict(*wrong)
@@ -164,12 +174,12 @@ def test_metadata_travels_in_the_file(exported, content):
 def test_pictures_with_remainders_in_colour_and_batch_statistics(scatter):
     shape = (11, 14, 3)
     learner = make_learner(conv4(shape, 3, filters=4, blocks=2), 3, scatter, "maml", inner_steps=1)
-    content = convert(task_learner(learner, **PIXELS, query_statistics="batch"), shape[:2], 3)
+    content = convert(learner, shape, query_statistics="batch")
     assert not operators(content)[1]
     assert_agrees(learner, content, shape, "batch", [0, 1, 2, 2], 4)
 
 
-def test_every_form_converts(scatter):
+def test_every_layer_converts(scatter):
     layers, inputs = keras.layers, keras.Input((9, 10, 2))
     x = layers.Conv2D(3, 3, strides=2, padding="same", activation="tanh")(layers.ZeroPadding2D(1)(inputs))
     x = layers.Add()([layers.Conv2D(3, 2, dilation_rate=2, padding="same", activation="silu")(x), x])
@@ -179,7 +189,7 @@ def test_every_form_converts(scatter):
     flat = layers.Dense(2, "sigmoid")(layers.Flatten()(layers.Reshape((-1, 6))(layers.Dropout(0.5)(x))))
     model = keras.Model(inputs, layers.Dense(3)(layers.Concatenate()([pooled, flat])))
     learner = make_learner(model, 3, scatter, "maml", inner_steps=1)
-    content = convert(task_learner(learner, **PIXELS), (9, 10), 2)
+    content = convert(learner, (9, 10, 2))
     assert not operators(content)[1]
     assert_agrees(learner, content, (9, 10, 2), "support", [0, 1, 2], 2)
 
@@ -187,7 +197,7 @@ def test_every_form_converts(scatter):
 def test_head_of_an_mlp(scatter):
     model = keras.Sequential([mlp((4, 5, 1), 6, units=(7,)), keras.layers.Dropout(0.5), keras.layers.Dense(3)])
     learner = make_learner(model, 3, scatter, "anil")
-    content = convert(task_learner(learner, **PIXELS, query_statistics="running"), (4, 5), 1)
+    content = convert(learner, (4, 5, 1), query_statistics="running")
     assert not operators(content)[1]
     assert_agrees(learner, content, (4, 5, 1), "running", [0, 1, 2], 2)
 
@@ -195,12 +205,12 @@ def test_head_of_an_mlp(scatter):
 def test_other_losses_are_refused(scatter):
     learner = make_learner(mlp((2, 2, 1), 2), 2, scatter, loss=lambda labels, outputs: tf.reduce_mean(outputs**2, -1))
     with pytest.raises(UserError, match="only cross-entropy"):
-        convert(task_learner(learner, **PIXELS), (2, 2), 1)
+        convert(learner, (2, 2, 1))
 
 
 def test_files_are_not_overwritten(learner, exported):
     with pytest.raises(UserError, match="exists already"):
-        export_litert(learner, exported[0], image_size=SHAPE[:2], channels=1, **PIXELS)
+        export_litert(task_learner(learner, pictures(SHAPE)), exported[0])
 
 
 @pytest.mark.slow
@@ -216,6 +226,6 @@ def test_files_are_not_overwritten(learner, exported):
 )
 def test_real_networks(make, shape, shots):
     learner = MetaLearner(make(), way=5, inner_steps=5, inner_rate=0.01, **presets["maml++"])
-    content = convert(task_learner(learner, **PIXELS), shape[:2], shape[2])
+    content = convert(learner, shape)
     assert not operators(content)[1]
     assert_agrees(learner, content, shape, "support", list(range(5)) * shots, 5)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_mamlpp.deploy.litert.layers import builtin_forms
+from tf_mamlpp.deploy.litert.layers import differentiable_copy
 from tf_mamlpp.deploy.litert.ops import cross_entropy
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.layers import conversion, per_step_batch_norm, step_context
@@ -34,9 +34,9 @@ def derivatives(model, x, seed=1):
 
 
 def assert_same(model, x, atol=2e-5):
-    form = builtin_forms(model)
-    assert [v.shape for v in form.variables] == [v.shape for v in model.variables]
-    for ours, theirs in zip(derivatives(form, x), derivatives(model, x), strict=True):
+    copy = differentiable_copy(model)
+    assert [v.shape for v in copy.variables] == [v.shape for v in model.variables]
+    for ours, theirs in zip(derivatives(copy, x), derivatives(model, x), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=atol * max(1, np.abs(theirs).max()))
 
 
@@ -108,7 +108,7 @@ def test_batch_norm(statistics, settings, pictures, scatter):
 def test_batch_norm_writes_its_statistics(pictures, scatter):
     model = scatter(chain(per_step_batch_norm.PerStepBatchNormalization(2)))
     found = []
-    for m in (model, builtin_forms(model)):
+    for m in (model, differentiable_copy(model)):
         with step_context.inner_step(1, "batch", 0.0):
             found.append(m.stateless_call(m.trainable_variables, m.non_trainable_variables, pictures)[1])
     for ours, theirs in zip(*found[::-1], strict=True):
@@ -134,7 +134,7 @@ def test_cross_entropy():
 
 
 @pytest.mark.parametrize("name", ["strided conv4", "resnet12"])
-def test_the_packages_networks_have_forms(name, scatter):
+def test_the_packages_networks_are_copied(name, scatter):
     if name == "resnet12":
         model = resnet12.resnet12((8, 9, 2), 3, widths=(3, 4))
     else:
@@ -166,9 +166,9 @@ class Own(keras.layers.Layer):
     ],
     ids=["unknown", "own", "groups", "activation", "relu6", "axis", "float64"],
 )
-def test_layers_without_a_form_are_named(make, reason):
+def test_layers_that_cannot_be_differentiated_are_named(make, reason):
     with pytest.raises(UserError, match=f"layer 'mine' .*{reason}"):
-        builtin_forms(chain(make()))
+        differentiable_copy(chain(make()))
 
 
 def test_models_that_cannot_be_copied_are_refused():
@@ -177,13 +177,13 @@ def test_models_that_cannot_be_copied_are_refused():
             return inputs
 
     with pytest.raises(UserError, match="subclass of keras.Model"):
-        builtin_forms(Subclassed())
+        differentiable_copy(Subclassed())
     with pytest.raises(UserError, match="give its Input a size"):
-        builtin_forms(chain(L.Conv2D(2, 3), L.GlobalAveragePooling2D(), shape=(None, None, 1)))
+        differentiable_copy(chain(L.Conv2D(2, 3), L.GlobalAveragePooling2D(), shape=(None, None, 1)))
     inputs = keras.Input((4, 4, 3))
     broad = keras.Model(inputs, L.Add(name="mine")([inputs, L.GlobalAveragePooling2D(keepdims=True)(inputs)]))
     with pytest.raises(UserError, match="'mine' .* different shapes"):
-        builtin_forms(broad)
+        differentiable_copy(broad)
     sum_of_two = keras.Model(inputs, inputs + L.ReLU()(inputs))
     with pytest.raises(UserError, match="operation 'add.*' outside layers"):
-        builtin_forms(keras.Sequential([keras.Input((4, 4, 3)), sum_of_two]))
+        differentiable_copy(keras.Sequential([keras.Input((4, 4, 3)), sum_of_two]))

@@ -1,4 +1,4 @@
-"""Keras layers in forms that LiteRT can differentiate (`ops`)."""
+"""Keras layers with gradients that LiteRT has operators for."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from tf_mamlpp.deploy.litert import ops
+from tf_mamlpp.deploy.litert.windows import AxisWindows, maxima, patches, sums
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.layers.convolution import MatmulConv2D, NarrowConv2D
 from tf_mamlpp.layers.per_step_batch_norm import PerStepBatchNormalization, row_of
@@ -17,7 +18,7 @@ from tf_mamlpp.layers.pooling import DisjointMaxPooling2D
 from tf_mamlpp.layers.step_context import current_pass
 from tf_mamlpp.models import conv4
 
-# The derivative of each, from x and y = f(x).
+# The derivative of each activation f, from x and y = f(x).
 _DERIVATIVES: dict[Callable[..., tf.Tensor], Callable[[tf.Tensor, tf.Tensor], tf.Tensor]] = {
     keras.activations.relu: lambda x, y: _slope(x, 0.0),
     keras.activations.leaky_relu: lambda x, y: _slope(x, 0.2),
@@ -39,18 +40,18 @@ def _activated(layer: keras.layers.Layer, x: tf.Tensor) -> tf.Tensor:
     return ops.elementwise(x, layer.activation, _DERIVATIVES[layer.activation])
 
 
-def _windows(layer: Any, x: tf.Tensor, size: Sequence[int], dilation: Sequence[int] = (1, 1)) -> list[ops.Windows]:
+def _windows(layer: Any, x: tf.Tensor, size: Sequence[int], dilation: Sequence[int] = (1, 1)) -> list[AxisWindows]:
     return [
-        ops.Windows(axis, x.shape[axis], size[i], layer.strides[i], dilation[i], layer.padding)
+        AxisWindows(axis, x.shape[axis], size[i], layer.strides[i], dilation[i], layer.padding)
         for i, axis in enumerate((1, 2))
     ]
 
 
 def _convolution(layer: Any, inputs: tf.Tensor) -> tf.Tensor:
-    held = ops.patches(inputs, _windows(layer, inputs, layer.kernel_size, layer.dilation_rate))
+    rows = patches(inputs, _windows(layer, inputs, layer.kernel_size, layer.dilation_rate))
     kernel = tf.convert_to_tensor(layer.kernel)
     matrix = tf.reshape(kernel, [-1, kernel.shape[3]])
-    return _activated(layer, ops.affine(held, matrix, layer.bias if layer.use_bias else None))
+    return _activated(layer, ops.affine(rows, matrix, layer.bias if layer.use_bias else None))
 
 
 def _dense(layer: Any, inputs: tf.Tensor) -> tf.Tensor:
@@ -59,16 +60,16 @@ def _dense(layer: Any, inputs: tf.Tensor) -> tf.Tensor:
 
 def _max_pool(layer: Any, inputs: tf.Tensor) -> tf.Tensor:
     down, across = _windows(layer, inputs, layer.pool_size)
-    return ops.maxima(ops.maxima(inputs, across), down)
+    return maxima(maxima(inputs, across), down)
 
 
 def _average_pool(layer: Any, inputs: tf.Tensor) -> tf.Tensor:
-    windows = _windows(layer, inputs, layer.pool_size)
-    y = inputs
-    for w in windows:
-        inside = tf.reshape(tf.ones(w.length), [1, w.length, 1, 1] if w.axis == 1 else [1, 1, w.length, 1])
-        y = ops.scaled(ops.sums(y, w), 1.0 / tf.add_n(w.parts(inside)))  # beyond the border counts for nothing
-    return y
+    outputs = inputs
+    for w in _windows(layer, inputs, layer.pool_size):
+        ones = tf.reshape(tf.ones(w.length), [1, w.length, 1, 1] if w.axis == 1 else [1, 1, w.length, 1])
+        counts = tf.add_n(w.parts(ones))  # elements of each window that are not beyond the border
+        outputs = ops.scaled(sums(outputs, w), 1.0 / counts)
+    return outputs
 
 
 def _global_average(layer: Any, inputs: tf.Tensor) -> tf.Tensor:
@@ -79,18 +80,18 @@ def _global_average(layer: Any, inputs: tf.Tensor) -> tf.Tensor:
 
 
 def _batch_norm(layer: Any, inputs: tf.Tensor, training: Any = None, mask: Any = None) -> tf.Tensor:
-    now, trainable = current_pass.get(), layer.trainable
-    if now is None:  # the copy is being built
+    current = current_pass.get()
+    if current is None:  # the copy is being built
         return PerStepBatchNormalization.call(layer, inputs, training)
-    row = min(now.step, layer.inner_steps - 1)
+    row = min(current.step, layer.inner_steps - 1)
     mean, variance = (row_of(t, row, layer.per_step_statistics) for t in (layer.moving_mean, layer.moving_variance))
-    if trainable and (now.statistics == "batch" or now.momentum == 0):
-        own_mean, own_variance = ops.moments(inputs)
-        if now.momentum == 0:
-            layer._update(layer.moving_mean, row, 0, mean, own_mean)
-            layer._update(layer.moving_variance, row, 0, variance, own_variance)
-        if now.statistics == "batch":
-            mean, variance = own_mean, own_variance
+    if layer.trainable and (current.statistics == "batch" or current.momentum == 0):
+        batch_mean, batch_variance = ops.moments(inputs)
+        if current.momentum == 0:
+            layer.update(layer.moving_mean, row, 0, mean, batch_mean)
+            layer.update(layer.moving_variance, row, 0, variance, batch_variance)
+        if current.statistics == "batch":
+            mean, variance = batch_mean, batch_variance
     gamma, beta = (row_of(t, row, layer.per_step_weights) for t in (layer.gamma, layer.beta))
     gamma = tf.ones_like(mean) if gamma is None else gamma
     beta = tf.zeros_like(mean) if beta is None else beta
@@ -108,7 +109,8 @@ def _concatenate(layer: Any, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
     return tf.custom_gradient(lambda *x: (tf.concat(x, axis), lambda g: tuple(tf.split(g, sizes, axis))))(*inputs)
 
 
-_FORMS: dict[type, Callable[..., tf.Tensor]] = {
+# The `call` of each kind of layer, as LiteRT can differentiate it.
+_CALLS: dict[type, Callable[..., tf.Tensor]] = {
     keras.layers.Activation: _activated,
     keras.layers.Add: lambda layer, inputs: tf.add_n(inputs),
     keras.layers.AveragePooling2D: _average_pool,
@@ -129,7 +131,7 @@ _FORMS: dict[type, Callable[..., tf.Tensor]] = {
 }
 
 
-# They do nothing outside training.
+# Layers that do nothing outside training.
 _IDLE = (
     keras.layers.ActivityRegularization,
     keras.layers.Dropout,
@@ -140,16 +142,43 @@ _IDLE = (
 )
 
 
-def builtin_forms(model: keras.Model) -> keras.Model:
-    """A copy of a model, weights too, of layers that LiteRT can differentiate.
+def differentiable_copy(model: keras.Model) -> keras.Model:
+    """Copies a model, weights too, with layers that LiteRT can differentiate.
 
     Args:
-        model: Sequential or functional, nested as you like, with its normalisation layers converted
-            (`convert_normalization`).  Layers that do nothing outside training, such as Dropout, stay as they are.
+        model: a Sequential or functional model, nested or not, with its normalisation layers converted
+            (`convert_normalization`).
 
     Raises:
-        UserError: a layer that has no form, or a model that cannot be copied layer by layer.
+        UserError: a layer that LiteRT cannot differentiate, or a model that cannot be copied layer by layer.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Conv2D(2, 3), keras.layers.ReLU()])
+        >>> pictures = tf.random.normal((5, 4, 4, 1))
+        >>> bool(tf.reduce_max(tf.abs(differentiable_copy(model)(pictures) - model(pictures))) < 1e-5)
+        True
     """
+    _check_model(model)
+
+    def replace(layer: keras.layers.Layer) -> keras.layers.Layer:
+        cls = type(layer)
+        problem = _problem(layer)
+        if problem:
+            raise UserError(
+                f"layer '{layer.name}' ({cls.__name__}) cannot learn with LiteRT's built-in operators: {problem}; "
+                "replace it, or export a SavedModel"
+            )
+        if cls in _CALLS:
+            cls = type(cls.__name__, (cls,), {"call": _CALLS[cls]})
+        return cls.from_config(layer.get_config())
+
+    copy = keras.models.clone_model(model, clone_function=replace, recursive=True)
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+def _check_model(model: keras.Model) -> None:
+    """Refuses a model that cannot be copied layer by layer."""
     if not (isinstance(model, keras.Sequential) or hasattr(model, "operations")):
         raise UserError(
             f"model '{model.name}' is a subclass of keras.Model, whose layers cannot be replaced for LiteRT: build it "
@@ -165,27 +194,11 @@ def builtin_forms(model: keras.Model) -> keras.Model:
                     "for LiteRT: use a layer, such as keras.layers.Add for +, or export a SavedModel"
                 )
 
-    def form(layer: keras.layers.Layer) -> keras.layers.Layer:
-        cls = type(layer)
-        reason = _unfit(layer)
-        if reason:
-            raise UserError(
-                f"layer '{layer.name}' ({cls.__name__}) cannot learn with LiteRT's built-in operators: {reason}; "
-                "replace it, or export a SavedModel"
-            )
-        if cls in _FORMS:
-            cls = type(cls.__name__, (cls,), {"call": _FORMS[cls]})
-        return cls.from_config(layer.get_config())
 
-    copy = keras.models.clone_model(model, clone_function=form, recursive=True)
-    copy.set_weights(model.get_weights())
-    return copy
-
-
-def _unfit(layer: keras.layers.Layer) -> str | None:
-    """What a layer has that no form has; None where there is one."""
-    if type(layer) not in (*_FORMS, *_IDLE):
-        known = ", ".join(sorted(cls.__name__ for cls in (*_FORMS, *_IDLE)))
+def _problem(layer: keras.layers.Layer) -> str | None:
+    """Why LiteRT cannot differentiate a layer; None if it can."""
+    if type(layer) not in (*_CALLS, *_IDLE):
+        known = ", ".join(sorted(cls.__name__ for cls in (*_CALLS, *_IDLE)))
         return f"it is none of {known}"
     if layer.compute_dtype != "float32":
         return f"it computes in {layer.compute_dtype}, not in float32"
@@ -197,7 +210,7 @@ def _unfit(layer: keras.layers.Layer) -> str | None:
         return "its data_format is not channels_last"
     if getattr(layer, "groups", 1) != 1:
         return "its convolution is in groups"
-    if isinstance(layer, PerStepBatchNormalization) and layer._spread:
+    if isinstance(layer, PerStepBatchNormalization) and not layer.has_channels_last:
         return "its axis is not the last one"
     if isinstance(layer, keras.layers.ReLU) and (layer.max_value is not None or layer.threshold):
         return "it has a max_value or a threshold"
