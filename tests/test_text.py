@@ -2,7 +2,7 @@
 
 import pytest
 
-from tf_mamlpp.text import percent, results_table
+from tf_mamlpp.text import duration, percent, results_table
 
 RESULTS = {
     "dataset": "glyphs",
@@ -82,3 +82,8 @@ def test_regression_has_an_error_and_no_way():
     assert "1.2500 ± 0.0042" in table
     assert "4.0000  1.5000  1.2500" in table
     assert "way" not in table
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(7.4, "7 s"), (89, "89 s"), (600, "10 min"), (9000, "2.5 h")])
+def test_durations(seconds, text):
+    assert duration(seconds) == text

@@ -66,6 +66,19 @@ def memory_mb() -> tuple[float, float]:
         return peak, peak
 
 
+def gpu_names() -> list[str]:
+    """The names of the GPUs that TensorFlow sees; none on a CPU.
+
+    Example:
+        >>> all(isinstance(name, str) for name in gpu_names())
+        True
+    """
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    return [tf.config.experimental.get_device_details(gpu).get("device_name", "GPU") for gpu in gpus]
+
+
 def device_name() -> str:
     """The name of the first GPU, or `CPU`.
 
@@ -73,10 +86,7 @@ def device_name() -> str:
         >>> device_name() != ""
         True
     """
-    import tensorflow as tf
-
-    gpus = tf.config.list_physical_devices("GPU")
-    return tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU") if gpus else "CPU"
+    return (gpu_names() or ["CPU"])[0]
 
 
 @contextlib.contextmanager

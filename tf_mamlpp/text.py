@@ -7,39 +7,71 @@ from typing import Any
 
 
 def percent(value: float, half_width: float | None = None) -> str:
-    """`97.31 ± 0.42 %`."""
+    """A fraction in percent, with its interval.
+
+    Args:
+        value: in 0 to 1.
+        half_width: half the width of its interval; None without one.
+
+    Example:
+        >>> percent(0.97312, 0.0042)
+        '97.31 ± 0.42 %'
+    """
     return f"{100 * value:.2f}" + ("" if half_width is None else f" ± {100 * half_width:.2f}") + " %"
 
 
+def _error(value: float, half_width: float | None = None) -> str:
+    return f"{value:.4f}" + ("" if half_width is None else f" ± {half_width:.4f}")
+
+
+_BASELINES = (
+    ("nearest_pixel", "nearest pixel", "1-NN on raw pixels"),
+    ("nearest_class_mean", "nearest mean", "class means of raw pixels"),
+)
+
+
 def results_table(results: Mapping[str, Any]) -> str:
-    """The table that a run or an evaluation ends with."""
+    """The table that a run or an evaluation ends with.
+
+    Args:
+        results: the content of a run's `results.json`.
+
+    Example:
+        >>> results = {"dataset": "glyphs", "split": "test", "way": 5, "shot": 1, "tasks": 600, "inner_steps": 1}
+        >>> results |= {"method": "maml", "query_statistics": "batch", "ensemble": 1, "seed": 0}
+        >>> results |= {"accuracy": 0.5, "confidence_95": 0.01, "accuracy_per_inner_step": [0.2, 0.5]}
+        >>> results |= {"train_steps": 100, "train_seconds": 90.0}
+        >>> print(results_table(results))
+        ----...
+        data             glyphs test, 5-way 1-shot, 600 tasks
+        method           maml, query statistics 'batch'
+        training         100 updates in 1.5 min, seed 0
+        accuracy         50.00 ± 1.00 %  (best epoch; 95 % interval over tasks)
+        after 0-1 steps  20.00  50.00
+        ----...
+    """
     metric = "accuracy" if "accuracy" in results else next(k for k in results if k.endswith("_error"))
-    show = percent if metric == "accuracy" else lambda v, h=None: f"{v:.4f}" + ("" if h is None else f" ± {h:.4f}")
-    curve = "  ".join(show(v).replace(" %", "") for v in results[f"{metric}_per_inner_step"])
-    members = results["ensemble"]
+    show = percent if metric == "accuracy" else _error
+    members, single = results["ensemble"], results.get("single_model")
     model = f"ensemble of the best {members} epochs" if members > 1 else "best epoch"
     task = f"{results['way']}-way {results['shot']}-shot" if metric == "accuracy" else f"{results['shot']}-shot"
     permutations = results.get("label_permutations", 1)
     averaged = f", {permutations} label permutations averaged" if permutations > 1 else ""
+    minutes = f"{results['train_seconds'] / 60:.1f} min"
     rows = [
         ("data", f"{results['dataset']} {results['split']}, {task}, {results['tasks']} tasks"),
         ("method", f"{results['method']}, query statistics '{results['query_statistics']}'{averaged}"),
-        (
-            "training",
-            f"{results['train_steps']} updates in {results['train_seconds'] / 60:.1f} min, seed {results['seed']}",
-        ),
+        ("training", f"{results['train_steps']} updates in {minutes}, seed {results['seed']}"),
         (metric, f"{show(results[metric], results['confidence_95'])}  ({model}; 95 % interval over tasks)"),
     ]
-    single = results.get("single_model")
     if single:
         rows.append(("", f"{show(single[metric], single['confidence_95'])}  (best epoch alone)"))
-    for key, name, what in (
-        ("nearest_pixel", "nearest pixel", "1-NN on raw pixels"),
-        ("nearest_class_mean", "nearest mean", "class means of raw pixels"),
-    ):
+    for key, name, explanation in _BASELINES:
         if key in results:
-            rows.append((name, f"{show(results[key]['accuracy'], results[key]['confidence_95'])}  ({what})"))
+            interval = show(results[key]["accuracy"], results[key]["confidence_95"])
+            rows.append((name, f"{interval}  ({explanation})"))
     if results["inner_steps"]:
+        curve = "  ".join(show(value).replace(" %", "") for value in results[f"{metric}_per_inner_step"])
         rows.append((f"after 0-{results['inner_steps']} steps", curve))
     width = max(len(name) for name, _ in rows)
     line = "-" * (width + 2 + max(len(text) for _, text in rows))
@@ -47,7 +79,12 @@ def results_table(results: Mapping[str, Any]) -> str:
 
 
 def duration(seconds: float) -> str:
-    """`42 s`, `12 min` or `3.4 h`."""
+    """Seconds, minutes or hours, whichever is short.
+
+    Example:
+        >>> duration(42), duration(600), duration(9000)
+        ('42 s', '10 min', '2.5 h')
+    """
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

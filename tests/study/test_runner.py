@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 
@@ -11,10 +10,8 @@ import pytest
 
 from tf_mamlpp.config import Config
 from tf_mamlpp.errors import UserError
-from tf_mamlpp.records.run_record import RunRecord
 from tf_mamlpp.study.plan import Plan, open_plan
-from tf_mamlpp.study.run_one import wait_for
-from tf_mamlpp.study.runner import Runner, cores_of, progress_line, seconds_left
+from tf_mamlpp.study.runner import Runner, cores_of
 
 RESULT = "(folder / 'r').write_text(json.dumps({'accuracy': 0.5})); os.replace(folder / 'r', folder / 'results.json')"
 PROGRESS = "(folder / 'updates.csv').write_text('update\\n1,1,1,1\\n')"
@@ -113,17 +110,17 @@ def test_a_signal_lets_the_runs_end_and_is_passed_on_once(runner, capsys):
     )
     study = runner(lambda m, n: program, jobs=2)
     folders = [r.folder for r in study.plan.records()]
-    say = study.say
+    show = study.show
 
     def interrupt(line):
-        say(line)
+        show(line)
         deadline = time.monotonic() + 30
         while not all((f / "ready").exists() for f in folders):
             assert time.monotonic() < deadline
             time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    study.say = interrupt
+    study.show = interrupt
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(SystemExit) as end:
         study.run()
@@ -133,51 +130,6 @@ def test_a_signal_lets_the_runs_end_and_is_passed_on_once(runner, capsys):
     assert "goes on there" in capsys.readouterr().err
 
 
-# --- A run's own process --------------------------------------------------------------------------------
-
-
-def test_a_run_ends_with_its_parent(tmp_path):
-    """A parent that is killed takes its child along: the child gets SIGTERM."""
-    child = (
-        "import pathlib, os, signal, sys, time\nfrom tf_mamlpp.study.run_one import end_with\n"
-        f"signal.signal(signal.SIGTERM, lambda *_: (pathlib.Path({str(tmp_path / 'ended')!r}).touch(), os._exit(0)))\n"
-        f"end_with(int(sys.argv[1]), 0.05)\npathlib.Path({str(tmp_path / 'ready')!r}).touch()\ntime.sleep(60)"
-    )
-    parent = f"import os, subprocess, sys\nsubprocess.Popen([sys.executable, '-c', {child!r}, str(os.getpid())]).wait()"
-    process = subprocess.Popen([sys.executable, "-c", parent])
-    for name in ("ready", "ended"):
-        deadline = time.monotonic() + 60
-        while not (tmp_path / name).exists():
-            assert time.monotonic() < deadline, name
-            time.sleep(0.02)
-        process.kill()
-    process.wait()
-
-
-def test_the_lock_of_one_that_outlived_its_parent_is_waited_for(tmp_path):
-    holder = (
-        "import fcntl, sys, time\nfile = open(sys.argv[1], 'w')\nfcntl.flock(file, fcntl.LOCK_EX)\n"
-        "print('held', flush=True)\ntime.sleep(0.4)"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", holder, str(tmp_path / ".lock")], stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout.readline() == "held\n"
-    began = time.monotonic()
-    wait_for(tmp_path)
-    assert time.monotonic() - began > 0.2
-    process.communicate()
-
-
-def test_a_run_whose_parent_lives_is_left_alone():
-    imports = "import sys, time\nfrom tf_mamlpp.study.run_one import end_with"
-    program = f"{imports}\nend_with(int(sys.argv[1]), 0.01)\ntime.sleep(0.3)"
-    assert subprocess.run([sys.executable, "-c", program, str(os.getpid())]).returncode == 0
-
-
-# --- Cores and time -------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("cores", "jobs", "shares"),
     [({0, 1, 2, 3}, 1, [[]]), ({0, 1, 2, 3}, 2, [[0, 2], [1, 3]]), ({4, 7, 9}, 2, [[4, 9], [7]]), ({5}, 2, [[5], [5]])],
@@ -185,36 +137,6 @@ def test_a_run_whose_parent_lives_is_left_alone():
 def test_jobs_divide_the_cores(monkeypatch, cores, jobs, shares):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: cores, raising=False)
     assert [cores_of(slot, jobs) for slot in range(jobs)] == shares
-
-
-def write_record(folder, method="maml", seed=0, done=0, seconds=None, **files):
-    folder.mkdir(parents=True)
-    (folder / "updates.csv").write_text("update\n" + "".join(f"{i},1,1,1\n" for i in range(1, done + 1)))
-    if seconds:
-        row = {"update": done, "seconds": seconds, "val_accuracy": 0.91234, "val_loss": 1.0}
-        (folder / "metrics.jsonl").write_text(json.dumps(row) + "\n")
-    for name, tree in files.items():
-        (folder / f"{name}.json").write_text(json.dumps(tree))
-    return RunRecord(method, seed, folder, 100)
-
-
-def test_time_left_is_by_method_where_it_is_known(tmp_path):
-    records = [
-        write_record(tmp_path / "a", done=100, seconds=200.0, results={}),
-        write_record(tmp_path / "b", "maml", 1, done=50, seconds=50.0),  # 1 s an update: 50 s
-        write_record(tmp_path / "c", "maml", 2),  # mean of its method: 1.5 s, 150 s
-        write_record(tmp_path / "d", "maml++", 0),  # mean of all: 150 s
-        write_record(tmp_path / "e", "maml++", 1, failure={"error": "", "diverged": True}),
-    ]
-    (tmp_path / "a" / "results.json").write_text('{"accuracy": 1}')
-    assert seconds_left(records, 1) == pytest.approx(350)
-    assert seconds_left(records, 2) == pytest.approx(175)
-    assert seconds_left(records, 100) == pytest.approx(150)  # the longest
-    assert seconds_left(records[3:], 1) is None
-    line = progress_line(records, {("maml", 1)}, 1)
-    assert line == (
-        "2/5 runs done, 30 %, 1 without result, about 6 min left; maml seed 1: update 50/100, accuracy 0.912"
-    )
 
 
 def test_a_plan_is_run_in_its_order(tmp_path):

@@ -1,6 +1,6 @@
 """One run of an ablation in a process of its own: python -m tf_mamlpp.study.run_one WORKDIR METHOD SEED PARENT CORES
 
-`study.runner` starts it.  It ends when its parent does, however that ends, with a checkpoint saved.
+`study.runner` starts it.  When its parent ends, for whatever reason, it saves a checkpoint and ends too.
 """
 
 from __future__ import annotations
@@ -14,17 +14,22 @@ import threading
 import time
 import traceback
 from pathlib import Path
-from typing import Any
 
 from tf_mamlpp.errors import DIVERGED, UserError
 from tf_mamlpp.files import write_json
 from tf_mamlpp.meta.settings import MODIFICATIONS
+from tf_mamlpp.records.run_files import read_json
 from tf_mamlpp.study.method_names import modifications_of
 from tf_mamlpp.study.plan import Plan, open_plan
 
 
-def end_with(parent: int, interval: float = 1.0) -> None:
-    """Sends SIGTERM to this process, which saves a checkpoint then, once process `parent` is no more."""
+def _end_with_parent(parent: int, interval: float = 1.0) -> None:
+    """Starts a thread that sends SIGTERM to this process once its parent has ended; training then saves a checkpoint.
+
+    Args:
+        parent: the parent's process id.
+        interval: seconds between looks.
+    """
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -34,27 +39,28 @@ def end_with(parent: int, interval: float = 1.0) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def wait_for(folder: Path) -> None:
-    """Waits while a process that outlived an earlier plan saves its checkpoint there."""
+def _wait_for_lock(folder: Path) -> None:
+    """Waits until no other process works in a run's folder.
+
+    A run whose parent was killed may still be saving its checkpoint there.
+    """
     with open(folder / ".lock", "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
 
 
-def record_process(folder: Path) -> None:
-    """Writes `process.json`; its memory is the largest of all parts of the run."""
+def _write_process(folder: Path) -> None:
+    """Writes `process.json`: on what the run was computed; of a resumed run, with the largest memory of its parts."""
     import keras
     import tensorflow as tf
 
-    from tf_mamlpp.records.run_record import read_json
-    from tf_mamlpp.runtime import cores, memory_mb
+    from tf_mamlpp.runtime import cores, gpu_names, memory_mb
 
     file = folder / "process.json"
     _, peak = memory_mb()
-    gpus = [tf.config.experimental.get_device_details(g).get("device_name", "GPU") for g in _gpus()]
     tree = {
         "peak_memory_mb": round(max(peak, (read_json(file) or {}).get("peak_memory_mb", 0)), 1),
         "cores": cores(),
-        "device": ", ".join(gpus) or platform.machine(),
+        "device": ", ".join(gpu_names()) or platform.machine(),
         "python": platform.python_version(),
         "tensorflow": tf.__version__,
         "keras": keras.__version__,
@@ -62,42 +68,35 @@ def record_process(folder: Path) -> None:
     write_json(file, tree)
 
 
-def _gpus() -> list[Any]:
-    import tensorflow as tf
-
-    return tf.config.list_physical_devices("GPU")
-
-
-def run(plan: Plan, method: str, seed: int) -> None:
-    """Trains or resumes one run of the plan; how it ended is in its folder."""
+def _train(plan: Plan, method: str, seed: int) -> None:
+    """Trains or resumes one run of the plan and tests it."""
     folder = plan.folder(method, seed)
-    wait_for(folder)
+    _wait_for_lock(folder)
     from tf_mamlpp.runtime import configure
 
     configure()
     from tf_mamlpp.training.tensorboard import write_end, write_hparams
     from tf_mamlpp.training.train import train_and_evaluate
 
-    config, events, chosen = plan.config(method, seed), folder / "tensorboard", modifications_of(method)
-    metric = "mean_squared_error" if config.data.name == "sinusoid" else "accuracy"
-    values = {"method": method, "seed": seed, **{m: m in chosen for m in MODIFICATIONS}}
-    write_hparams(events, f"{method}, seed {seed}", values, metric)
+    config, events, modifications = plan.config(method, seed), folder / "tensorboard", modifications_of(method)
+    hyperparameters = {"method": method, "seed": seed, **{m: m in modifications for m in MODIFICATIONS}}
+    write_hparams(events, f"{method}, seed {seed}", hyperparameters, config.metric)
     try:
-        write_end(events, train_and_evaluate(config, folder), metric)
+        write_end(events, train_and_evaluate(config, folder), config.metric)
     except UserError:
-        write_end(events, None, metric)
+        write_end(events, None, config.metric)
         raise
     finally:
-        record_process(folder)
+        _write_process(folder)
 
 
-def main(workdir: str, method: str, seed: str, parent: str, cores: str) -> int:
-    end_with(int(parent))
+def _main(workdir: str, method: str, seed: str, parent: str, cores: str) -> int:
+    _end_with_parent(int(parent))
     if cores:
         os.sched_setaffinity(0, map(int, cores.split(",")))
     plan = open_plan(Path(workdir), None)
     try:
-        run(plan, method, int(seed))
+        _train(plan, method, int(seed))
         return 0
     except Exception as error:
         mistake = isinstance(error, UserError)
@@ -111,4 +110,4 @@ def main(workdir: str, method: str, seed: str, parent: str, cores: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    sys.exit(_main(*sys.argv[1:]))

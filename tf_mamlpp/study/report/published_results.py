@@ -1,4 +1,4 @@
-"""Test accuracies of "How to train your MAML" (arXiv 1810.09502), to show beside one's own.
+"""Test accuracies of "How to train your MAML" (arXiv 1810.09502), to show beside those of a study.
 
 In percent, mean ± standard deviation over three seeds, ensemble of the five best validation epochs.
 """
@@ -37,9 +37,19 @@ _ABLATION = ("omniglot", 20, 1)  # the only task on which the paper has each mod
 
 
 def columns(dataset: str, way: int, shot: int) -> dict[str, dict[str, str]]:
-    """The paper's numbers to show beside a study of this task: `{column's heading: {method: accuracy}}`.
+    """The paper's numbers to show beside a study: those of the same task, if the paper has it, and of its ablation.
 
-    Those of the same task, if the paper has it, and those of its ablation.
+    Args:
+        dataset: the name of the data, as in a config.
+        way: classes of a task.
+        shot: support pictures of a class.
+
+    Returns:
+        For each column's heading, the accuracy of each method, as text.
+
+    Example:
+        >>> columns("mini_imagenet", 5, 1)["paper, mini-ImageNet 5-way 1-shot"]["maml++"]
+        '52.15 ± 0.26'
     """
     name = dataset.removeprefix("tfds:").lower()
     keys = dict.fromkeys([(name, way, shot), _ABLATION])

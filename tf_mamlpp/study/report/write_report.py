@@ -1,87 +1,103 @@
-"""The report of a study: `report.md`, `report.html` and `figures/`, from what the runs have left so far."""
+"""The report of a study: `report.md`, `report.html` and `figures/`, from what the runs have written so far."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from tf_mamlpp.files import write_text
-from tf_mamlpp.records.run_record import Groups, by_method
+from tf_mamlpp.records.run_record import Groups, RunRecord, by_method
 from tf_mamlpp.study.plan import Plan
-from tf_mamlpp.study.report.accuracy import accuracy, pays
-from tf_mamlpp.study.report.behaviour import cost, learned, stability
-from tf_mamlpp.study.report.document import Block, Code, Heading, Paragraph, markdown, page
-from tf_mamlpp.study.report.formatting import Figures
+from tf_mamlpp.study.report.accuracy import accuracy_section
+from tf_mamlpp.study.report.cost import cost_section
+from tf_mamlpp.study.report.document import Block, Code, Heading, Paragraph, as_html, as_markdown
+from tf_mamlpp.study.report.formatting import FigureFolder
+from tf_mamlpp.study.report.learned import learned_section
+from tf_mamlpp.study.report.modifications import modifications_section
+from tf_mamlpp.study.report.stability import stability_section
 
 
 def write_report(plan: Plan) -> Path:
-    """Writes the report of what the runs have left so far.
+    """Writes the report of what the runs have written so far.
+
+    Args:
+        plan: of the study; the files are written into its folder.
 
     Returns:
         The path of `report.md`.
+
+    Example:
+        >>> from tf_mamlpp.config import Config
+        >>> report = write_report(Plan(tmp_path, Config(), (("maml", 0), ("maml++", 0))))
+        >>> print(report.read_text())
+        # Ablation of MAML++: glyphs, 5-way 1-shot
+        <BLANKLINE>
+        2 runs: 2 unfinished or not begun. ...
     """
-    groups = by_method(plan.records())
-    draw = Figures(plan.workdir / "figures")
+    records = plan.records()
+    groups = by_method(records)
+    folder = FigureFolder(plan.workdir / "figures")
     blocks = [
         Heading(_title(plan), 1),
-        *_what(plan, groups),
-        *accuracy(plan, groups),
-        *pays(plan, groups, draw),
-        *stability(groups, draw),
-        *cost(groups, draw),
-        *learned(groups, draw),
-        *_again(groups),
+        *_summary(plan, records),
+        *accuracy_section(plan, groups),
+        *modifications_section(plan, groups, folder),
+        *stability_section(groups, folder),
+        *cost_section(groups, folder),
+        *learned_section(groups, folder),
+        *_commands_section(groups),
     ]
-    write_text(plan.workdir / "report.md", markdown(blocks))
-    write_text(plan.workdir / "report.html", page(_title(plan), blocks))
+    write_text(plan.workdir / "report.md", as_markdown(blocks))
+    write_text(plan.workdir / "report.html", as_html(_title(plan), blocks))
     return plan.workdir / "report.md"
 
 
 def _title(plan: Plan) -> str:
-    d = plan.base.data
-    task = f"{d.shot}-shot" if d.name == "sinusoid" else f"{d.way}-way {d.shot}-shot"
-    return f"Ablation of MAML++: {d.name.replace('_', '-')}, {task}"
+    data = plan.base.data
+    task = f"{data.shot}-shot" if plan.base.is_regression else f"{data.way}-way {data.shot}-shot"
+    return f"Ablation of MAML++: {data.name.replace('_', '-')}, {task}"
 
 
-def _what(plan: Plan, groups: Groups) -> list[Block]:
-    records = [r for group in groups.values() for r in group]
-    t, e, learner = plan.base.training, plan.base.evaluation, plan.base.learner
+def _summary(plan: Plan, records: Sequence[RunRecord]) -> list[Block]:
+    """How many runs there are, what each is, and what they were computed on."""
+    t, e, learner, model = plan.base.training, plan.base.evaluation, plan.base.learner, plan.base.model
+    filters = f", {model.filters} filters" if model.name == "conv4" else ""
+    paragraph = (
+        f"{len(records)} runs: {_states(records)}. Each is {t.epochs} epochs of {t.updates} updates of {t.tasks} "
+        f"tasks, model `{model.name}`{filters}, {learner.inner_steps} inner steps from a rate of "
+        f"{learner.inner_rate:g}, query statistics `{learner.query_statistics}`; multi-step loss for "
+        f"{learner.multi_step_loss_epochs} epochs, second order from epoch {learner.second_order_from_epoch + 1} "
+        f"where annealed. Validation after each epoch on {e.validation_tasks} fixed tasks, test on {e.test_tasks}, "
+        "the same for all methods and seeds."
+    )
+    machines = sorted({_machine(r) for r in records if r.process})
+    return [Paragraph(paragraph), *([Paragraph(f"Each run had {'; '.join(machines)}.")] if machines else [])]
+
+
+def _states(records: Sequence[RunRecord]) -> str:
     counts = {state: sum(r.state == state for r in records) for state in ("done", "diverged", "failed")}
-    left = len(records) - sum(counts.values())
-    state = ", ".join(
-        f"{count} {name}" for name, count in (*counts.items(), ("unfinished or not begun", left)) if count
-    )
-    processes = [r.process for r in records if r.process]
-    machines = sorted(
-        {
-            f"{p['cores']} core{'s' if p['cores'] > 1 else ''} of {p['device']}, TensorFlow {p['tensorflow']}"
-            for p in processes
-        }
-    )
-    model = plan.base.model
-    shape = f", {model.filters} filters" if model.name == "conv4" else ""
-    return [
-        Paragraph(
-            f"{len(records)} runs: {state}. Each is {t.epochs} epochs of {t.updates} updates of {t.tasks} tasks, model "
-            f"`{model.name}`{shape}, {learner.inner_steps} inner steps from a rate of {learner.inner_rate:g}, query "
-            f"statistics `{learner.query_statistics}`; multi-step loss for {learner.multi_step_loss_epochs} epochs, "
-            f"second order from epoch {learner.second_order_from_epoch + 1} where annealed. Validation after each "
-            f"epoch on {e.validation_tasks} fixed tasks, test on {e.test_tasks}, the same for all methods and seeds."
-        ),
-        *([Paragraph(f"Each run had {'; '.join(machines)}.")] if machines else []),
-    ]
+    counts["unfinished or not begun"] = len(records) - sum(counts.values())
+    return ", ".join(f"{count} {state}" for state, count in counts.items() if count)
 
 
-def _again(groups: Groups) -> list[Block]:
-    seeds: dict[tuple[int, ...], list[str]] = {}
+def _machine(record: RunRecord) -> str:
+    process = record.process
+    cores = f"{process['cores']} core{'s' if process['cores'] > 1 else ''}"
+    return f"{cores} of {process['device']}, TensorFlow {process['tensorflow']}"
+
+
+def _commands_section(groups: Groups) -> list[Block]:
+    """The commands that make the same study: one for each set of seeds that methods have in common."""
+    methods_by_seeds: dict[tuple[int, ...], list[str]] = {}
     for method, group in groups.items():
-        seeds.setdefault(tuple(r.seed for r in group), []).append(method)
-    lines = [
+        methods_by_seeds.setdefault(tuple(r.seed for r in group), []).append(method)
+    commands = [
         f"python bin/ablate.py --config=CONFIG --workdir=WORKDIR --methods='{','.join(methods)}' "
-        f"--seeds={','.join(map(str, numbers))}"
-        for numbers, methods in seeds.items()
+        f"--seeds={','.join(map(str, seeds))}"
+        for seeds, methods in methods_by_seeds.items()
     ]
     return [
         Heading("To run it again"),
         Paragraph("The config is in `plan.json`; each run's own, its log and its numbers are in its folder."),
-        Code("\n".join(lines)),
+        Code("\n".join(commands)),
     ]
