@@ -8,6 +8,7 @@ else (without `train/ val/ test/`) are divided at random: docs/config.md has the
 """
 
 from tf_mamlpp.config import Config, Data, Evaluation, Learner, Training, parse_argument
+from tf_mamlpp.data.pixel_defaults import IMAGENET_MEAN, IMAGENET_STD
 from tf_mamlpp.meta.settings import presets
 
 
@@ -26,8 +27,8 @@ def get_config(argument: str = "") -> Config:
             query_shot=a.query_shot,
             image_size=(a.size, a.size),
             channels=a.channels,
-            mean=(0.485, 0.456, 0.406) if a.channels == 3 else (0.5,),  # ImageNet's
-            std=(0.229, 0.224, 0.225) if a.channels == 3 else (0.5,),
+            mean=IMAGENET_MEAN if a.channels == 3 else (0.5,),
+            std=IMAGENET_STD if a.channels == 3 else (0.5,),
         ),
         learner=Learner(
             **presets[a.method],

@@ -10,6 +10,7 @@ first-order, and 100 tasks.
 """
 
 from tf_mamlpp.config import Config, Data, Evaluation, Learner, Model, Training, parse_argument
+from tf_mamlpp.data.pixel_defaults import IMAGENET_MEAN, IMAGENET_STD
 from tf_mamlpp.meta.settings import presets
 
 
@@ -25,8 +26,8 @@ def get_config(argument: str = "") -> Config:
             query_shot=15,
             image_size=(84, 84),
             channels=3,
-            mean=(0.485, 0.456, 0.406),  # ImageNet's
-            std=(0.229, 0.224, 0.225),
+            mean=IMAGENET_MEAN,
+            std=IMAGENET_STD,
         ),
         model=Model(name="conv4", filters=48),
         learner=Learner(

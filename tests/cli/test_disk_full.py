@@ -8,7 +8,7 @@ import subprocess
 import numpy as np
 import pytest
 
-from tf_mamlpp.data.image_bank import _reserve
+from tf_mamlpp.data.bank_cache import _reserve
 from tf_mamlpp.training import build
 from tf_mamlpp.training.checkpoints import Checkpoints
 
@@ -113,7 +113,7 @@ def test_an_ablation(disk, command, train_arguments, size):
 
 
 def test_memory_is_not_written_to_pages_that_do_not_exist(tmp_path):
-    """What `image_bank` does first: a file of the whole size that takes its space, not a sparse one."""
+    """What `bank_cache` does first: a file of the whole size that takes its space, not a sparse one."""
     np.lib.format.open_memmap(tmp_path / "a.npy", mode="w+", dtype=np.uint8, shape=(1 << 20,))
     _reserve(tmp_path / "a.npy")
     assert (tmp_path / "a.npy").stat().st_blocks * 512 >= 1 << 20

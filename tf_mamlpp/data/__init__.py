@@ -1,7 +1,7 @@
 """Data: pictures decoded once into a cache, and few-shot tasks drawn from them.
 
-The names below are loaded when they are first used, so that a config can read `data.sources.splits` without
-TensorFlow.
+The names below are loaded when they are first used, so that a config can read `data.sources.splits` and
+`data.pixel_defaults` without TensorFlow.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tf_mamlpp.data.bank_cache import build_or_load as build_or_load
     from tf_mamlpp.data.banks import load_banks as load_banks
     from tf_mamlpp.data.episode_sampling import check_bank as check_bank
     from tf_mamlpp.data.episode_sampling import episodes as episodes
     from tf_mamlpp.data.episode_sampling import sample_task as sample_task
     from tf_mamlpp.data.image_bank import ImageBank as ImageBank
-    from tf_mamlpp.data.image_bank import build_or_load as build_or_load
     from tf_mamlpp.data.images import decode_file as decode_file
     from tf_mamlpp.data.images import normalise as normalise
     from tf_mamlpp.data.images import resize as resize
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 # The module that each public name lives in.
 _HOME = {
     "ImageBank": "image_bank",
-    "build_or_load": "image_bank",
+    "build_or_load": "bank_cache",
     "check_bank": "episode_sampling",
     "decode_file": "images",
     "episodes": "episode_sampling",

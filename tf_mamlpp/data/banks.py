@@ -1,18 +1,19 @@
-"""The data sources by name, and what each looks like unless told otherwise."""
+"""Loading the data sources by name."""
 
 from __future__ import annotations
 
 import itertools
 import os
-import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from tf_mamlpp.data.image_bank import ImageBank, build_or_load, shared_pictures
+from tf_mamlpp.data.bank_cache import build_or_load, shared_pictures
+from tf_mamlpp.data.image_bank import ImageBank
+from tf_mamlpp.data.pixel_defaults import pixel_format
 from tf_mamlpp.data.sources.glyphs import glyph_splits
 from tf_mamlpp.data.sources.image_folder import folder_splits
-from tf_mamlpp.data.sources.listing import Pictures
+from tf_mamlpp.data.sources.listing import Splits
 from tf_mamlpp.data.sources.mini_imagenet import mini_imagenet_splits
 from tf_mamlpp.data.sources.omniglot import omniglot_splits
 from tf_mamlpp.data.sources.splits import FRACTIONS, check_fractions
@@ -20,39 +21,6 @@ from tf_mamlpp.data.sources.tfds import tfds_splits
 from tf_mamlpp.errors import UserError
 
 NAMES = ("glyphs", "omniglot", "mini_imagenet", "image_folder", "tfds:<name>")
-
-
-_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-
-
-_Splits = dict[str, tuple[str, Callable[[], Pictures]]]
-
-
-def is_omniglot(source: str) -> bool:
-    """Whether a source is Omniglot, from its own archives or through TensorFlow Datasets."""
-    return re.split("[:/]", source.removeprefix("tfds:"))[0] == "omniglot"  # also "tfds:omniglot:3.0.0"
-
-
-def is_drawn(source: str) -> bool:
-    """Whether a source holds dark ink on white paper."""
-    return source == "glyphs" or is_omniglot(source)
-
-
-def pixel_format(source: str) -> tuple[tuple[int, int], int]:
-    """A source's usual (height, width) and channels: 28x28 grey if drawn characters, else 84x84 RGB."""
-    return ((28, 28), 1) if is_drawn(source) else ((84, 84), 3)
-
-
-def pixel_statistics(source: str, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """The mean and standard deviation (on the scale 0..1) that `normalise` takes for a source.
-
-    Drawn characters: mean 1, deviation -1, which is no more than inversion: (x - 1) / -1 = 1 - x, so ink
-    becomes 1 and paper 0, as in the published code. Colour pictures: ImageNet's. Other grey pictures: 0.5 and
-    0.5, that is -1..1.
-    """
-    if is_drawn(source):
-        return (1.0,) * channels, (-1.0,) * channels
-    return _IMAGENET if channels == 3 else ((0.5,), (0.5,))
 
 
 def load_banks(
@@ -78,7 +46,7 @@ def load_banks(
         path: where the data lies.
         image_size: height and width in pixels; None: the source's usual size, see `pixel_format`.
         channels: 1 for grey, 3 for RGB; None: the source's usual.
-        resize: "stretch" or "crop": what becomes of pictures of other proportions, see `tf_mamlpp.data.resize`.
+        resize: "stretch" or "crop", for pictures of other proportions, see `tf_mamlpp.data.resize`.
         split_seed: seed of the division of classes, where the source has no division of its own.
         split_fractions: shares of the classes that train, validation and test get then; for "image_folder" and
             "tfds:NAME".
@@ -94,6 +62,17 @@ def load_banks(
 
     Raises:
         UserError: unknown name; data that is missing, damaged, or has too few classes.
+
+    Example:
+        >>> from PIL import Image
+        >>> for number, name in enumerate(("ant", "bee", "cat", "dog", "elk")):
+        ...     (tmp_path / "animals" / name).mkdir(parents=True)
+        ...     Image.new("L", (9, 9), 40 * number).save(tmp_path / "animals" / name / "1.png")
+        >>> banks = load_banks("image_folder", tmp_path / "animals", image_size=(8, 8), cache_dir=tmp_path / "cache")
+        >>> {split: bank.class_names for split, bank in banks.items()}
+        {'train': ('ant', 'bee', 'dog'), 'validation': ('cat',), 'test': ('elk',)}
+        >>> banks["train"].images.shape
+        (3, 8, 8, 3)
     """
     usual_size, usual_channels = pixel_format(name)
     image_size, channels = image_size or usual_size, channels or usual_channels
@@ -121,7 +100,7 @@ def _open_source(
     split_seed: int,
     split_fractions: Sequence[float],
     split_file: str | os.PathLike[str] | None,
-) -> _Splits:
+) -> Splits:
     if split_file is not None and name in ("glyphs", "mini_imagenet"):
         raise UserError(f"data source {name!r} has splits of its own: it takes no split file")
     check_fractions("split_fractions", split_fractions)
@@ -144,7 +123,7 @@ def _open_files(
     split_seed: int,
     split_fractions: Sequence[float],
     split_file: str | os.PathLike[str] | None,
-) -> _Splits:
+) -> Splits:
     if name.startswith("tfds:"):
         return tfds_splits(name, path, split_seed, split_file, split_fractions)
     if name not in NAMES:

@@ -10,11 +10,12 @@ from functools import partial
 import numpy as np
 import tensorflow as tf
 
-from tf_mamlpp.data.banks import is_omniglot, load_banks, pixel_statistics
+from tf_mamlpp.data.banks import load_banks
 from tf_mamlpp.data.image_bank import ImageBank
 from tf_mamlpp.data.images import normalise
+from tf_mamlpp.data.pixel_defaults import is_omniglot, pixel_statistics
 from tf_mamlpp.data.sources.splits import FRACTIONS
-from tf_mamlpp.data.task_stream import meta_batches, task_bits
+from tf_mamlpp.data.task_stream import Task, meta_batches, task_bits
 from tf_mamlpp.errors import UserError
 
 
@@ -28,7 +29,7 @@ def sample_task(
     split: str,
     index: int,
     rotations: bool = False,
-) -> dict[str, np.ndarray]:
+) -> Task:
     """Draws one task; the same arguments give the same task on every run, host and process.
 
     Args:
@@ -44,14 +45,23 @@ def sample_task(
     Returns:
         "support_images" uint8 [way * shot, H, W, C], class by class, "support_labels" int32 [way * shot],
         "query_images" and "query_labels" likewise with query_shot for shot.
+
+    Example:
+        >>> images = np.arange(12, dtype=np.uint8)[:, None, None, None]  # a picture is its own row number
+        >>> bank = ImageBank(images, np.array([0, 4, 8, 12]), ("a", "b", "c"), "numbers train")
+        >>> task = sample_task(bank, way=2, shot=1, query_shot=2, seed=0, split="train", index=7)
+        >>> task["support_images"].ravel(), task["support_labels"]
+        (array([8, 4], dtype=uint8), array([0, 1], dtype=int32))
+        >>> task["query_images"].ravel(), task["query_labels"]
+        (array([11, 10,  5,  7], dtype=uint8), array([0, 0, 1, 1], dtype=int32))
     """
     bits = task_bits(seed, split, index)
-    classes = large_enough(bank, shot + query_shot)
+    classes = _large_enough(bank, shot + query_shot)
     classes = classes[_smallest(bits.random_raw(len(classes)), way)]
     starts = bank.offsets[classes]
     sizes = bank.offsets[classes + 1] - starts
     keys = bits.random_raw(way * int(sizes.max())).reshape(way, -1)
-    keys[np.arange(keys.shape[1]) >= sizes[:, None]] = np.iinfo(np.uint64).max  # no such picture there
+    keys[np.arange(keys.shape[1]) >= sizes[:, None]] = np.iinfo(np.uint64).max  # beyond the end of a smaller class
     images = bank.take(starts[:, None] + _smallest(keys, shot + query_shot))
     if rotations:
         images = _rotate(images, bits.random_raw(way) % 4)
@@ -65,12 +75,12 @@ def sample_task(
 
 
 def _smallest(keys: np.ndarray, count: int) -> np.ndarray:
-    """Positions of the `count` smallest keys on the last axis: `count` draws without repeat."""
+    """Positions of the `count` smallest keys on the last axis, which are draws without repeat if keys are random."""
     if count < keys.shape[-1]:
         candidates = np.argpartition(keys, count - 1, axis=-1)[..., :count]
     else:
         candidates = np.broadcast_to(np.arange(count), keys.shape)
-    # Ordered by key as well, because the order that argpartition leaves depends on the processor.
+    # The order that argpartition leaves depends on the processor; that of the keys does not.
     order = np.argsort(np.take_along_axis(keys, candidates, -1), axis=-1)
     return np.take_along_axis(candidates, order, -1)
 
@@ -83,39 +93,50 @@ def _rotate(images: np.ndarray, quarter_turns: np.ndarray) -> np.ndarray:
     return images
 
 
-def large_enough(bank: ImageBank, pictures: int) -> np.ndarray:
-    """Numbers of the classes that have at least so many pictures; tasks leave out the others."""
+def _large_enough(bank: ImageBank, pictures: int) -> np.ndarray:
+    """Numbers of the classes that have at least so many pictures."""
     return np.flatnonzero(np.diff(bank.offsets) >= pictures)
 
 
 def check_bank(bank: ImageBank, way: int, shot: int, query_shot: int) -> None:
-    """Checks that tasks of this shape can be drawn.
+    """Checks that tasks of this shape can be drawn from a bank.
+
+    Args:
+        bank: pictures to draw from.
+        way: classes a task.
+        shot: support pictures a class.
+        query_shot: query pictures a class.
 
     Warns:
-        UserWarning: classes are too small for such tasks and left out; counts them.
+        UserWarning: some classes have fewer than shot + query_shot pictures and are left out; counts them.
 
     Raises:
-        UserError: too few classes are large enough; names the bank and the counts.
+        UserError: fewer than `way` classes have so many pictures; names the bank and the counts.
+
+    Example:
+        >>> bank = ImageBank(np.zeros((8, 28, 28, 1), np.uint8), np.array([0, 4, 8]), ("a", "b"), "letters test")
+        >>> check_bank(bank, way=2, shot=1, query_shot=3)
+        >>> check_bank(bank, way=5, shot=1, query_shot=3)
+        Traceback (most recent call last):
+        tf_mamlpp.errors.UserError: letters test: has 2 classes, fewer than way=5; use a smaller way
     """
     classes = len(bank.class_names)
     if classes < way:
         divide = " or divide its source's classes otherwise: data.split_fractions, data.split_file"
-        raise UserError(
-            f"{bank.name}: has {classes} classes, fewer than way={way}; use a smaller way"
-            + (divide if bank.by_fractions else "")
-        )
-    left = len(large_enough(bank, shot + query_shot))
+        advice = "use a smaller way" + (divide if bank.by_fractions else "")
+        raise UserError(f"{bank.name}: has {classes} classes, fewer than way={way}; {advice}")
+    usable = len(_large_enough(bank, shot + query_shot))
     needed = f"shot + query_shot = {shot} + {query_shot} pictures"
-    if left < way:
+    if usable < way:
         raise UserError(
-            f"{bank.name}: only {left} of its {classes} classes have {needed}, fewer than way={way}; add pictures or "
+            f"{bank.name}: only {usable} of its {classes} classes have {needed}, fewer than way={way}; add pictures or "
             "ask for fewer"
         )
-    if left < classes:
+    if usable < classes:
         sizes = np.diff(bank.offsets)
         smallest = int(np.argmin(sizes))
         warnings.warn(
-            f"{bank.name}: {classes - left} of its {classes} classes have fewer than {needed} and are left out; "
+            f"{bank.name}: {classes - usable} of its {classes} classes have fewer than {needed} and are left out; "
             f"{bank.class_names[smallest]} has {sizes[smallest]}",
             stacklevel=1,  # one place, so that Python shows each warning once
         )
@@ -149,8 +170,8 @@ def episodes(
     Args:
         source: name of a source (see `load_banks`), or banks loaded before: one, or a dict with an entry for
             `split`.
-        path: where the source's data lies; this, image_size, channels, resize, split_seed, split_fractions, split_file
-            and cache_dir are those of `load_banks` and matter only where `source` is a name.
+        path: where the source's data lies. This argument, image_size, channels, resize, split_seed, split_fractions,
+            split_file and cache_dir are those of `load_banks` and have an effect only where `source` is a name.
         split: "train", "validation" or "test".
         way: classes a task.
         shot: support pictures a class.
@@ -176,6 +197,15 @@ def episodes(
 
     Raises:
         UserError: the data are missing, damaged or too few for such tasks.
+
+    Example:
+        >>> images = np.zeros((60, 28, 28, 1), np.uint8)
+        >>> bank = ImageBank(images, np.arange(0, 61, 20), ("a", "b", "c"), "letters train")
+        >>> dataset = episodes(bank, way=3, shot=1, query_shot=5, tasks=4, count=2)
+        >>> [batch["support_images"].shape for batch in dataset.as_numpy_iterator()]
+        [(4, 3, 28, 28, 1), (4, 3, 28, 28, 1)]
+        >>> next(iter(dataset))["query_labels"].shape
+        TensorShape([4, 15])
     """
     if isinstance(source, str):
         source = load_banks(
@@ -203,11 +233,11 @@ def episodes(
 
     shape = {"way": way, "shot": shot, "query_shot": query_shot}
     sample = partial(sample_task, bank, seed=seed, split=split, rotations=rotations, **shape)
-    spec = task_spec(**shape, pixels=bank.images.shape[1:])
+    spec = _task_spec(**shape, pixels=bank.images.shape[1:])
     return meta_batches(sample, spec, tasks=tasks, start=start, count=count).map(to_floats).prefetch(1)
 
 
-def task_spec(way: int, shot: int, query_shot: int, pixels: tuple[int, ...]) -> dict[str, tf.TensorSpec]:
+def _task_spec(way: int, shot: int, query_shot: int, pixels: tuple[int, ...]) -> dict[str, tf.TensorSpec]:
     """Shapes and types of what `sample_task` returns for pictures of shape `pixels` = (H, W, C)."""
     spec = {}
     for part, images in (("support", way * shot), ("query", way * query_shot)):

@@ -1,4 +1,4 @@
-"""Decoding of JPEG and PNG inside a TensorFlow graph, where Pillow cannot go: what an exported model does."""
+"""Decoding of JPEG and PNG inside a TensorFlow graph, as an exported model does it: Pillow cannot run there."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import tensorflow as tf
 
 from tf_mamlpp.data.images import MOST_PIXELS
 
-_SIZE_POSITION, _DEPTH_POSITION = 16, 24  # in a PNG's first chunk: of its width and height, of the bits a sample
+# Byte offsets in a PNG file.
+_SIZE_POSITION = 16  # of width and height
+_DEPTH_POSITION = 24  # of the bits a sample
 
 
 def decode_encoded(content: tf.Tensor, channels: int) -> tf.Tensor:
-    """Decodes a JPEG or PNG as `decode_file` does, as far as TensorFlow's decoders go.
+    """Decodes a JPEG or PNG in a graph, to the same grey values as `decode_file`.
 
-    Palette, grey, alpha (over white) and 16-bit PNG are understood.  Not the same: a camera's orientation mark
-    is not obeyed, and 16-bit colour may be one grey value off.
+    Palettes, grey, transparency (laid over white) and 16-bit PNG are understood. There are two differences: a camera's
+    orientation mark is not obeyed, and 16-bit colour may be one grey value off.
 
     Args:
         content: scalar string, the file's bytes.
@@ -23,8 +25,14 @@ def decode_encoded(content: tf.Tensor, channels: int) -> tf.Tensor:
         float32 `[H, W, channels]`, whole numbers 0..255.
 
     Raises:
-        tf.errors.InvalidArgumentError: when run, if the bytes are neither, or damaged, or a picture of over
-            `MOST_PIXELS`.
+        tf.errors.InvalidArgumentError: when run, if the bytes are neither JPEG nor PNG, are damaged, or are a picture
+            of over `MOST_PIXELS`.
+
+    Example:
+        >>> from PIL import Image
+        >>> Image.new("RGB", (3, 2), (255, 0, 0)).save(tmp_path / "red.png")
+        >>> decode_encoded(tf.io.read_file(str(tmp_path / "red.png")), channels=1)[0].numpy().tolist()
+        [[76.0], [76.0], [76.0]]
     """
     is_jpeg, is_png = tf.io.is_jpeg(content), tf.equal(tf.strings.substr(content, 0, 4), b"\x89PNG")
     known = tf.debugging.Assert(
@@ -33,10 +41,10 @@ def decode_encoded(content: tf.Tensor, channels: int) -> tf.Tensor:
     )
     with tf.control_dependencies([known] if known is not None else []):
         shape = tf.cond(is_jpeg, lambda: tf.io.extract_jpeg_shape(content)[:2], lambda: _png_shape(content))
-    few = tf.debugging.Assert(
+    small_enough = tf.debugging.Assert(
         tf.reduce_prod(tf.cast(shape, tf.int64)) <= MOST_PIXELS, ["a picture has too many pixels:", shape]
     )
-    with tf.control_dependencies([few] if few is not None else []):
+    with tf.control_dependencies([small_enough] if small_enough is not None else []):
         rgb = tf.cond(is_jpeg, lambda: _jpeg(content), lambda: _png(content))
     return tf.cast(rgb if channels == 3 else _grey(rgb), tf.float32)
 
@@ -53,9 +61,10 @@ def _png_shape(content: tf.Tensor) -> tf.Tensor:
 
 
 def _png(content: tf.Tensor) -> tf.Tensor:
+    """RGB in 0..255, int32; transparent parts lie over white."""
     # Asked for 8 bits, the decoder cuts off 16-bit samples that Pillow rounds.
     depth = tf.cast(tf.io.decode_raw(tf.strings.substr(content + bytes(32), _DEPTH_POSITION, 1), tf.uint8)[0], tf.int32)
-    rgba = tf.cond(depth > 8, lambda: _rounded(content), lambda: tf.cast(tf.io.decode_png(content, 4), tf.int32))
+    rgba = tf.cond(depth > 8, lambda: _png_of_16_bits(content), lambda: tf.cast(tf.io.decode_png(content, 4), tf.int32))
     colour, alpha = rgba[..., :3], rgba[..., 3:]
     # Where a picture has no alpha, the decoder makes it the largest value of a sample, such as 1 for one bit.
     opaque = tf.reduce_all(alpha == tf.bitwise.left_shift(1, tf.minimum(depth, 8)) - 1)
@@ -65,7 +74,8 @@ def _png(content: tf.Tensor) -> tf.Tensor:
     return tf.bitwise.right_shift(tf.bitwise.right_shift(blended, 8) + blended, 15)
 
 
-def _rounded(content: tf.Tensor) -> tf.Tensor:
+def _png_of_16_bits(content: tf.Tensor) -> tf.Tensor:
+    """RGBA in 0..255, int32, rounded."""
     return (tf.cast(tf.io.decode_png(content, 4, tf.uint16), tf.int32) + 128) // 257
 
 

@@ -8,29 +8,23 @@ from __future__ import annotations
 
 import io
 import os
-import stat
 from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageOps
 
+from tf_mamlpp.data.picture_files import checked_stat
 from tf_mamlpp.errors import UserError
 
 RESIZE_POLICIES = ("stretch", "crop")
 
+MOST_PIXELS = 1 << 26
+"""The most pixels of one picture, 67 million. A small file that declares more is made to exhaust memory."""
 
-_MODES = {1: "L", 3: "RGB"}
-
+_MODES = {1: "L", 3: "RGB"}  # Pillow's name for so many channels
 
 _BITS_PER_SAMPLE = 258  # a TIFF tag
-
-
-MOST_PIXELS = 1 << 26
-"""Of one picture, 67 million: more is declared by small files that are made to exhaust memory."""
-
-
-_LARGEST = 1 << 30  # bytes of one picture's file
 
 
 def resize(images: tf.Tensor | np.ndarray, image_size: tuple[int, int], policy: str = "stretch") -> tf.Tensor:
@@ -42,15 +36,22 @@ def resize(images: tf.Tensor | np.ndarray, image_size: tuple[int, int], policy: 
     Args:
         images: uint8 or float tensor of shape [..., H, W, C], values 0..255; H and W may be unknown.
         image_size: height and width wanted, in pixels.
-        policy: for pictures of other proportions. "stretch" keeps all of the picture and distorts it: right where
-            the subject fills it. "crop" keeps the proportions: the largest part of the wanted ones is cut from the
-            middle first. Neither pads.
+        policy: what is done to a picture of other proportions. "stretch" keeps all of it and distorts it, which is
+            right where the subject fills the picture. "crop" does not distort: it first cuts the largest part of the
+            wanted proportions from the middle. Neither pads.
 
     Returns:
         float32 tensor of shape [..., image_size[0], image_size[1], C], whole numbers 0..255.
 
     Raises:
         UserError: no such policy.
+
+    Example:
+        >>> picture = np.array([[[0], [0], [90], [90]]], np.uint8)  # one row of four grey pixels
+        >>> resize(picture, (1, 2)).numpy().ravel().tolist()
+        [13.0, 77.0]
+        >>> resize(picture, (1, 1), "crop").numpy().ravel().tolist()  # pixel 2 of 4, the middle
+        [0.0]
     """
     if policy not in RESIZE_POLICIES:
         raise UserError(f"resize policy {policy!r} is none of {', '.join(RESIZE_POLICIES)}")
@@ -87,6 +88,13 @@ def normalise(
 
     Returns:
         float32 tensor of the shape of `images`.
+
+    Example:
+        >>> pictures = np.array([[[0], [255]]], np.uint8)  # one black and one white pixel
+        >>> normalise(pictures, mean=[0.5], std=[0.5]).numpy().ravel().tolist()
+        [-1.0, 1.0]
+        >>> [float(x) for x in normalise(pictures, mean=[1.0], std=[-1.0]).numpy().ravel()]  # inverted
+        [1.0, -0.0]
     """
     images = tf.convert_to_tensor(images)
     shape = tf.shape(images)
@@ -98,20 +106,6 @@ def normalise(
     rows = tf.reshape(images, tf.concat([shape[:-2], [-1]], axis=0))
     scaled = (tf.cast(rows, tf.float32) / 255.0 - means) / stds
     return tf.ensure_shape(tf.reshape(scaled, shape), images.shape)
-
-
-def checked_stat(file: str | os.PathLike[str]) -> os.stat_result:
-    """The state of a picture's file.
-
-    Raises:
-        OSError: it is missing, or no file of a size to be read: reading a pipe or a device may never end.
-    """
-    found = os.stat(file)
-    if not stat.S_ISREG(found.st_mode):
-        raise OSError("it is a folder, a pipe or a device")
-    if found.st_size > _LARGEST:
-        raise OSError(f"it has {found.st_size >> 20} MB")
-    return found
 
 
 def decode_file(source: bytes | str | os.PathLike[str], channels: int, name: str | None = None) -> np.ndarray:
@@ -130,6 +124,13 @@ def decode_file(source: bytes | str | os.PathLike[str], channels: int, name: str
 
     Raises:
         UserError: the picture cannot be read, or has over `MOST_PIXELS`; names it.
+
+    Example:
+        >>> Image.new("RGB", (3, 2), (255, 0, 0)).save(tmp_path / "red.png")
+        >>> decode_file(tmp_path / "red.png", channels=3).shape
+        (2, 3, 3)
+        >>> decode_file(tmp_path / "red.png", channels=1)[0, 0]
+        array([76], dtype=uint8)
     """
     name = name or ("a picture" if isinstance(source, bytes) else os.fspath(source))
     try:
@@ -148,7 +149,19 @@ def decode_file(source: bytes | str | os.PathLike[str], channels: int, name: str
 
 
 def to_channels(image: np.ndarray, channels: int) -> np.ndarray:
-    """Turns a decoded uint8 picture [H, W], [H, W, 1], [H, W, 3] or [H, W, 4] into uint8 [H, W, channels]."""
+    """Makes a decoded picture grey or RGB; transparent parts are laid over white.
+
+    Args:
+        image: uint8 array [H, W], [H, W, 1], [H, W, 3] or [H, W, 4].
+        channels: 1 for grey, 3 for RGB.
+
+    Returns:
+        uint8 array [H, W, channels].
+
+    Example:
+        >>> to_channels(np.array([[7]], np.uint8), channels=3)
+        array([[[7, 7, 7]]], dtype=uint8)
+    """
     squeezed = image[..., 0] if image.ndim == 3 and image.shape[-1] == 1 else image
     if squeezed.ndim == 2 and channels == 1:
         return squeezed[..., None]

@@ -1,4 +1,4 @@
-"""Networks by name: ours, those of `keras.applications`, and a user's own."""
+"""Networks by name: those of this package, those of `keras.applications`, and a user's own."""
 
 from __future__ import annotations
 
@@ -17,40 +17,6 @@ from tf_mamlpp.models.mlp import mlp
 from tf_mamlpp.models.resnet12 import resnet12
 
 
-def application(
-    name: str, image_shape: tuple[int, ...], way: int, weights: str | None = None, dtype: str | None = None
-) -> keras.Model:
-    """A network of `keras.applications` with a dense layer on its average-pooled features.
-
-    Its own preprocessing is left out where it can be (`include_preprocessing`); pictures come as the data are
-    normalised, and pretrained weights need the mean and std that they were trained with.
-
-    Args:
-        name: of its function, such as `MobileNetV3Small`.
-        image_shape: `(height, width, channels)`.
-        way: classes of a task, the width of the output.
-        weights: a weights file (without the top), or None to start from random ones.
-        dtype: a Keras dtype policy; None for the global one.
-
-    Raises:
-        UserError: no such network, or one that refuses the pictures' shape or the file.
-    """
-    make = getattr(keras.applications, name, None)
-    if not inspect.isfunction(make):
-        known = ", ".join(n for n in dir(keras.applications) if n[0].isupper())
-        raise UserError(f"keras.applications has no network '{name}'; it has {known}")
-    if weights and not os.path.isfile(weights):
-        raise UserError(f"weights file '{weights}' not found")
-    plain = {"include_preprocessing": False} if "include_preprocessing" in inspect.signature(make).parameters else {}
-    try:
-        with _global_dtype(dtype):
-            body = make(include_top=False, weights=weights, input_shape=image_shape, pooling="avg", **plain)
-            outputs = keras.layers.Dense(way, name="dense")(body.output)
-    except (ValueError, OSError) as error:
-        raise UserError(f"network '{name}' cannot be built: {_one_line(error)}") from error
-    return keras.Model(body.input, outputs, name=name.lower())
-
-
 def build(
     name: str,
     shape: tuple[int, ...],
@@ -63,35 +29,71 @@ def build(
     weights: str | None = None,
     dtype: str | None = None,
 ) -> keras.Model:
-    """A model by name: `conv4`, `resnet12`, `mlp`, `keras:NAME` (see `application`), or a user's `MODULE:FUNCTION`.
+    """Builds a model by its name.
 
     Args:
-        name: which; `FUNCTION(shape, outputs)` of an importable module (or a file of the current folder) returns any
-            model that `MetaLearner` takes.
+        name: one of
+            `conv4`, `resnet12`, `mlp`: the networks of this package;
+            `keras:NAME`: a network of `keras.applications`, such as `keras:MobileNetV3Small`, with a dense layer on its
+            average-pooled features. Its own preprocessing is left out where Keras allows it, because pictures are
+            normalised already; pretrained weights need the mean and std that they were trained with;
+            `MODULE:FUNCTION`: a user's own. `FUNCTION(shape, outputs)` of an importable module (or of a file in the
+            current folder) returns any model that `MetaLearner` takes.
         shape: of one example.
         outputs: width of the last layer.
-        filters, blocks, strided: of `conv4`.
-        widths: of `resnet12`.
-        weights: of `keras:NAME`.
+        filters: of `conv4`, see there.
+        blocks: of `conv4`.
+        strided: of `conv4`.
+        widths: of `resnet12`, see there.
+        weights: of `keras:NAME`: a weights file (without the last layer); None for random weights.
         dtype: a Keras dtype policy; None for the global one.
+
+    Returns:
+        A model from `[B, *shape]` to `[B, outputs]`.
 
     Raises:
         UserError: a model that cannot be built, or a user's function that fails or returns no model.
+
+    Example:
+        >>> build("conv4", (28, 28, 1), 5, filters=8).output_shape
+        (None, 5)
+        >>> build("torch:resnet", (28, 28, 1), 5)
+        Traceback (most recent call last):
+        tf_mamlpp.errors.UserError: model 'torch:resnet' cannot be imported: ...
     """
-    kind, _, function = name.partition(":")
     if name == "conv4":
         return conv4(shape, outputs, filters, blocks, strided, dtype)
     if name == "resnet12":
         return resnet12(shape, outputs, widths, dtype)
     if name == "mlp":
         return mlp(shape, outputs, dtype=dtype)
-    if kind == "keras":
-        return application(function, shape, outputs, weights, dtype)
+    module, _, function = name.partition(":")
+    if module == "keras":
+        return _keras_application(function, shape, outputs, weights, dtype)
     with _global_dtype(dtype):
-        return _users_own(kind, function, shape, outputs)
+        return _model_of_user(module, function, shape, outputs)
 
 
-def _users_own(module: str, function: str, shape: tuple[int, ...], outputs: int) -> keras.Model:
+def _keras_application(
+    name: str, shape: tuple[int, ...], outputs: int, weights: str | None, dtype: str | None
+) -> keras.Model:
+    make = getattr(keras.applications, name, None)
+    if not inspect.isfunction(make):
+        known = ", ".join(n for n in dir(keras.applications) if n[0].isupper())
+        raise UserError(f"keras.applications has no network '{name}'; it has {known}")
+    if weights and not os.path.isfile(weights):
+        raise UserError(f"weights file '{weights}' not found")
+    plain = {"include_preprocessing": False} if "include_preprocessing" in inspect.signature(make).parameters else {}
+    try:
+        with _global_dtype(dtype):
+            body = make(include_top=False, weights=weights, input_shape=shape, pooling="avg", **plain)
+            logits = keras.layers.Dense(outputs, name="dense")(body.output)
+    except (ValueError, OSError) as error:
+        raise UserError(f"network '{name}' cannot be built: {_one_line(error)}") from error
+    return keras.Model(body.input, logits, name=name.lower())
+
+
+def _model_of_user(module: str, function: str, shape: tuple[int, ...], outputs: int) -> keras.Model:
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # a command's path begins with its own folder instead
     try:

@@ -1,4 +1,4 @@
-"""The paper's network."""
+"""The network of the MAML++ paper."""
 
 from __future__ import annotations
 
@@ -11,7 +11,20 @@ from tf_mamlpp.models.inputs import input_layer
 
 @keras.saving.register_keras_serializable("tf_mamlpp")
 def leaky_relu(x: tf.Tensor) -> tf.Tensor:
-    """Leaky ReLU of slope 0.01.  TensorFlow's own keeps its slope in float32, which float64 checks would see."""
+    """Leaky ReLU of slope 0.01.
+
+    For float64 it is not TensorFlow's own, which rounds the slope to float32: checks of gradients would see that.
+
+    Args:
+        x: tensor of any shape and float dtype.
+
+    Returns:
+        Tensor of the shape and dtype of `x`.
+
+    Example:
+        >>> leaky_relu(tf.constant([-2.0, 3.0], tf.float64)).numpy().tolist()
+        [-0.02, 3.0]
+    """
     return tf.maximum(x, 0.01 * x) if x.dtype == tf.float64 else tf.nn.leaky_relu(x, 0.01)
 
 
@@ -25,7 +38,7 @@ def conv4(
 ) -> keras.Model:
     """Blocks of 3x3 convolution, batch norm, leaky ReLU and 2x2 max-pool, then a dense layer.
 
-    The paper's network ("How to train your MAML", section 5); the published code has both forms.
+    The published code has the network in both forms, with pools and with strides.
 
     Args:
         image_shape: `(height, width, channels)`.
@@ -37,13 +50,24 @@ def conv4(
 
     Returns:
         A model from images `[B, height, width, channels]` to logits `[B, way]`.
+
+    Raises:
+        UserError: the pictures are too small for so many blocks.
+
+    Example:
+        >>> model = conv4((28, 28, 1), 5)
+        >>> model.output_shape, model.count_params()
+        ((None, 5), 112773)
+
+    References:
+        Antoniou, Edwards, Storkey, "How to train your MAML", arXiv 1810.09502, section 5.
     """
     if len(image_shape) != 3 or min(image_shape[:2]) < 2**blocks:
         raise UserError(f"conv4 halves pictures {blocks} times, {image_shape} leaves nothing; use fewer blocks")
     layers: list[keras.layers.Layer] = [input_layer(image_shape, dtype)]
     for i in range(blocks):
         if strided:
-            # Zeros on all four sides, as in the published code; "same" would put them below and to the right alone.
+            # Zeros on all four sides, as in the published code; "same" would pad only below and to the right.
             layers += [
                 keras.layers.ZeroPadding2D(1, name=f"pad{i}", dtype=dtype),
                 keras.layers.Conv2D(filters, 3, strides=2, name=f"conv{i}", dtype=dtype),
@@ -52,7 +76,8 @@ def conv4(
             layers.append(keras.layers.Conv2D(filters, 3, padding="same", name=f"conv{i}", dtype=dtype))
         layers.append(keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"norm{i}", dtype=dtype))
         if not strided:
-            # Before the activation, not after it: a rising function commutes with a maximum, for a quarter of the work.
+            # The paper's order is activation, pool. An increasing function commutes with a maximum, so this order
+            # gives the same result, and the activation has a quarter of the work.
             layers.append(keras.layers.MaxPooling2D(2, name=f"pool{i}", dtype=dtype))
         layers.append(keras.layers.Activation(leaky_relu, name=f"activation{i}", dtype=dtype))
     if strided:

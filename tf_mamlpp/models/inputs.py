@@ -6,5 +6,21 @@ import keras
 
 
 def input_layer(shape: tuple[int, ...], dtype: str | None) -> keras.KerasTensor:
-    # An Input of its default dtype would round float64 data to float32.
+    """An input of the dtype that a policy keeps weights in.
+
+    Keras's default is float32, to which float64 data would be rounded.
+
+    Args:
+        shape: of one example.
+        dtype: a Keras dtype policy; None for the global one.
+
+    Returns:
+        A symbolic tensor [B, *shape].
+
+    Example:
+        >>> input_layer((28, 28, 1), "float64").dtype
+        'float64'
+        >>> input_layer((28, 28, 1), "mixed_bfloat16").dtype
+        'float32'
+    """
     return keras.Input(shape, dtype=keras.dtype_policies.get(dtype).variable_dtype)

@@ -10,7 +10,7 @@ from tf_mamlpp.models.inputs import input_layer
 def mlp(
     input_shape: tuple[int, ...], outputs: int, units: tuple[int, ...] = (40, 40), dtype: str | None = None
 ) -> keras.Model:
-    """A fully connected network; its default is the MAML paper's for the sinusoid (arXiv 1703.03400, section 5.1).
+    """A fully connected network; its defaults are those of the MAML paper for the sinusoid.
 
     Args:
         input_shape: of one example; flattened.
@@ -20,6 +20,15 @@ def mlp(
 
     Returns:
         A model from `[B, *input_shape]` to `[B, outputs]`.
+
+    Example:
+        >>> model = mlp((1,), 1)
+        >>> [layer.units for layer in model.layers], model.count_params()
+        ([40, 40, 1], 1761)
+
+    References:
+        Finn, Abbeel, Levine, "Model-Agnostic Meta-Learning for Fast Adaptation of Deep Networks", arXiv 1703.03400,
+        section 5.1.
     """
     layers: list[keras.layers.Layer] = [input_layer(input_shape, dtype)]
     if len(input_shape) > 1:

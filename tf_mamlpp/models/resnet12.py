@@ -18,17 +18,29 @@ def resnet12(
 ) -> keras.Model:
     """Residual blocks of three 3x3 convolutions, a global average pool, then a dense layer.
 
-    The backbone of most few-shot work after conv4, as in Lee et al., "Meta-Learning with Differentiable Convex
-    Optimization", arXiv 1904.03758, section 4.1, without DropBlock.
+    The backbone of most few-shot work after conv4; here without DropBlock.
 
     Args:
         image_shape: `(height, width, channels)`.
         way: classes of a task, the width of the output.
-        widths: filters of each block, which halves height and width.
+        widths: filters of each block; a block halves height and width.
         dtype: a Keras dtype policy; None for the global one.
 
     Returns:
         A model from images `[B, height, width, channels]` to logits `[B, way]`.
+
+    Raises:
+        UserError: the pictures are too small for so many blocks.
+
+    Example:
+        >>> model = resnet12((8, 8, 3), 5, widths=(2, 4))
+        >>> model.output_shape
+        (None, 5)
+        >>> [layer.filters for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
+        [2, 2, 2, 2, 4, 4, 4, 4]
+
+    References:
+        Lee et al., "Meta-Learning with Differentiable Convex Optimization", arXiv 1904.03758, section 4.1.
     """
     if len(image_shape) != 3 or min(image_shape[:2]) < 2 ** len(widths):
         raise UserError(f"resnet12 halves pictures {len(widths)} times, {image_shape} leaves nothing; use fewer widths")

@@ -75,7 +75,7 @@ def test_zips_that_unpack_to_far_more_than_their_size_are_refused(zipped, monkey
     monkeypatch.setattr(archives, "_GRACE", 1 << 16)
     with pytest.raises(UserError, match="images.zip: unpacks to over 10 times its size"):
         open_zip(zipped(("a/b/1.png", bytes(1 << 20)), method=method))
-    monkeypatch.setattr(archives, "_LARGEST", 1 << 19)
+    monkeypatch.setattr(archives, "_MOST_BYTES", 1 << 19)
     with pytest.raises(UserError, match="'a/b/1.png' unpacks to 1 MB"):
         open_zip(zipped(("a/b/1.png", bytes(1 << 20)), method=method))
 

@@ -1,12 +1,9 @@
 """Trees of class folders that nobody meant: banks, or one UserError that names the place; never a hang."""
 
-import itertools
 import json
-import math
 import os
 import pickle
 import shutil
-import sys
 
 import numpy as np
 import pytest
@@ -14,7 +11,6 @@ from hypothesis import strategies as st
 
 from tf_mamlpp.data import load_banks
 from tf_mamlpp.data.sources import image_folder
-from tf_mamlpp.data.sources.image_folder import class_folders, walk
 from tf_mamlpp.errors import UserError
 
 CLASSES = {name: 1 for name in "abcdef"}
@@ -69,67 +65,6 @@ def test_trees(fuzz, no_hang, tmp_path, png):
 
     paths = st.lists(names, min_size=1, max_size=3)
     fuzz(check, 25, entries=st.lists(st.tuples(paths, kinds), max_size=10))
-
-
-def test_links_that_lead_sideways_end(make_tree, tmp_path, no_hang):
-    """a/to_b, b/to_a, ...: no link leads up, and yet every path goes on."""
-    root = make_tree(tmp_path / "tree", dict.fromkeys("abcd", 1))
-    for one, other in itertools.permutations("abcd", 2):
-        (root / one / f"to_{other}").symlink_to(root / other)
-    assert len(class_folders(root)) == sum(math.perm(4, length) for length in (1, 2, 3, 4))
-
-
-def test_links_that_double_at_every_step_are_refused(tmp_path, no_hang, monkeypatch):
-    monkeypatch.setattr(image_folder, "_MOST_PATHS", 20)
-    for i in range(40):
-        (tmp_path / str(i)).mkdir()
-        for name in "xy":
-            (tmp_path / str(i) / name).symlink_to(f"../{i + 1}")
-    (tmp_path / "40").mkdir()
-    with pytest.raises(UserError, match="links make over 20 paths"):
-        class_folders(tmp_path)
-
-
-def test_a_link_out_of_the_tree_and_up_there_is_cut(make_tree, tmp_path, no_hang):
-    make_tree(tmp_path / "elsewhere", {"far/deep": 1, "other": 1})
-    root = make_tree(tmp_path / "tree", {"a": 1})
-    (root / "link").symlink_to(tmp_path / "elsewhere" / "far")
-    (tmp_path / "elsewhere" / "far" / "up").symlink_to("..")
-    (root / "a" / "root").symlink_to("/")
-    assert sorted(class_folders(root)) == ["a", "link/deep"]
-
-
-def test_deeper_than_python_recurses(tmp_path, no_hang, png, monkeypatch):
-    limit, depth = sys.getrecursionlimit(), 400
-    monkeypatch.chdir(tmp_path)
-    for _ in range(depth):
-        os.mkdir("d")
-        os.chdir("d")
-    with open("0.png", "wb") as file:
-        file.write(png(np.zeros((2, 2), np.uint8)))
-    try:
-        sys.setrecursionlimit(350)
-        assert list(class_folders(tmp_path)) == ["/".join("d" * depth)]
-    finally:  # `shutil.rmtree` recurses too
-        sys.setrecursionlimit(limit)
-        os.remove("0.png")
-        for _ in range(depth):
-            os.chdir("..")
-            os.rmdir("d")
-
-
-def test_a_folder_that_cannot_be_read_is_named(make_tree, tmp_path, monkeypatch):
-    root = make_tree(tmp_path / "tree", CLASSES)
-    scandir = os.scandir
-
-    def refusing(path):  # a superuser, who may run the tests, may read everything
-        if os.fspath(path).endswith("c"):
-            raise PermissionError(13, "Permission denied", path)
-        return scandir(path)
-
-    monkeypatch.setattr(image_folder.os, "scandir", refusing)
-    with pytest.raises(UserError, match="tree/c: cannot be read .Permission denied"):
-        list(walk(root))
 
 
 @pytest.mark.parametrize("path", ["x" * 5000, "a\0b", "/dev/null", "/proc/self/mem"])

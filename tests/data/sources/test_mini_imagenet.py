@@ -4,8 +4,9 @@ import tarfile
 import numpy as np
 import pytest
 
-from tf_mamlpp.data import episodes, load_banks
+from tf_mamlpp.data import build_or_load, episodes, load_banks
 from tf_mamlpp.data.sources.archives import members
+from tf_mamlpp.data.sources.mini_imagenet import mini_imagenet_splits
 from tf_mamlpp.errors import UserError
 
 CLASSES = {"train": 3, "val": 2, "test": 2}
@@ -133,13 +134,30 @@ def test_archives_without_pictures_and_damaged_ones_are_named(halves, pack):
         load(halves)
 
 
+def test_real_mini_imagenet_is_listed_whole_and_its_test_split_decoded(real_mini_imagenet, shared_cache):
+    splits = mini_imagenet_splits(real_mini_imagenet)
+    listed = {split: open_pictures() for split, (_, open_pictures) in splits.items()}
+    assert [len(pictures.class_names) for pictures in listed.values()] == [64, 16, 20]
+    assert all(count in (300, 600) for pictures in listed.values() for count in pictures.counts)
+    bank = build_or_load(
+        splits["test"][0],
+        lambda: listed["test"],
+        name="mini_imagenet test",
+        image_size=(84, 84),
+        channels=3,
+        cache_dir=shared_cache,
+    )
+    archive = sorted(real_mini_imagenet.glob("test*.tar.gz"))[0]
+    assert next(members(archive))[0].parts[-2] in bank.class_names
+    task = next(iter(episodes(bank, split="test", way=5, shot=1, query_shot=15, tasks=2)))
+    assert task["query_images"].shape == (2, 75, 84, 84, 3)
+    assert abs(float(task["query_images"].numpy().mean())) < 0.5 < float(task["query_images"].numpy().std()) < 2
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*share 6 pictures")
 def test_real_mini_imagenet(real_mini_imagenet, shared_cache):
     banks = load_banks("mini_imagenet", real_mini_imagenet, cache_dir=shared_cache)
     assert [len(bank.class_names) for bank in banks.values()] == [64, 16, 20]
     assert all(bank.images.shape[1:] == (84, 84, 3) for bank in banks.values())
     assert all(size in (300, 600) for bank in banks.values() for size in np.diff(bank.offsets))
-    archive = sorted(real_mini_imagenet.glob("test*.tar.gz"))[0]
-    assert next(members(archive))[0].parts[-2] in banks["test"].class_names
-    task = next(iter(episodes(banks, split="test", way=5, shot=1, query_shot=15, tasks=2)))
-    assert task["query_images"].shape == (2, 75, 84, 84, 3)
-    assert abs(float(task["query_images"].numpy().mean())) < 0.5 < float(task["query_images"].numpy().std()) < 2

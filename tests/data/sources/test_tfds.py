@@ -5,6 +5,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from tf_mamlpp.data import check_bank, load_banks
+from tf_mamlpp.data.sources.tfds import tfds_splits
 from tf_mamlpp.errors import UserError
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*small1 are not")
@@ -187,10 +188,16 @@ def test_a_class_without_pictures_is_left_out(data_dir, tmp_path):
     assert banks["train"].class_names == ("breed0",)
 
 
-def test_fractions_divide_the_pool(data_dir):
+def test_fractions_divide_the_pool(data_dir, shared_cache):
     for fractions, sizes in (((0.6, 0.2, 0.2), [6, 2, 2]), ((0.5, 0.4, 0.1), [5, 4, 1]), ((0.8, 0.2, 0), [8, 2, 0])):
         for _ in ("decoded", "from the cache"):
-            banks = load_banks("tfds:few_shot_pets", data_dir, image_size=(12, 12), split_fractions=fractions)
+            banks = load_banks(
+                "tfds:few_shot_pets",
+                data_dir,
+                image_size=(12, 12),
+                split_fractions=fractions,
+                cache_dir=shared_cache,
+            )
             assert [len(bank.class_names) for bank in banks.values()] == sizes
             assert all(bank.by_fractions for bank in banks.values())
     with pytest.raises(UserError, match="has 0 classes, fewer than way=2; .*data.split_fractions, data.split_file"):
@@ -208,16 +215,19 @@ def test_a_set_of_texts_is_refused(data_dir):
         load_banks("tfds:of_text", data_dir)
 
 
-def test_second_load_reads_no_examples(data_dir, monkeypatch):
-    load_banks("tfds:few_shot_pets", data_dir, image_size=(12, 12))
+def test_second_load_reads_no_examples(data_dir, shared_cache, monkeypatch):
+    load_banks("tfds:few_shot_pets", data_dir, image_size=(12, 12), cache_dir=shared_cache)
     monkeypatch.setattr(tfds.core.DatasetBuilder, "as_dataset", None)
-    load_banks("tfds:few_shot_pets", data_dir, image_size=(12, 12))
+    load_banks("tfds:few_shot_pets", data_dir, image_size=(12, 12), cache_dir=shared_cache)
 
 
 def test_as_many_classes_as_omniglot_are_divided_as_omniglot(data_dir):
-    banks = load_banks("tfds:omniglot_like", data_dir, image_size=(2, 2), channels=1)
-    assert [len(bank.class_names) for bank in banks.values()] == [1150, 50, 423]
-    assert all(len(bank.images) == len(bank.class_names) for bank in banks.values())
+    splits = tfds_splits("tfds:omniglot_like", data_dir, split_seed=0)
+    listed = [open_pictures() for _, open_pictures in splits.values()]
+    assert [len(pictures.class_names) for pictures in listed] == [1150, 50, 423]
+    assert all(set(pictures.counts) == {1} for pictures in listed)
+    names, images = zip(*((name, content) for _, name, content in listed[1].read()), strict=True)
+    assert len(set(names)) == len(set(images)) == 50
 
 
 def test_set_without_labels_is_refused(data_dir):

@@ -15,15 +15,10 @@ from typing import Any
 
 from tf_mamlpp.errors import UserError
 
-# Pictures are compressed already: an archive that grows much more than this is made to exhaust memory or patience.
-_GROWTH = 10
-
-
-_GRACE = 64 << 20  # bytes, for small archives of small pictures, where headers weigh most
-
-
-_LARGEST = 64 << 20  # bytes of one file
-
+# Pictures are compressed already: an archive that unpacks to far more than its size is made to exhaust memory.
+_MOST_GROWTH = 10  # unpacked bytes a packed byte, beside these:
+_GRACE = 64 << 20  # bytes, because in small archives of small pictures the headers are most of the content
+_MOST_BYTES = 64 << 20  # of one file
 
 # What Python's readers raise on a damaged archive.
 _DAMAGED = (
@@ -33,11 +28,25 @@ _DAMAGED = (
 
 
 def members(archive: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
-    """Every file of a .tar.gz archive in the order in which it is stored: its path inside and its content.
+    """Every file of a .tar.gz archive, in the order in which they are stored; nothing is unpacked to disk.
+
+    Args:
+        archive: path of the archive.
+
+    Yields:
+        A file's path inside the archive and its content.
 
     Raises:
-        UserError: the archive is no such archive, truncated or damaged; or it holds a link, a device, a sparse file, a
-            path that leads out of it, or far more than its size lets expect.
+        UserError: the archive is no .tar.gz archive, or is truncated or damaged; or it holds a link, a device, a sparse
+            file or a path that leads out of it, or unpacks to far more than its size.
+
+    Example:
+        >>> (tmp_path / "cat.jpg").write_bytes(b"pixels")
+        6
+        >>> with tarfile.open(tmp_path / "train.tar.gz", "w:gz") as archive:
+        ...     archive.add(tmp_path / "cat.jpg", "train/cats/cat.jpg")
+        >>> [(str(name), content) for name, content in members(tmp_path / "train.tar.gz")]
+        [('train/cats/cat.jpg', b'pixels')]
     """
     _check_file(archive)
     try:
@@ -53,8 +62,8 @@ def members(archive: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
                         content = opened.extractfile(member)
                         assert content is not None  # it is a file
                         yield PurePosixPath(member.name), content.read()
-                    opened.members = []  # would keep every header
-            while bounded.read(1 << 20):  # to the end, where gzip's checksum is
+                    opened.members = []  # else it keeps every header in memory
+            while bounded.read(1 << 20):  # up to the end, because gzip's checksum is there
                 pass
     except UserError:
         raise
@@ -65,9 +74,21 @@ def members(archive: Path) -> Iterator[tuple[PurePosixPath, bytes]]:
 def open_zip(archive: Path) -> zipfile.ZipFile:
     """Opens a .zip archive.
 
+    Args:
+        archive: path of the archive.
+
+    Returns:
+        The archive, to be closed by the caller.
+
     Raises:
-        UserError: it is truncated or no archive at all; or it is hostile in one of the ways that `members` names, or
-            holds two files of one name.
+        UserError: it is truncated or no .zip archive, holds what `members` refuses too, or holds two files of one name.
+
+    Example:
+        >>> with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive:
+        ...     archive.writestr("greek/alpha/1.png", b"pixels")
+        >>> with open_zip(tmp_path / "images.zip") as opened:
+        ...     opened.namelist()
+        ['greek/alpha/1.png']
     """
     _check_file(archive)
     try:
@@ -77,7 +98,7 @@ def open_zip(archive: Path) -> zipfile.ZipFile:
     total, names = 0, set[str]()
     try:
         for info in opened.infolist():
-            kind = stat.S_IFMT(info.external_attr >> 16)  # 0 where the archive was not made on Unix
+            kind = stat.S_IFMT(info.external_attr >> 16)  # 0 in archives that were not made on Unix
             _check_member(archive, info.filename, kind in (0, stat.S_IFREG, stat.S_IFDIR), info.file_size)
             total += info.file_size
             if info.filename in names:
@@ -92,7 +113,22 @@ def open_zip(archive: Path) -> zipfile.ZipFile:
 
 
 def read_zipped(opened: zipfile.ZipFile, member: str) -> bytes:
-    """The content of a file of an opened .zip archive; a UserError names one that is damaged."""
+    """The content of a file of an opened .zip archive.
+
+    Args:
+        opened: what `open_zip` returns.
+        member: path of the file inside the archive.
+
+    Raises:
+        UserError: the file is damaged; names it.
+
+    Example:
+        >>> with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive:
+        ...     archive.writestr("greek/alpha/1.png", b"pixels")
+        >>> with open_zip(tmp_path / "images.zip") as opened:
+        ...     read_zipped(opened, "greek/alpha/1.png")
+        b'pixels'
+    """
     try:
         return opened.read(member)
     except _DAMAGED as error:
@@ -107,28 +143,28 @@ def _check_file(archive: Path) -> None:
 
 def _limit(archive: Path) -> int:
     """Bytes that an archive may unpack to."""
-    return _GROWTH * archive.stat().st_size + _GRACE
+    return _MOST_GROWTH * archive.stat().st_size + _GRACE
 
 
 def _grows(archive: Path) -> UserError:
-    return UserError(f"{archive}: unpacks to over {_GROWTH} times its size; no archive of pictures does")
+    return UserError(f"{archive}: unpacks to over {_MOST_GROWTH} times its size; no archive of pictures does")
 
 
 def _check_member(archive: Path, name: str, plain: bool, size: int) -> None:
-    """Refuses what is no file or folder (`plain`), leads elsewhere or is too large."""
+    """Refuses a member that is no plain file or folder, leads out of the archive or is too large."""
     path, problem = PurePosixPath(name), None
     if not plain:
         problem = "is a link, a device or a sparse file"
     elif path.is_absolute() or ".." in path.parts:
         problem = "leads out of the archive"
-    elif size > _LARGEST:
+    elif size > _MOST_BYTES:
         problem = f"unpacks to {size >> 20} MB"
     if problem:
         raise UserError(f"{archive}: {name[:100]!r} {problem}; no archive of pictures does: fetch it again")
 
 
 class _Bounded:
-    """Reads from a stream, up to a limit."""
+    """Reads from a stream, up to a limit of bytes."""
 
     def __init__(self, archive: Path, stream: Any, limit: int) -> None:
         self._archive, self._stream, self._left = archive, stream, limit

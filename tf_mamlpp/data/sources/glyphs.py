@@ -1,5 +1,4 @@
-"""Glyphs: a few-shot set that needs no download, letters of many writing systems drawn from matplotlib's own
-fonts.
+"""Glyphs: letters of many writing systems, drawn from matplotlib's own fonts; a data set that needs no download.
 
 A class is a character that at least three faces draw differently; its 20 pictures vary face, slant, rotation,
 scale, stroke weight and position. Splits share no writing system, so that testing is on alphabets never seen,
@@ -23,25 +22,22 @@ from matplotlib.ft2font import FT2Font, LoadFlags
 from matplotlib.path import Path
 from matplotlib.transforms import Affine2D
 
-from tf_mamlpp.data.sources.listing import Pictures
+from tf_mamlpp.data.sources.listing import Pictures, Splits
 
 # By the first word of a character's Unicode name. Characters are compared with all earlier ones, so the order
 # matters.
-WRITING_SYSTEMS = {
+_WRITING_SYSTEMS = {
     "train": ("LATIN", "CYRILLIC", "CANADIAN"),
     "validation": ("GREEK", "HEBREW", "LAO"),
     "test": ("ARMENIAN", "GEORGIAN", "ARABIC"),
 }
 
 
-INSTANCES = 20
+_INSTANCES = 20  # pictures a class
 
-
-SIZE = 28  # pixels, square
-
+_SIZE = 28  # pixels, square
 
 _VERSION = 1  # raise when the drawings change
-
 
 _FACES = tuple(
     [f"DejaVuSans{style}" for style in ("", "-Bold", "-Oblique", "-BoldOblique")]
@@ -50,16 +46,12 @@ _FACES = tuple(
     + [f"STIXGeneral{style}" for style in ("", "Bol", "Italic", "BolIta")]
 )  # matplotlib's other fonts hold symbols only, or number their letters in ways of their own
 
-
 _MINIMUM_FACES = 3
-
 
 # Before 3.11, matplotlib divides unscaled widths by this.
 _UNSQUEEZED: dict[str, Any] = {"hinting_factor": 1} if matplotlib.__version_info__ < (3, 11) else {}
 
-
-_LOOKALIKE = 0.92  # cosine similarity of two blurred drawings from which they are taken for one character
-
+_LOOKALIKE = 0.92  # two characters whose blurred drawings have this cosine similarity or more are taken for one
 
 _EXTENT = 20.0  # pixels, the longer side of a letter before variation
 
@@ -75,20 +67,32 @@ class _Look:
     shift: tuple[float, float] = (0.0, 0.0)  # pixels
 
 
-def glyph_splits() -> dict[str, tuple[str, Callable[[], Pictures]]]:
-    """For each split, a key that changes with the fonts or the drawing, and what lists the pictures."""
+def glyph_splits() -> Splits:
+    """The splits of glyphs, none of them drawn yet.
+
+    Returns:
+        For each split, a key that changes with the fonts and the way of drawing, and a function that lists the
+        pictures.
+
+    Example:
+        >>> list(glyph_splits())
+        ['train', 'validation', 'test']
+        >>> letter = Path(np.array([[-0.5, -0.5], [0.5, -0.5], [0.0, 0.5], [-0.5, -0.5]]))  # a triangle
+        >>> [image.shape for _, _, image in _pictures({"A": [letter]}).read()][:2]
+        [(28, 28), (28, 28)]
+    """
     fonts = [(face, zlib.crc32(_font_file(face).read_bytes())) for face in _FACES]
     shared: dict[str, dict[str, list[Path]]] = {}
 
     def opener(split: str) -> Callable[[], Pictures]:
         def open_pictures() -> Pictures:
-            if not shared:  # found for all splits at once: each character is compared with all earlier
+            if not shared:  # found for all splits at once, because each character is compared with all earlier ones
                 shared.update(_characters())
             return _pictures(shared[split])
 
         return open_pictures
 
-    return {split: (repr([_VERSION, fonts]), opener(split)) for split in WRITING_SYSTEMS}
+    return {split: (repr([_VERSION, fonts]), opener(split)) for split in _WRITING_SYSTEMS}
 
 
 def _font_file(face: str) -> FilePath:
@@ -98,9 +102,9 @@ def _font_file(face: str) -> FilePath:
 def _characters() -> dict[str, dict[str, list[Path]]]:
     """Split -> character -> its distinct outlines."""
     outlines = _outlines()
-    seen = np.zeros((0, SIZE * SIZE), np.float32)
+    seen = np.zeros((0, _SIZE * _SIZE), np.float32)
     splits: dict[str, dict[str, list[Path]]] = {}
-    for split, systems in WRITING_SYSTEMS.items():
+    for split, systems in _WRITING_SYSTEMS.items():
         characters = [c for system in systems for c in sorted(outlines) if _system(c) == system]
         splits[split] = {}
         for character in characters:
@@ -113,7 +117,7 @@ def _characters() -> dict[str, dict[str, list[Path]]]:
 
 def _outlines() -> dict[str, list[Path]]:
     """Letters of the wanted writing systems with the distinct outlines that the faces have for them."""
-    wanted = {system for systems in WRITING_SYSTEMS.values() for system in systems}
+    wanted = {system for systems in _WRITING_SYSTEMS.values() for system in systems}
     found: dict[str, dict[bytes, Path]] = {}
     for face in _FACES:
         font = FT2Font(str(_font_file(face)), **_UNSQUEEZED)
@@ -126,7 +130,7 @@ def _outlines() -> dict[str, list[Path]]:
 
 
 def _is_letter(character: str) -> bool:
-    """Upper or lower case or caseless; not one made of another letter and an accent."""
+    """Whether it is an upper-case, lower-case or caseless letter, and not another letter with an accent."""
     return unicodedata.category(character) in ("Lu", "Ll", "Lo") and not unicodedata.decomposition(character)
 
 
@@ -147,7 +151,7 @@ def _outline(font: FT2Font, code: int) -> Path:
 
 
 def _fingerprint(outline: Path) -> np.ndarray:
-    """A blurred plain drawing as a unit vector [SIZE * SIZE], to tell lookalikes by."""
+    """A blurred plain drawing as a unit vector [_SIZE * _SIZE]; those of lookalikes are close to each other."""
     ink = 255.0 - _draw([(outline, _Look())])[0].astype(np.float32)
     for _ in range(2):
         for axis in (0, 1):
@@ -158,17 +162,17 @@ def _fingerprint(outline: Path) -> np.ndarray:
 def _pictures(characters: dict[str, list[Path]]) -> Pictures:
     def read() -> Iterator[tuple[int, str, np.ndarray]]:
         for number, (character, outlines) in enumerate(characters.items()):
-            for row, image in enumerate(_draw(_variations(character, outlines)), start=number * INSTANCES):
+            for row, image in enumerate(_draw(_variations(character, outlines)), start=number * _INSTANCES):
                 yield row, unicodedata.name(character), image
 
     names = tuple(f"{_system(c).title()}/{unicodedata.name(c)}" for c in characters)
-    return Pictures(names, (INSTANCES,) * len(names), read)
+    return Pictures(names, (_INSTANCES,) * len(names), read)
 
 
 def _variations(character: str, outlines: list[Path]) -> list[tuple[Path, _Look]]:
     """What the pictures of a character show: its faces in turn, each picture with its own look."""
-    bits = np.random.Philox(np.random.SeedSequence([_VERSION, ord(character)])).random_raw(INSTANCES * 6)
-    chance = (bits / 2.0**64).reshape(INSTANCES, 6)  # raw bits: NumPy promises their stream for ever
+    bits = np.random.Philox(np.random.SeedSequence([_VERSION, ord(character)])).random_raw(_INSTANCES * 6)
+    chance = (bits / 2.0**64).reshape(_INSTANCES, 6)  # raw bits: NumPy promises their stream for ever
     looks = [
         _Look(
             slant=0.5 * row[0] - 0.25,
@@ -183,16 +187,16 @@ def _variations(character: str, outlines: list[Path]) -> list[tuple[Path, _Look]
 
 
 def _draw(drawings: list[tuple[Path, _Look]]) -> np.ndarray:
-    """Draws outlines side by side on one canvas: dark on white, uint8 [drawings, SIZE, SIZE]."""
-    renderer = RendererAgg(SIZE * len(drawings), SIZE, dpi=72)
+    """Draws outlines side by side on one canvas: dark on white, uint8 [drawings, _SIZE, _SIZE]."""
+    renderer = RendererAgg(_SIZE * len(drawings), _SIZE, dpi=72)
     context = renderer.new_gc()
     context.set_antialiased(True)
     context.set_snap(False)
     for number, (outline, look) in enumerate(drawings):
         context.set_linewidth(look.stroke)
-        renderer.draw_path(context, outline, _placement(outline, look, SIZE * number), (0.0, 0.0, 0.0))
+        renderer.draw_path(context, outline, _placement(outline, look, _SIZE * number), (0.0, 0.0, 0.0))
     coverage = np.asarray(renderer.buffer_rgba())[..., 3]
-    return 255 - coverage.reshape(SIZE, len(drawings), SIZE).swapaxes(0, 1)
+    return 255 - coverage.reshape(_SIZE, len(drawings), _SIZE).swapaxes(0, 1)
 
 
 def _placement(outline: Path, look: _Look, left: int) -> Affine2D:
@@ -200,8 +204,8 @@ def _placement(outline: Path, look: _Look, left: int) -> Affine2D:
     turned = Affine2D(np.array([[1, look.slant, 0], [0, 1, 0], [0, 0, 1]])).rotate_deg(look.rotation)
     points = turned.transform(outline.vertices)
     low, high = points.min(axis=0), points.max(axis=0)
-    room = SIZE - 2.0 - look.stroke
+    room = _SIZE - 2.0 - look.stroke
     scale = min(_EXTENT * look.scale, room / (high - low).max())
     slack = (room - scale * (high - low)) / 2
-    middle = SIZE / 2 + np.clip(look.shift, -slack, slack) - scale * (low + high) / 2
+    middle = _SIZE / 2 + np.clip(look.shift, -slack, slack) - scale * (low + high) / 2
     return turned.scale(scale).translate(left + middle[0], middle[1])

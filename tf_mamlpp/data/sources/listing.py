@@ -1,4 +1,4 @@
-"""What a source gives: pictures that are listed but not yet decoded."""
+"""What a source gives: pictures that are listed but not yet decoded.  Imports no TensorFlow."""
 
 from __future__ import annotations
 
@@ -10,17 +10,32 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Pictures:
-    """Pictures that are listed but not yet decoded.
+    """The pictures of one split, listed but not yet decoded.
 
     Attributes:
         class_names: one name a class.
         counts: how many pictures each class has.
-        read: gives (row, the picture's name for errors, content) of every picture, in any order; rows count the
-            pictures class by class; the content is an encoded file, or a decoded uint8 array [H, W] or [H, W, C].
-        by_fractions: see `ImageBank`.
+        read: gives (row, name, content) of every picture, in any order. Rows count the pictures class by class; the
+            name is for error messages; the content is an encoded file, or a decoded uint8 array [H, W] or [H, W, C].
+        by_fractions: whether the classes are a fraction of all classes of the source.
+
+    Example:
+        >>> greys = [np.full((2, 2), grey, np.uint8) for grey in (10, 20, 30)]
+        >>> names = ["a/0.png", "a/1.png", "b/0.png"]
+        >>> pictures = Pictures(("a", "b"), (2, 1), lambda: zip(range(3), names, greys))
+        >>> [(row, name, int(grey[0, 0])) for row, name, grey in pictures.read()]
+        [(0, 'a/0.png', 10), (1, 'a/1.png', 20), (2, 'b/0.png', 30)]
     """
 
     class_names: tuple[str, ...]
     counts: tuple[int, ...]
     read: Callable[[], Iterator[tuple[int, str, bytes | np.ndarray]]]
     by_fractions: bool = False
+
+
+Splits = dict[str, tuple[str, Callable[[], Pictures]]]
+"""What every source returns: for "train", "validation" and "test", a key and a function that lists the pictures.
+
+The key changes whenever the pictures may have changed; the cache finds a decoded bank by it. The function may take long
+(it may read whole archives), and is called only where the cache has no such bank.
+"""

@@ -1,20 +1,20 @@
-"""Mini-ImageNet by the split of Ravi & Larochelle (ICLR 2017): archives of each split, or the folders unpacked from
-them."""
+"""Mini-ImageNet by the split of Ravi & Larochelle (ICLR 2017), from archives or from the folders in them."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+from tf_mamlpp.data.picture_files import SUFFIXES
 from tf_mamlpp.data.sources.archives import members
-from tf_mamlpp.data.sources.image_folder import SPLIT_FOLDERS, SUFFIXES, given_splits
-from tf_mamlpp.data.sources.listing import Pictures
+from tf_mamlpp.data.sources.image_folder import given_splits
+from tf_mamlpp.data.sources.listing import Pictures, Splits
+from tf_mamlpp.data.sources.splits import SPLIT_FOLDERS
 from tf_mamlpp.errors import UserError
 
-_PREFIXES = {"train": "train", "validation": "val", "test": "test"}
-
+_PREFIXES = {"train": "train", "validation": "val", "test": "test"}  # of the archives' names
 
 _EXPECTED = (
     "expected archives train*.tar.gz, val*.tar.gz and test*.tar.gz that hold SPLIT/CLASS/PICTURE.jpg, "
@@ -22,18 +22,31 @@ _EXPECTED = (
 )
 
 
-def mini_imagenet_splits(path: Path) -> dict[str, tuple[str, Callable[[], Pictures]]]:
+def mini_imagenet_splits(path: Path) -> Splits:
     """Finds the pictures of each split, without unpacking or decoding any.
 
     Args:
-        path: folder that holds, for each split, one archive or several (halves, say), of which every one is taken;
-            or the folders train/, val/ and test/ of class folders.
+        path: folder that holds, for each split, one archive or several parts of it; or the folders train/, val/ and
+            test/, which hold class folders.
 
     Returns:
-        For each split, a key that changes with the files, and what lists the pictures.
+        For each split, a key that changes with the files, and a function that lists the pictures.
 
     Raises:
         UserError: a split is missing.
+
+    Example:
+        >>> import tarfile
+        >>> (tmp_path / "1.jpg").touch()
+        >>> for split, name in (("train", "ant"), ("val", "bee"), ("test", "cat")):
+        ...     with tarfile.open(tmp_path / f"{split}.tar.gz", "w:gz") as archive:
+        ...         archive.add(tmp_path / "1.jpg", f"{split}/{name}/1.jpg")
+        >>> splits = mini_imagenet_splits(tmp_path)
+        >>> {split: open_pictures().class_names for split, (key, open_pictures) in splits.items()}
+        {'train': ('ant',), 'validation': ('bee',), 'test': ('cat',)}
+
+    References:
+        Ravi, Larochelle, "Optimization as a Model for Few-Shot Learning", ICLR 2017.
     """
     if not path.is_dir():
         raise UserError(f"{path}: no such folder; {_EXPECTED}")
@@ -46,15 +59,16 @@ def mini_imagenet_splits(path: Path) -> dict[str, tuple[str, Callable[[], Pictur
     for split, found in archives.items():
         if not found:
             raise UserError(f"{path}: has no archive {_PREFIXES[split]}*.tar.gz beside the others; {_EXPECTED}")
-    return {split: (_identity(found), partial(_list_pictures, found, split)) for split, found in archives.items()}
+    return {split: (_key(found), partial(_list_pictures, found, split)) for split, found in archives.items()}
 
 
-def _identity(archives: list[Path]) -> str:
+def _key(archives: list[Path]) -> str:
+    """Changes with the archives' paths, sizes and times of change."""
     return repr([(str(a.resolve()), a.stat().st_size, a.stat().st_mtime_ns) for a in archives])
 
 
 def _list_pictures(archives: list[Path], split: str) -> Pictures:
-    """Lists the archives' pictures, class by class and sorted, as from the unpacked folders."""
+    """Lists the archives' pictures in the order of the unpacked folders: class by class, sorted."""
     found: dict[tuple[str, str], Path] = {}
     for archive, picture, _ in _pictures(archives, split):
         if picture in found:

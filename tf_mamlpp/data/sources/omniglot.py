@@ -1,23 +1,24 @@
-"""Omniglot as its authors publish it: two zip archives, or the two folders unpacked from them."""
+"""Omniglot as its authors publish it: two zip archives, or the two folders unpacked from them.
+
+Imports no TensorFlow.
+"""
 
 from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from tf_mamlpp.data.images import checked_stat
+from tf_mamlpp.data.picture_files import checked_stat, read_file
 from tf_mamlpp.data.sources.archives import open_zip, read_zipped
-from tf_mamlpp.data.sources.image_folder import read_file
-from tf_mamlpp.data.sources.listing import Pictures
+from tf_mamlpp.data.sources.listing import Pictures, Splits
 from tf_mamlpp.data.sources.splits import OMNIGLOT_CLASSES, divide_classes
 from tf_mamlpp.errors import UserError
 
 _PARTS = ("images_background", "images_evaluation")
-
 
 _EXPECTED = "expected images_background and images_evaluation, each as a .zip archive or as the unpacked folder"
 
@@ -32,9 +33,7 @@ class _Drawing:
         return "/".join(PurePosixPath(self.member).parts[-3:-1])
 
 
-def omniglot_splits(
-    path: Path, split_seed: int, split_file: str | os.PathLike[str] | None = None
-) -> dict[str, tuple[str, Callable[[], Pictures]]]:
+def omniglot_splits(path: Path, split_seed: int, split_file: str | os.PathLike[str] | None = None) -> Splits:
     """Lists Omniglot's drawings by split, without decoding any.
 
     Args:
@@ -43,10 +42,23 @@ def omniglot_splits(
         split_file: lists of characters such as "Greek/character01" instead, see `divide_classes`.
 
     Returns:
-        For each split, a key that changes with the source, and the pictures.
+        For each split, a key that changes with the source, and a function that lists the pictures.
 
     Raises:
         UserError: a part is missing, damaged or incomplete; names it.
+
+    Example:
+        >>> for part, characters in (("images_background", 964), ("images_evaluation", 659)):
+        ...     with zipfile.ZipFile(tmp_path / f"{part}.zip", "w") as archive:
+        ...         for number in range(characters):
+        ...             archive.writestr(f"{part}/{part[7:]}/character{number:03}/0001_01.png", b"")
+        >>> splits = omniglot_splits(tmp_path, split_seed=0)
+        >>> {split: len(open_pictures().class_names) for split, (key, open_pictures) in splits.items()}
+        {'train': 1150, 'validation': 50, 'test': 423}
+
+    References:
+        Lake, Salakhutdinov, Tenenbaum, "Human-level concept learning through probabilistic program induction",
+        Science 350 (2015).
     """
     archives = [_find_part(path, part) for part in _PARTS]
     classes: dict[str, list[_Drawing]] = {}
@@ -57,8 +69,8 @@ def omniglot_splits(
     if len(classes) != OMNIGLOT_CLASSES:
         raise UserError(f"{path}: holds {len(classes)} characters, not Omniglot's {OMNIGLOT_CLASSES}; fetch both again")
     names = sorted(classes)
-    key = repr([_identity(archive, classes) for archive in archives])
-    splits: dict[str, tuple[str, Callable[[], Pictures]]] = {}
+    key = repr([_state(archive, classes) for archive in archives])
+    splits: Splits = {}
     for split, numbers in divide_classes(names, split_seed, split_file, source="omniglot").items():
         chosen = [(names[number], sorted(classes[names[number]], key=lambda d: d.member)) for number in numbers]
         splits[split] = (f"{key} {numbers}", partial(_pictures, chosen))
@@ -89,8 +101,8 @@ def _is_drawing(member: PurePosixPath) -> bool:
     return member.suffix == ".png" and len(member.parts) >= 3 and not hidden
 
 
-def _identity(archive: Path, classes: dict[str, list[_Drawing]]) -> object:
-    """What tells one state of an archive or folder from another: paths, sizes and times of change."""
+def _state(archive: Path, classes: dict[str, list[_Drawing]]) -> object:
+    """The path, size and time of change of an archive, or of each drawing in a folder."""
     files = [archive]
     if archive.is_dir():
         files = sorted(archive / d.member for group in classes.values() for d in group if d.archive == archive)

@@ -1,4 +1,4 @@
-"""Classification sets of TensorFlow Datasets, divided by class."""
+"""Classification sets of TensorFlow Datasets, divided by class.  Imports TensorFlow Datasets only when used."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from tf_mamlpp.data.sources.image_folder import SPLIT_FOLDERS
-from tf_mamlpp.data.sources.listing import Pictures
-from tf_mamlpp.data.sources.splits import FRACTIONS, SPLITS, divide_classes
+from tf_mamlpp.data.sources.listing import Pictures, Splits
+from tf_mamlpp.data.sources.splits import FRACTIONS, SPLIT_FOLDERS, SPLITS, divide_classes
 from tf_mamlpp.errors import UserError
 
 _SPLIT_OF = {name: split for split, names in SPLIT_FOLDERS.items() for name in names}
-"""What each split of a set is here, by the names that splits have in folders too."""
+"""Which split of ours each split of a set is, by its name."""
 
 
 def tfds_splits(
@@ -26,13 +25,13 @@ def tfds_splits(
     split_seed: int,
     split_file: str | os.PathLike[str] | None = None,
     split_fractions: Sequence[float] = FRACTIONS,
-) -> dict[str, tuple[str, Callable[[], Pictures]]]:
+) -> Splits:
     """Opens a set of TensorFlow Datasets, downloading and preparing it first if it is not there.
 
-    A set whose train, validation (also: val, valid) and test splits share no class, as mini-ImageNet's do, keeps them.
-    Else the pictures of these splits (those it has) are pooled, and the classes divided; a class without pictures is
-    left out. Other splits are left alone: Omniglot's "small1" and "small2" repeat its train split, and others hold
-    unlabelled pictures.
+    Only the splits train, validation (also: val, valid) and test of a set are read. If it has all three and they share
+    no class, as in mini-ImageNet, they are kept. Else their pictures are pooled and the classes divided; a class
+    without pictures is left out. Splits of other names are not read: Omniglot's "small1" and "small2" repeat its train
+    split, and those of other sets hold unlabelled pictures.
 
     Pictures and labels are the features "image" and "label", or else the set's `supervised_keys`.
 
@@ -45,13 +44,18 @@ def tfds_splits(
         split_fractions: shares of the pooled classes, see `divide_classes`.
 
     Returns:
-        For each split, a key that changes with the data, and what lists the pictures.
+        For each split, a key that changes with the data, and a function that lists the pictures.
 
     Warns:
-        UserWarning: the set has splits that are left alone.
+        UserWarning: the set has splits that are not read.
 
     Raises:
-        UserError: unknown name, no picture or label in it, or it can neither be found nor downloaded.
+        UserError: unknown name, no pictures or labels in the set, or it can neither be found nor downloaded.
+
+    Example:
+        >>> tfds_splits("tfds:no_such_set", tmp_path, split_seed=0)
+        Traceback (most recent call last):
+        tf_mamlpp.errors.UserError: tfds:no_such_set: neither prepared in ... nor to be downloaded ...
     """
     builder = _prepared(name, path)
     image, label = _features(builder, name)
@@ -60,13 +64,13 @@ def tfds_splits(
     names = [to_name(number) for number in range(builder.info.features[label].num_classes)]
     lists = None if split_file is None else divide_classes(names, split_seed, split_file, source=name)
     key = repr([_identity(builder), image, label, split_seed, list(split_fractions), lists])
-    read_once: list[dict[str, list[int]]] = []  # the labels: not needed while the pictures are in the cache
+    # The labels of all splits, read when the first split is opened: never, if the cache has the pictures.
+    labels: dict[str, list[int]] = {}
 
     def opener(split: str) -> Callable[[], Pictures]:
         def open_pictures() -> Pictures:
-            if not read_once:
-                read_once.append(_labels(builder, name, label))
-            labels = read_once[0]
+            if not labels:
+                labels.update(_labels(builder, name, label))
             given = lists or _own_splits(labels)
             divided = given or divide_classes(names, split_seed, fractions=split_fractions, source=name)
             present = set(itertools.chain.from_iterable(labels.values()))
@@ -79,6 +83,7 @@ def tfds_splits(
 
 
 def _prepared(name: str, path: str | os.PathLike[str] | None) -> Any:
+    """The builder of a set, after it has been downloaded and prepared."""
     import tensorflow_datasets as tfds  # takes seconds to import, and only this source needs it
 
     import tf_mamlpp.data.sources.tfds_mini_imagenet  # noqa: F401  registers it
@@ -114,16 +119,17 @@ def _features(builder: Any, name: str) -> tuple[str, str]:
 
 def _check_splits(builder: Any, name: str) -> None:
     """Raises a UserError if a set has no split that is read here; warns of those that are not."""
-    left = [split for split in builder.info.splits if split not in _SPLIT_OF]
-    if len(left) == len(builder.info.splits):
+    unread = [split for split in builder.info.splits if split not in _SPLIT_OF]
+    if len(unread) == len(builder.info.splits):
         known = f"{', '.join(list(_SPLIT_OF)[:-1])} or {list(_SPLIT_OF)[-1]}"
-        raise UserError(f"{name}: has no split called {known}; it has {', '.join(left) or 'none at all'}")
-    if left:
+        raise UserError(f"{name}: has no split called {known}; it has {', '.join(unread) or 'none at all'}")
+    if unread:
         read = [split for split in builder.info.splits if split in _SPLIT_OF]
-        warnings.warn(f"{name}: of its splits, {', '.join(read)} are read, {', '.join(left)} are not", stacklevel=1)
+        warnings.warn(f"{name}: of its splits, {', '.join(read)} are read, {', '.join(unread)} are not", stacklevel=1)
 
 
 def _identity(builder: Any) -> str:
+    """A hash that changes with the set's version, place, sizes and times of change."""
     splits = sorted((split, info.num_examples, info.num_bytes) for split, info in builder.info.splits.items())
     files = [(str(f), os.stat(f).st_mtime_ns) for s in builder.info.splits.values() for f in s.filepaths]
     return hashlib.sha256(repr([builder.info.full_name, str(builder.data_dir), splits, files]).encode()).hexdigest()

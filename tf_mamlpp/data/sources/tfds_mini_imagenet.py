@@ -24,7 +24,13 @@ from tf_mamlpp.data.sources.mini_imagenet import mini_imagenet_splits
 
 
 class MiniImagenet(tfds.core.GeneratorBasedBuilder):
-    """100 classes of ImageNet at 84x84; splits train, validation and test share no class."""
+    """100 classes of ImageNet at 84x84; splits train, validation and test share no class.
+
+    Example:
+        >>> builder = MiniImagenet(data_dir=tmp_path)
+        >>> builder.name, builder.info.features["image"].shape
+        ('mini_imagenet', (84, 84, 3))
+    """
 
     VERSION = tfds.core.Version("1.0.0")
     MANUAL_DOWNLOAD_INSTRUCTIONS = (

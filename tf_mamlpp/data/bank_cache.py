@@ -1,0 +1,237 @@
+"""The cache of banks: pictures are decoded once, and memory-mapped from then on.
+
+A bank's folder in the cache holds `images.npy` (the pixels), `digests.npy` (a hash of each picture),
+`index.json` (classes) and `pictures.json` (where each picture came from).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from tf_mamlpp.data.bulk_decoding import decoded_chunks
+from tf_mamlpp.data.image_bank import ImageBank, release_pages
+from tf_mamlpp.data.sources.listing import Pictures
+from tf_mamlpp.errors import UserError
+from tf_mamlpp.files import temporary_folder_beside
+
+_FORMAT = 2  # raise when the cache's layout, or how pictures are decoded or resized, changes
+
+_IMAGES, _DIGESTS, _INDEX, _PICTURES = "images.npy", "digests.npy", "index.json", "pictures.json"
+
+
+def cache_root(cache_dir: str | os.PathLike[str] | None = None) -> Path:
+    """The cache folder: the argument, else the environment's TF_MAMLPP_CACHE, else ~/.cache/tf_mamlpp.
+
+    Example:
+        >>> cache_root("/tmp/pictures").as_posix()
+        '/tmp/pictures'
+    """
+    return Path(cache_dir or os.environ.get("TF_MAMLPP_CACHE") or "~/.cache/tf_mamlpp").expanduser()
+
+
+def build_or_load(
+    key: str,
+    open_pictures: Callable[[], Pictures],
+    *,
+    name: str,
+    image_size: tuple[int, int],
+    channels: int,
+    resize: str = "stretch",
+    cache_dir: str | os.PathLike[str] | None = None,
+) -> ImageBank:
+    """Loads a bank from the cache; decodes it into the cache first where it is missing or damaged.
+
+    Args:
+        key: identifies the pictures' content; any change of the source must change it.
+        open_pictures: lists the pictures; called only when they must be decoded.
+        name: source and split, for example "omniglot train".
+        image_size: height and width in pixels.
+        channels: 1 for grey, 3 for RGB.
+        resize: "stretch" or "crop", see `tf_mamlpp.data.resize`.
+        cache_dir: the cache folder; see `cache_root`.
+
+    Returns:
+        The bank, its images memory-mapped read-only. A bank without classes is in memory alone.
+
+    Raises:
+        UserError: a picture is corrupt, or the cache folder cannot be written.
+
+    Example:
+        >>> def open_pictures():
+        ...     greys = [np.full((6, 6), grey, np.uint8) for grey in (10, 20, 30)]
+        ...     return Pictures(("ant", "bee"), (2, 1), lambda: zip(range(3), ("a0", "a1", "b0"), greys))
+        >>> settings = {"name": "insects train", "image_size": (4, 4), "channels": 1, "cache_dir": tmp_path}
+        >>> bank = build_or_load("version 1", open_pictures, **settings)
+        >>> bank.images.shape, bank.offsets.tolist(), bank.class_names
+        ((3, 4, 4, 1), [0, 2, 3], ('ant', 'bee'))
+        >>> build_or_load("version 1", None, **settings).images[2, 0, 0]  # from the cache: nothing is decoded
+        array([30], dtype=uint8)
+    """
+    identity = json.dumps([_FORMAT, key, name, list(image_size), channels, resize])
+    digest = hashlib.sha256(identity.encode()).hexdigest()[:20]
+    folder = cache_root(cache_dir) / f"{name.replace(' ', '-').replace(':', '-').replace('/', '-')}-{digest}"
+    shape = *image_size, channels
+    bank = _load(folder, name, shape)
+    if bank is None:
+        try:
+            pictures = open_pictures()
+            if not pictures.class_names:  # an empty array cannot be mapped
+                images, offsets = np.zeros((0, *shape), np.uint8), np.zeros(1, np.int64)
+                return ImageBank(images, offsets, (), name, by_fractions=pictures.by_fractions)
+            _build(folder, pictures, name, image_size, channels, resize)
+        except OSError as error:
+            advice = "free some space or set TF_MAMLPP_CACHE to another folder"
+            raise UserError(f"{folder.parent}: cannot write the picture cache ({error}); {advice}") from error
+        bank = _load(folder, name, shape)
+    if bank is None:
+        raise UserError(f"{folder}: the cache is unreadable just after it was written; check the disk")
+    return bank
+
+
+def shared_pictures(one: ImageBank, other: ImageBank) -> list[tuple[str, str]]:
+    """Pictures that are the same in two banks, pixel by pixel.
+
+    Args:
+        one: a bank from the cache. A bank that was made in memory keeps no record of its pictures: it shares none.
+        other: likewise.
+
+    Returns:
+        For each such picture, where it came from in `one` and in `other`, in the order of `one`. Of several copies in
+        a bank, one is named.
+
+    Example:
+        >>> def bank(name, *greys):
+        ...     images = [np.full((4, 4), grey, np.uint8) for grey in greys]
+        ...     files = [f"{name}/{i}.png" for i in range(len(greys))]
+        ...     return build_or_load(
+        ...         name, lambda: Pictures((name,), (len(greys),), lambda: zip(range(len(greys)), files, images)),
+        ...         name=f"pets {name}", image_size=(4, 4), channels=1, cache_dir=tmp_path)
+        >>> shared_pictures(bank("train", 10, 20, 30), bank("test", 40, 20))
+        [('train/1.png', 'test/1.png')]
+    """
+    if one.folder is None or other.folder is None:
+        return []
+    digests = [np.load(folder / _DIGESTS, allow_pickle=False) for folder in (one.folder, other.folder)]
+    _, rows, other_rows = np.intersect1d(*digests, return_indices=True)
+    if not len(rows):
+        return []
+    origins, other_origins = (json.loads((folder / _PICTURES).read_text()) for folder in (one.folder, other.folder))
+    order = np.argsort(rows)
+    return [(origins[row], other_origins[copy]) for row, copy in zip(rows[order], other_rows[order], strict=True)]
+
+
+def _load(folder: Path, name: str, shape: tuple[int, ...]) -> ImageBank | None:
+    """The cached bank of pictures `[H, W, C]`; None if it is missing, or anything but its pixels is damaged."""
+    try:
+        images = np.lib.format.open_memmap(folder / _IMAGES, mode="r")  # unlike `np.load`, it takes no pickle at all
+        digests = np.lib.format.open_memmap(folder / _DIGESTS, mode="r")
+        index, origins = (json.loads((folder / file).read_text()) for file in (_INDEX, _PICTURES))
+        names, offsets = tuple(index["class_names"]), np.array(index["offsets"])
+        good = (
+            (folder / _IMAGES).stat().st_size == images.offset + images.nbytes
+            and (images.dtype, images.shape, images.flags.c_contiguous) == (np.uint8, (len(images), *shape), True)
+            and (digests.dtype, digests.shape) == (np.uint64, images.shape[:1])
+            and (offsets.dtype, offsets.shape) == (np.int64, (len(names) + 1,))
+            and offsets[0] == 0
+            and (np.diff(offsets) > 0).all()
+            and offsets[-1] == len(images) == len(origins)
+            and all(isinstance(text, str) for text in (*names, *origins))
+        )
+        by_fractions = bool(index.get("by_fractions"))
+    except Exception:  # damage makes the readers raise nearly anything
+        return None
+    # A plain view: np.memmap slows every gather.
+    return ImageBank(np.asarray(images), offsets, names, name, folder, by_fractions) if good else None
+
+
+def _build(
+    folder: Path, pictures: Pictures, name: str, image_size: tuple[int, int], channels: int, resize: str
+) -> None:
+    """Decodes into a temporary folder and renames it to `folder`, so that nobody ever sees half a cache."""
+    with temporary_folder_beside(folder) as building:
+        total = sum(pictures.counts)
+        images = np.lib.format.open_memmap(
+            building / _IMAGES, mode="w+", dtype=np.uint8, shape=(total, *image_size, channels)
+        )
+        _reserve(building / _IMAGES)
+        digests, origins = _decode_into(images, pictures, name, resize)
+        images.flush()
+        np.save(building / _DIGESTS, digests)
+        (building / _PICTURES).write_text(json.dumps(origins))
+        index = {
+            "class_names": pictures.class_names,
+            "offsets": np.concatenate([[0], np.cumsum(pictures.counts, dtype=np.int64)]).tolist(),
+            "by_fractions": pictures.by_fractions,
+        }
+        (building / _INDEX).write_text(json.dumps(index))
+        _publish(building, folder, name, images.shape[1:])
+
+
+def _reserve(file: Path) -> None:
+    """Claims a mapped file's space on the disk: on one that is full, writing to its pages would kill the process."""
+    if hasattr(os, "posix_fallocate"):
+        with open(file, "r+b") as opened:
+            os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
+
+
+def _decode_into(images: np.ndarray, pictures: Pictures, name: str, resize: str) -> tuple[np.ndarray, list[str]]:
+    """Decodes pictures into an array [pictures, H, W, C].
+
+    Shows progress on stderr: a live bar on a terminal; elsewhere (a log file) one line at the end.
+
+    Returns:
+        For each picture, a hash of its pixels, and where it came from.
+    """
+    total, done, started = len(images), 0, time.monotonic()
+    digests, origins = np.zeros(total, np.uint64), [""] * total
+    _, height, width, channels = images.shape
+    with _progress_bar(f"decoding {name}", total) as bar:
+        for rows, names, pixels in decoded_chunks(pictures, (height, width), channels, resize):
+            images[rows] = pixels
+            digests[rows] = [_digest(picture) for picture in pixels]
+            for row, origin in zip(rows, names, strict=True):
+                origins[row] = origin
+            release_pages(images)
+            done += len(rows)
+            bar.update(len(rows))
+    if not sys.stderr.isatty():
+        print(f"decoding {name}: {done} in {time.monotonic() - started:.1f} s", file=sys.stderr)
+    if done != total:
+        raise UserError(f"{name}: only {done} of its {total} pictures could be read; did they change meanwhile?")
+    return digests, origins
+
+
+def _progress_bar(label: str, total: int) -> tqdm:
+    """A bar on stderr if that is a terminal; else one that shows nothing."""
+    # tqdm shows no bar on a terminal that does not tell its size; here it gets 80 columns and 24 lines.
+    columns, lines = shutil.get_terminal_size()
+    return tqdm(desc=label, total=total, unit="", ncols=columns, nrows=lines, disable=not sys.stderr.isatty())
+
+
+def _digest(image: np.ndarray) -> int:
+    """64 bits of a hash of a picture's pixels."""
+    return int.from_bytes(hashlib.blake2b(image.tobytes(), digest_size=8).digest(), "little")
+
+
+def _publish(building: Path, folder: Path, name: str, shape: tuple[int, ...]) -> None:
+    """Renames `building` to `folder`; a whole cache that another process put there meanwhile is as good."""
+    while True:
+        try:
+            os.replace(building, folder)
+            return
+        except OSError:
+            if not folder.exists():
+                raise
+            if _load(folder, name, shape) is not None:
+                return
+            shutil.rmtree(folder)
