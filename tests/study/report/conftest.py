@@ -93,7 +93,7 @@ def make_study():
 
 @pytest.fixture(scope="session")
 def whole(tmp_path_factory):
-    """Three seeds of both ends, one of every other row, one diverged, one not begun."""
+    """Three seeds of MAML and of MAML++, one of every other method; one run diverged, one has not begun."""
     values = {m: 0.9 - 0.01 * i for i, m in enumerate(GROUPS["all"])}
     runs = {(m, s): 0.70 + 0.01 * s for m in ("maml",) for s in (0, 1, 2)}
     runs |= {("maml++", s): 0.90 + 0.005 * s for s in (0, 1, 2)}
