@@ -3,25 +3,25 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tf_mamlpp.benchmark.cases import CASES, GROWTH, GROWTH_BASE, Case, choose, growth_points, random_tasks
+from tf_mamlpp.benchmark.cases import CASES, GROWTH, GROWTH_BASE, Case, choose_cases, growth_points, random_tasks
 from tf_mamlpp.errors import UserError
 
 
 def test_cases_by_name():
-    assert choose(["resnet12"]) == {"resnet12": CASES["resnet12"]}
-    assert choose(["all"]) == CASES
+    assert choose_cases(["resnet12"]) == {"resnet12": CASES["resnet12"]}
+    assert choose_cases(["all"]) == CASES
     with pytest.raises(UserError, match="unknown case 'imagenet'; cases are omniglot_5way_1shot, .*resnet12, or all"):
-        choose(["resnet12", "imagenet"])
+        choose_cases(["resnet12", "imagenet"])
 
 
 def test_the_last_steps_loss_has_a_name_of_its_own():
-    (name, case), *_ = choose(["mini_imagenet_1shot"], last_step_loss=True).items()
+    (name, case), *_ = choose_cases(["mini_imagenet_1shot"], last_step_loss=True).items()
     assert name == "mini_imagenet_1shot_last_step_loss"
     assert case == replace(CASES["mini_imagenet_1shot"], multi_step_loss=False)
 
 
 def test_rematerialised_cases_have_names_of_their_own_too():
-    found = choose(["resnet12", "omniglot_20way_1shot"], last_step_loss=True, rematerialise=True)
+    found = choose_cases(["resnet12", "omniglot_20way_1shot"], last_step_loss=True, rematerialise=True)
     assert found == {
         f"{name}_last_step_loss_rematerialised": replace(CASES[name], multi_step_loss=False, rematerialise=True)
         for name in ("resnet12", "omniglot_20way_1shot")

@@ -8,7 +8,7 @@ from tf_mamlpp.errors import UserError
 from tf_mamlpp.runtime import memory_mb
 
 
-def test_answers_from_one_process_of_its_own():
+def test_calls_run_in_one_other_process():
     with Worker(partial, os.getpid) as pid:
         first = pid()
         assert first != os.getpid()
@@ -40,7 +40,7 @@ def test_errors_come_back_and_the_process_goes_on():
         assert number("7") == 7
 
 
-def test_a_process_that_ends_is_the_users_to_know():
+def test_a_process_that_ended_is_a_users_error():
     with Worker(partial, os._exit, 3) as gone, pytest.raises(UserError, match="ended with status 3"):
         gone()
     with Worker(partial, os.kill) as killed, pytest.raises(UserError, match="status -9: out of memory"):

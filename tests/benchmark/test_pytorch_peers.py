@@ -9,9 +9,9 @@ import pytest
 
 from tf_mamlpp.benchmark import measure
 from tf_mamlpp.benchmark.cases import Case, random_tasks
-from tf_mamlpp.benchmark.contestants import gradients_of, updates_of
+from tf_mamlpp.benchmark.contestants import peer_meta_gradient, update_timer
 from tf_mamlpp.benchmark.process import Worker
-from tf_mamlpp.benchmark.races import MODULES
+from tf_mamlpp.benchmark.races import PEER_MODULES
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("torch") is None, reason="PyTorch, of the extra 'peers', is not installed"
@@ -56,11 +56,11 @@ def ours(request):
 def gradients():
     """For each peer that is installed, a process that computes its meta-gradients."""
     with contextlib.ExitStack() as stack:
-        installed = [name for name in MODULES if importlib.util.find_spec(MODULES[name])]
-        yield {name: stack.enter_context(Worker(gradients_of, name)) for name in installed}
+        installed = [name for name in PEER_MODULES if importlib.util.find_spec(PEER_MODULES[name])]
+        yield {name: stack.enter_context(Worker(peer_meta_gradient, name)) for name in installed}
 
 
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("name", PEER_MODULES)
 @pytest.mark.parametrize("at_once", [1, 2])
 def test_meta_gradients_agree(ours, gradients, name, at_once):
     if name not in gradients:
@@ -73,6 +73,6 @@ def test_meta_gradients_agree(ours, gradients, name, at_once):
 
 
 def test_a_peer_does_as_many_updates_as_asked():
-    with Worker(updates_of, "pytorch", CASE) as run:
+    with Worker(update_timer, "pytorch", CASE) as run:
         milliseconds, memory = run(2)
     assert len(milliseconds) == 2 and min(milliseconds) > 0 and memory > 0

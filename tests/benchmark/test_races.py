@@ -3,7 +3,7 @@ import importlib.util
 import pytest
 
 from tf_mamlpp.benchmark import races
-from tf_mamlpp.benchmark.cases import CASES, choose
+from tf_mamlpp.benchmark.cases import CASES, choose_cases
 from tf_mamlpp.errors import UserError
 
 
@@ -17,7 +17,7 @@ def test_workers_take_turns():
 
         return run
 
-    found = races.interleave({"a": worker("a"), "b": worker("b")}, updates=4, block=2, pause=0)
+    found = races.take_turns({"a": worker("a"), "b": worker("b")}, updates=4, block=2, pause=0)
     assert calls == [("a", 2), ("b", 2), ("a", 2), ("b", 2)]
     assert found == {"a": ([1.0, 1.0, 3.0, 3.0], 30.0), "b": ([2.0, 2.0, 4.0, 4.0], 40.0)}
 
@@ -53,9 +53,9 @@ def test_peers_run_in_their_faster_layout(monkeypatch):
     monkeypatch.setattr(races.time, "sleep", lambda seconds: None)
     found = races.race(CASES["omniglot_5way_1shot"], ["pytorch", "higher"], updates=3)
     assert found == {
-        "ours": races.Timed(1.0, 1.0, 100.0, "2 tasks at once"),
-        "pytorch": races.Timed(3.0, 3.0, 200.0, "2 tasks at once"),
-        "higher": races.Timed(5.0, 5.0, 100.0, "2 threads"),
+        "ours": races.RaceResult(1.0, 1.0, 100.0, "2 tasks at once"),
+        "pytorch": races.RaceResult(3.0, 3.0, 200.0, "2 tasks at once"),
+        "higher": races.RaceResult(5.0, 5.0, 100.0, "2 threads"),
     }
     assert all(worker.closed for worker in FakeWorker.made)
     assert {worker.case.method for worker in FakeWorker.made} == {"maml"}
@@ -72,9 +72,9 @@ def test_refuses_peers_that_cannot_run(monkeypatch):
 
 
 def test_cases_without_a_network_of_the_peers_are_left_out():
-    cases, left_out = races.with_peers(CASES)
+    cases, left_out = races.cases_for_peers(CASES)
     assert left_out == ["resnet12"]
     assert cases == {name: case for name, case in CASES.items() if name != "resnet12"}
-    assert races.with_peers(choose(["omniglot_5way_1shot"])) == (choose(["omniglot_5way_1shot"]), [])
+    assert races.cases_for_peers(choose_cases(["omniglot_5way_1shot"])) == (choose_cases(["omniglot_5way_1shot"]), [])
     with pytest.raises(UserError, match="'resnet12' cannot be compared: peers have conv4 alone"):
-        races.with_peers(choose(["resnet12"]))
+        races.cases_for_peers(choose_cases(["resnet12"]))

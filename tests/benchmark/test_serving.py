@@ -1,11 +1,14 @@
 import tf_mamlpp as mp
 from tf_mamlpp.benchmark.serving import run_serving
-from tf_mamlpp.deploy import saved_model
+from tf_mamlpp.deploy.picture_format import PictureFormat
+from tf_mamlpp.deploy.saved_model import export_saved_model
+from tf_mamlpp.deploy.task_learner import task_learner
 
 
 def test_times_every_part(tmp_path):
     learner = mp.MetaLearner(mp.mlp((8, 8, 1), 3), way=3, inner_steps=1)
-    saved_model.export_saved_model(learner, tmp_path / "model", image_size=(8, 8), channels=1, mean=(0.5,), std=(0.5,))
+    pictures = PictureFormat((8, 8), 1, mean=(0.5,), std=(0.5,))
+    export_saved_model(task_learner(learner, pictures), tmp_path / "model")
     found = run_serving(tmp_path / "model", seconds=0.05)
     assert set(found) == {
         *(f"{name}_milliseconds{end}" for name in ("adapt_1shot", "adapt_5shot", "predict") for end in ("", "_95")),

@@ -1,1 +1,1 @@
-"""Speed: what a meta-update and an exported model take on this machine, and beside PyTorch."""
+"""Speed: how long a meta-update and an exported model take on this machine, and PyTorch beside them."""

@@ -1,4 +1,4 @@
-"""What the benchmark times: shapes of meta-learning work, and random tasks of these shapes.  Imports no framework."""
+"""The work that the benchmark times: cases by name, and random tasks of their shape.  Imports no TensorFlow."""
 
 from __future__ import annotations
 
@@ -13,7 +13,21 @@ from tf_mamlpp.errors import UserError
 
 @dataclass(frozen=True)
 class Case:
-    """One shape of work: tasks an update, pictures, network, method."""
+    """The work of a meta-update.
+
+    Attributes:
+        way, shot, query_shot: classes of a task, and support and query pictures a class.
+        tasks: in a meta-batch.
+        image_shape: height, width, channels.
+        backbone, filters: the network, see `models.by_name`.
+        method: a preset of `meta.settings`.
+        inner_steps, inner_rate: of the inner loop.
+        first_order, multi_step_loss, rematerialise: settings of the learner; they come before the method's.
+
+    Example:
+        >>> Case(way=20).image_shape
+        (28, 28, 1)
+    """
 
     way: int = 5
     shot: int = 1
@@ -39,7 +53,7 @@ CASES: Mapping[str, Case] = {
     "omniglot_5way_first_order": Case(first_order=True),
     "mini_imagenet_1shot": _MINI_IMAGENET,
     "mini_imagenet_5shot": replace(_MINI_IMAGENET, shot=5),
-    # As few tasks, pictures and steps as show what a deep network costs: seconds an update on two cores, 3 GB in all.
+    # Few tasks, pictures and steps: enough for a deep network, in seconds an update on two cores and 3 GB.
     "resnet12": replace(_MINI_IMAGENET, backbone="resnet12", query_shot=1, tasks=1, inner_steps=2),
 }
 
@@ -54,19 +68,27 @@ GROWTH: Mapping[str, Sequence[int]] = {
     "inner_steps": (2, 4, 8),
     "filters": (32, 64, 128),
 }
-"""Fields of a case, and the values that each takes while the others stay as in `GROWTH_BASE`."""
+"""Fields of a case with the values to time; the other fields stay as in `GROWTH_BASE`."""
 
 
-def choose(names: Sequence[str], last_step_loss: bool = False, rematerialise: bool = False) -> dict[str, Case]:
-    """Cases by name, `all` for every one; changed as asked, and then under names of their own.
+def choose_cases(names: Sequence[str], last_step_loss: bool = False, rematerialise: bool = False) -> dict[str, Case]:
+    """Chooses cases by name.
 
     Args:
-        names: of `CASES`.
-        last_step_loss: only the query loss after the last inner step.
-        rematerialise: inner steps run again in the backward pass instead of being kept.
+        names: of `CASES`, or `all`.
+        last_step_loss: only the query loss after the last inner step counts.
+        rematerialise: inner steps run again in the backward pass, so that their results need not be kept.
+
+    Returns:
+        The cases by name; names of changed ones say what is changed.
 
     Raises:
         UserError: no such case.
+
+    Example:
+        >>> [(name, case)] = choose_cases(["resnet12"], last_step_loss=True).items()
+        >>> name, case.multi_step_loss
+        ('resnet12_last_step_loss', False)
     """
     names = list(CASES) if list(names) == ["all"] else names
     unknown = [name for name in names if name not in CASES]
@@ -82,7 +104,12 @@ def choose(names: Sequence[str], last_step_loss: bool = False, rematerialise: bo
 
 
 def growth_points() -> Iterator[tuple[str, int, Case]]:
-    """Every field, value and case of `GROWTH`."""
+    """The field, the value and the case of each point of `GROWTH`.
+
+    Example:
+        >>> [(field, value) for field, value, case in growth_points()][:3]
+        [('tasks', 2), ('tasks', 4), ('tasks', 8)]
+    """
     for field, values in GROWTH.items():
         for value in values:
             change: dict[str, Any] = {field: value}
@@ -90,7 +117,22 @@ def growth_points() -> Iterator[tuple[str, int, Case]]:
 
 
 def random_tasks(case: Case, dtype: str = "float32", seed: int = 0) -> dict[str, np.ndarray]:
-    """A meta-batch of normal noise: images `[tasks, pictures, height, width, channels]`, labels `[tasks, pictures]`."""
+    """A meta-batch of normal noise.
+
+    Args:
+        case: whose shape it has.
+        dtype: of the pictures.
+        seed: of the noise.
+
+    Returns:
+        `support_images` and `query_images` `[tasks, pictures, height, width, channels]`, and `support_labels` and
+        `query_labels` `[tasks, pictures]` int32.
+
+    Example:
+        >>> tasks = random_tasks(Case(way=5, shot=1, tasks=8))
+        >>> tasks["support_images"].shape, tasks["support_labels"][0].tolist()
+        ((8, 5, 28, 28, 1), [0, 1, 2, 3, 4])
+    """
     generator = np.random.default_rng(seed)
     batch = {}
     for part, shot in (("support", case.shot), ("query", case.query_shot)):

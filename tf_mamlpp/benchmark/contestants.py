@@ -1,4 +1,4 @@
-"""What runs in the benchmark's processes.  Imports no framework by itself."""
+"""The functions that run in the benchmark's processes.  Imports no TensorFlow by itself."""
 
 from __future__ import annotations
 
@@ -14,7 +14,12 @@ from tf_mamlpp.runtime import memory_mb
 
 
 def case_runner() -> Callable[..., dict[str, Any]]:
-    """`benchmark.run_case`, for a `Worker`."""
+    """`measure.run_case`, for a `Worker`.
+
+    Example:
+        >>> case_runner().__name__
+        'run_case'
+    """
     from tf_mamlpp.runtime import configure
 
     configure()
@@ -23,38 +28,58 @@ def case_runner() -> Callable[..., dict[str, Any]]:
     return run_case
 
 
-def updates_of(contestant: str, case: Case, at_once: int = 1) -> Callable[[int], tuple[list[float], float]]:
-    """A contestant at a case's work, for a `Worker`.
+def update_timer(contestant: str, case: Case, at_once: int = 1) -> Callable[[int], tuple[list[float], float]]:
+    """A timer of a contestant's meta-updates, for a `Worker`.
 
     Args:
-        contestant: `ours`, or one of `benchmark_peers.PEERS`.
+        contestant: `ours`, or one of `pytorch_peers.PEERS`.
         case: the work.
-        at_once: tasks that a peer computes at once; ours has one for each core.
+        at_once: tasks that a peer computes at once; this package computes one on each core.
 
     Returns:
-        A function of a number of updates: the milliseconds of each, and the process's peak memory above what it was
-        after the imports, in MB.
+        A function of a number of updates.  It returns the milliseconds of each, and how many MB the process's peak
+        memory is above its memory after the imports.
+
+    Example:
+        >>> tiny = Case(way=2, tasks=1, image_shape=(2, 2, 1), backbone="mlp", inner_steps=1)
+        >>> run = update_timer("ours", tiny)
+        >>> milliseconds, memory = run(3)
+        >>> len(milliseconds)
+        3
     """
     make: Callable[[], Any]
     if contestant == "ours":
         from tf_mamlpp.runtime import configure
 
         configure()
-        from tf_mamlpp.benchmark.measure import Updates
+        from tf_mamlpp.benchmark.measure import UpdateTimer
 
-        make = partial(Updates, case)
+        make = partial(UpdateTimer, case)
     else:
         make = partial(_peer(contestant), case, at_once)
-    imported, _ = memory_mb()
-    updates = make()
-    return lambda count: (updates(count), memory_mb()[1] - imported)
+    memory_after_imports, _ = memory_mb()
+    timer = make()
+    return lambda count: (timer(count), memory_mb()[1] - memory_after_imports)
 
 
-def gradients_of(peer: str) -> Callable[[Case, int, Sequence[np.ndarray]], list[np.ndarray]]:
-    """A peer's meta-gradient of a case, in float64, for a `Worker`: PyTorch crashes in a process with TensorFlow.
+def peer_meta_gradient(peer: str) -> Callable[[Case, int, Sequence[np.ndarray]], list[np.ndarray]]:
+    """A peer's meta-gradient in float64, for a `Worker`: PyTorch crashes in a process that has TensorFlow.
+
+    Args:
+        peer: one of `pytorch_peers.PEERS`.
 
     Returns:
         A function of the case, the tasks computed at once, and the values of `PlainPyTorch.learned`.
+
+    Example:
+        ```python
+        with Worker(peer_meta_gradient, "pytorch") as gradient:
+            gradient(case, 1, weights)
+        ```
+
+        >>> from tf_mamlpp.benchmark.races import PEER_MODULES
+        >>> list(PEER_MODULES)
+        ['pytorch', 'learn2learn', 'higher']
     """
     make = _peer(peer)
 

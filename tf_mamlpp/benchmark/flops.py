@@ -12,9 +12,21 @@ from tf_mamlpp.meta.meta_learner import MetaLearner
 
 
 def count_gflop(learner: MetaLearner, batch: Mapping[str, tf.Tensor]) -> float:
-    """GFLOP of convolutions and matmuls in one meta-update, from the graph of one task, pruned to its outputs.
+    """GFLOP of the convolutions and matrix products in one meta-update, counted in the graph of one task.
 
-    The bodies of loops count once: a learner that rematerialises has to be counted without.
+    Operations that no result needs are left out.  The body of a loop counts once, so a learner that rematerialises,
+    which has loops, must be counted without.
+
+    Args:
+        learner: what the meta-update is of.
+        batch: a meta-batch.
+
+    Example:
+        >>> from tf_mamlpp.benchmark.cases import Case, random_tasks
+        >>> from tf_mamlpp.benchmark.measure import build_learner
+        >>> tiny = Case(way=2, tasks=1, image_shape=(2, 2, 1), backbone="mlp", inner_steps=1)
+        >>> count_gflop(build_learner(tiny), random_tasks(tiny)) > 0
+        True
     """
     task = {name: value[:1] for name, value in batch.items()}
     graph = tf.function(lambda: learner.meta_gradient(task)[0]).get_concrete_function().graph
@@ -22,7 +34,7 @@ def count_gflop(learner: MetaLearner, batch: Mapping[str, tf.Tensor]) -> float:
 
 
 def _graph_flop(graph: Any, outputs: Iterable[tf.Tensor]) -> float:
-    """What these outputs of the graph need, in the functions that it calls too, such as a loop's body."""
+    """The operations that these outputs need, in the graph and in the functions that it calls."""
     needed: dict[Any, set[int]] = {}
     pending = list(outputs)
     while pending:
@@ -45,7 +57,7 @@ def _called_flop(graph: Any, op: Any, results: Iterable[int]) -> float:
 
 
 def _flop(op: Any) -> float:
-    """2 multiply-adds: every output pixel of the convolution times the size of the kernel."""
+    """A product and a sum for each number of the kernel at each output pixel of the convolution."""
     if op.type in ("MatMul", "BatchMatMulV2"):
         transposed = op.get_attr("transpose_a" if op.type == "MatMul" else "adj_x")
         inner = op.inputs[0].shape[-2 if transposed else -1]

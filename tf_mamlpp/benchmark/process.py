@@ -1,4 +1,4 @@
-"""Contestants of the benchmark in processes of their own, so that memory is each one's own.  Imports no framework."""
+"""A process for each contestant of the benchmark, so that its memory can be measured.  Imports no TensorFlow."""
 
 from __future__ import annotations
 
@@ -12,27 +12,34 @@ from tf_mamlpp.errors import UserError
 
 
 class Worker:
-    """A fresh process that makes a function and answers calls of it, one after the other, over a pipe.
+    """A fresh process that makes a function.  Calls of the worker are calls of that function in the process.
 
     Args:
-        make: what returns the function; a module's own, called in the process.
-        arguments: of `make`.
+        make_function: returns the function; it is called in the process, so it must be one that a module defines.
+        arguments: of `make_function`.
 
     Raises:
-        UserError: the process ended, which is what the system does to one that takes too much memory.
+        UserError: when called, if the process has ended; the system ends one that takes too much memory.
+        RuntimeError: when called, if the function raises; with the traceback.
+
+    Example:
+        >>> from functools import partial
+        >>> with Worker(partial, max) as largest:  # partial(max) is made in the process
+        ...     largest(3, 5)
+        5
     """
 
-    def __init__(self, make: Callable[..., Callable[..., Any]], *arguments: Any):
+    def __init__(self, make_function: Callable[..., Callable[..., Any]], *arguments: Any):
         context = multiprocessing.get_context("spawn")
-        self._pipe, other = context.Pipe()
-        self._process = context.Process(target=_answer, args=(other, make, arguments), daemon=True)
+        self._pipe, far_end = context.Pipe()
+        self._process = context.Process(target=_serve, args=(far_end, make_function, arguments), daemon=True)
         self._process.start()
-        other.close()
+        far_end.close()
 
     def __call__(self, *arguments: Any) -> Any:
         try:
             self._pipe.send(arguments)
-            answer, error = self._pipe.recv()
+            result, error = self._pipe.recv()
         except (EOFError, OSError) as broken:
             self._process.join()
             raise UserError(
@@ -41,7 +48,7 @@ class Worker:
             ) from broken
         if error:
             raise RuntimeError(f"in a process of the benchmark:\n{error}")
-        return answer
+        return result
 
     def close(self) -> None:
         """Ends the process."""
@@ -55,7 +62,7 @@ class Worker:
         self.close()
 
 
-def _answer(pipe: Connection, make: Callable[..., Callable[..., Any]], arguments: tuple[Any, ...]) -> None:
+def _serve(pipe: Connection, make_function: Callable[..., Callable[..., Any]], arguments: tuple[Any, ...]) -> None:
     function = None
     while True:
         try:
@@ -63,7 +70,7 @@ def _answer(pipe: Connection, make: Callable[..., Callable[..., Any]], arguments
         except EOFError:
             return
         try:
-            function = function or make(*arguments)
+            function = function or make_function(*arguments)
             pipe.send((function(*call), None))
         except Exception:
             pipe.send((None, traceback.format_exc()))

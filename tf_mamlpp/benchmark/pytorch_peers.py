@@ -1,6 +1,6 @@
 """The benchmark's work in plain PyTorch, with learn2learn and with higher: MAML on the network of `models.conv4`.
 
-Meta-gradients are those of `MetaLearner` with the preset `maml`, with or without `multi_step_loss`.
+The meta-gradients are those of `MetaLearner` with the preset `maml`, with or without `multi_step_loss`.
 """
 
 from __future__ import annotations
@@ -24,12 +24,15 @@ Predict = Callable[[Tensor], Tensor]
 
 
 def forward(weights: Sequence[Tensor], norms: Sequence[Tensor], x: Tensor) -> Tensor:
-    """Logits of pictures `[B, C, H, W]`.
+    """The network as a function of its weights.
 
     Args:
         weights: kernel and bias of each convolution, then of the dense layer.
         norms: gamma and beta of each batch norm.
-        x: pictures.
+        x: pictures `[B, C, H, W]`.
+
+    Returns:
+        Logits `[B, way]`.
     """
     for i in range(0, len(norms), 2):
         x = functional.conv2d(x, weights[i], weights[i + 1], padding=1)
@@ -39,7 +42,7 @@ def forward(weights: Sequence[Tensor], norms: Sequence[Tensor], x: Tensor) -> Te
 
 
 class Network(nn.Module):
-    """`forward` with weights of its own."""
+    """`forward` as a module that holds the weights."""
 
     def __init__(self, case: Case):
         super().__init__()
@@ -48,7 +51,7 @@ class Network(nn.Module):
         layers: list[nn.Module] = [nn.Conv2d(n, case.filters, 3, padding=1) for n in inputs]
         layers.append(nn.Linear((height // 16) * (width // 16) * case.filters, case.way))
         self.layers = nn.ModuleList(layers)
-        # No parameters of the module: the outer loop learns them, and the inner one leaves them alone.
+        # They are no parameters of the module, because the inner loop adapts all parameters and must leave these alone.
         self.norms = [make(case.filters, requires_grad=True) for _ in inputs for make in (torch.ones, torch.zeros)]
 
     def forward(self, x: Tensor) -> Tensor:
@@ -56,12 +59,15 @@ class Network(nn.Module):
 
 
 class PlainPyTorch:
-    """A peer at a case's work: `peer(count)` are the milliseconds of `count` more meta-updates, each.
+    """Trains a case's network on random tasks.  Called with a count, it returns the milliseconds of as many updates.
 
     Args:
         case: of the backbone conv4.
         at_once: how many tasks are computed at once, one thread each; 1 for one task on all cores.
         dtype: of weights and pictures; it becomes PyTorch's default.
+
+    Attributes:
+        learned: the weights that the outer loop learns: those that the inner loop adapts, then those of batch norms.
     """
 
     def __init__(self, case: Case, at_once: int = 1, dtype: str = "float32"):
@@ -76,21 +82,21 @@ class PlainPyTorch:
     def __call__(self, count: int) -> list[float]:
         milliseconds = []
         for _ in range(count):
-            began = time.perf_counter()
+            start = time.perf_counter()
             for weight, gradient in zip(self.learned, self.meta_gradient(), strict=True):
                 weight.grad = gradient
             self.optimizer.step()
-            milliseconds.append((time.perf_counter() - began) * 1e3)
+            milliseconds.append((time.perf_counter() - start) * 1e3)
         return milliseconds
 
     def set_weights(self, values: Sequence[np.ndarray]) -> None:
-        """Gives `learned` other values."""
+        """Sets the values of `learned`."""
         with torch.no_grad():
             for weight, value in zip(self.learned, values, strict=True):
                 weight.copy_(torch.tensor(value))
 
     def meta_gradient(self) -> list[Tensor]:
-        """Mean over tasks of the gradient for each of `learned`, summed up task by task."""
+        """The gradient for each of `learned`, the mean over tasks."""
         total = [torch.zeros_like(w) for w in self.learned]
         for gradients in self._pool.map(self.task_gradient, self.tasks):
             for part, gradient in zip(total, gradients, strict=True):
@@ -103,7 +109,7 @@ class PlainPyTorch:
         return torch.autograd.grad(torch.stack(losses).sum(), self.learned)
 
     def query_losses(self, task: Mapping[str, Tensor]) -> Iterator[tuple[Any, Tensor]]:
-        """The adapted network after each step that counts, and its weighted query loss."""
+        """The adapted network after each inner step whose query loss counts, and that loss times its weight."""
         steps = self.case.inner_steps
         for k, adapted in enumerate(self.adapt(task["support_images"], task["support_labels"])):
             if self.case.multi_step_loss or k == steps - 1:
@@ -154,7 +160,7 @@ class Higher(PlainPyTorch):
     def task_gradient(self, task: Mapping[str, Tensor]) -> Sequence[Tensor]:
         if not self.case.first_order:
             return super().task_gradient(task)
-        # Untracked steps are cut off from the start: to first order the gradient is that at the adapted weights.
+        # Steps that are not tracked have no gradient; to first order it is the one at the adapted weights.
         parts = [
             torch.autograd.grad(loss, [*adapted.parameters(), *self.network.norms])
             for adapted, loss in self.query_losses(task)
@@ -166,7 +172,7 @@ PEERS: Mapping[str, type[PlainPyTorch]] = {"pytorch": PlainPyTorch, "learn2learn
 
 
 def _as_tensors(batch: Mapping[str, Any]) -> list[dict[str, Tensor]]:
-    """Tasks apart, pictures as `[B, C, H, W]`."""
+    """The tasks of a meta-batch one by one, with pictures `[B, C, H, W]`."""
 
     def tensor(name: str, value: Any) -> Tensor:
         if name.endswith("labels"):

@@ -1,4 +1,4 @@
-"""Speed of an exported model in use: how fast it adapts to tasks, and how fast it then predicts."""
+"""Speed of an exported model: how fast it adapts and predicts."""
 
 from __future__ import annotations
 
@@ -23,9 +23,22 @@ def run_serving(folder: str | os.PathLike[str], seconds: float = 5.0) -> dict[st
         seconds: for each of the measurements.
 
     Returns:
-        Milliseconds of learning a 1-shot and a 5-shot task and of answering about one picture (median and 95th
-        percentile, one client); tasks learned and pictures answered (64 a call) a second, by as many clients as there
-        are cores.
+        For `adapt_1shot`, `adapt_5shot` and `predict` (one picture): `..._milliseconds`, the median of one client's
+        calls, and `..._milliseconds_95`, their 95th percentile.
+        `adapt_1shot_tasks_per_second`, `adapt_5shot_tasks_per_second` and `predict_pictures_per_second` (64 pictures a
+        call), by as many clients as there are cores.
+
+    Raises:
+        UserError: the folder holds no exported model.
+
+    Example:
+        ```python
+        run_serving("models/omniglot/1")["predict_milliseconds"]
+        ```
+
+        >>> run_serving(tmp_path)
+        Traceback (most recent call last):
+        tf_mamlpp.errors.UserError: '...' holds no exported model: write one with bin/export.py
     """
     model = DeployedModel(folder)
     generator = np.random.default_rng(0)
@@ -38,14 +51,15 @@ def run_serving(folder: str | os.PathLike[str], seconds: float = 5.0) -> dict[st
     for shot in (1, 5):
         labels = np.repeat(np.arange(model.way), shot)
         images = pictures(len(labels))
-        learn = partial(model.learn, images, labels, names)
-        learn()  # the first call builds the executor
-        found |= _latency(f"adapt_{shot}shot", learn, seconds)
-        found[f"adapt_{shot}shot_tasks_per_second"] = _rate(learn, seconds)
-    learned, one, many = model.learn(pictures(model.way), np.arange(model.way), names), pictures(1), pictures(64)
-    model.answer(learned, one)
-    found |= _latency("predict", partial(model.answer, learned, one), seconds)
-    found["predict_pictures_per_second"] = 64 * _rate(partial(model.answer, learned, many), seconds)
+        adapt = partial(model.adapt, images, labels, names)
+        adapt()  # the first call builds the executor
+        found |= _latency(f"adapt_{shot}shot", adapt, seconds)
+        found[f"adapt_{shot}shot_tasks_per_second"] = _rate(adapt, seconds)
+    task = model.adapt(pictures(model.way), np.arange(model.way), names)
+    predict_one, predict_many = (partial(model.predict, task, pictures(count)) for count in (1, 64))
+    predict_one()
+    found |= _latency("predict", predict_one, seconds)
+    found["predict_pictures_per_second"] = 64 * _rate(predict_many, seconds)
     return found
 
 
