@@ -7,9 +7,10 @@ import tensorflow as tf
 
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.meta.evaluation import evaluate
-from tf_mamlpp.meta.prototypical_networks import PrototypicalNetworks
+from tf_mamlpp.meta.prototypical_networks import PrototypicalNetworks, without_head
 from tf_mamlpp.models.conv4 import conv4
 from tf_mamlpp.models.mlp import mlp
+from tf_mamlpp.models.resnet12 import resnet12
 
 
 def test_answers_by_hand(make_tasks, scatter):
@@ -76,3 +77,13 @@ def test_inner_steps_are_refused(make_tasks):
     learner = PrototypicalNetworks(mlp((4,), 3, (5,)), way=3)
     with pytest.raises(UserError, match="prototypical networks take no inner steps, not 2"):
         learner.curves(make_tasks(shape=(4,), dtype="float32"), inner_steps=2)
+
+
+def test_without_head():
+    model = conv4((8, 8, 1), 3, filters=2, blocks=2)
+    x = tf.ones((2, 8, 8, 1))
+    np.testing.assert_array_equal(model.get_layer("dense")(without_head(model)(x)), model(x))
+    assert without_head(resnet12((8, 8, 1), 3, (2, 3))).output.shape == (None, 3)
+    headless = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2), keras.layers.ReLU()], name="mine")
+    with pytest.raises(UserError, match="model 'mine' does not end in a Dense layer"):
+        without_head(headless)
