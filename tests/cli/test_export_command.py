@@ -1,13 +1,16 @@
 """bin/export.py and bin/adapt.py, one after the other, on the tiny run's model."""
 
+import importlib.util
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from absl import flags
 from PIL import Image
 
 from tf_mamlpp import data
+from tf_mamlpp.errors import UserError
 from tf_mamlpp.training.results import evaluate_run
 
 
@@ -34,6 +37,26 @@ def folders(finished, tmp_path_factory):
     return root
 
 
+@pytest.fixture
+def adapt_here(exported, capsys):
+    """Runs bin/adapt.py on the exported model in this process, which has TensorFlow already; returns what it prints."""
+
+    def run(*arguments):
+        known = set(flags.FLAGS)
+        spec = importlib.util.spec_from_file_location("adapt_command", Path(__file__).parents[2] / "bin" / "adapt.py")
+        command = importlib.util.module_from_spec(spec)
+        try:
+            spec.loader.exec_module(command)
+            flags.FLAGS(["adapt", f"--model={exported[0]}", *arguments])
+            command.main([])
+        finally:
+            for name in set(flags.FLAGS) - known:
+                delattr(flags.FLAGS, name)
+        return capsys.readouterr().out
+
+    return run
+
+
 def test_export_leaves_the_run_alone_and_says_what_it_measured(exported, finished, snapshot):
     folder, done = exported
     about = json.loads((folder / "metadata.json").read_text())
@@ -50,33 +73,25 @@ def test_export_leaves_the_run_alone_and_says_what_it_measured(exported, finishe
     assert done.stdout.splitlines()[0].startswith("note: trained with query statistics 'batch'")
 
 
-def test_adapt_learns_keeps_and_evaluates(command, exported, folders, tmp_path):
-    state, output = tmp_path / "state.npz", tmp_path / "out"
+def test_adapts_keeps_the_task_and_evaluates(command, exported, adapt_here, folders, tmp_path):
+    state, query = tmp_path / "state.npz", f"--query={folders / 'query'}"
     first = command(
         "adapt",
         f"--model={exported[0]}",
         f"--support={folders / 'support'}",
-        f"--query={folders / 'query'}",
-        f"--output={output}",
+        query,
+        f"--output={tmp_path / 'out'}",
         f"--save_state={state}",
     )
     assert first.returncode == 0, first.stderr
     assert first.stdout.splitlines()[0].startswith("learned letter 0, letter 1")
-    table = (output / "predictions.csv").read_text().splitlines()
+    table = (tmp_path / "out" / "predictions.csv").read_text().splitlines()
     assert len(table) == 1 + 10
-    again = command(
-        "adapt",
-        f"--model={exported[0]}",
-        f"--load_state={state}",
-        f"--query={folders / 'query'}",
-        f"--output={tmp_path / 'again'}",
-        "--evaluate",
-    )
-    assert again.returncode == 0, again.stderr
-    assert "true \\ predicted" in again.stdout and "accuracy" in again.stdout
-    files = {row.split(",")[0]: row.split(",")[1] for row in table}
+    printed = adapt_here(f"--load_state={state}", query, f"--output={tmp_path / 'again'}", "--evaluate")
+    assert "true \\ predicted" in printed and "accuracy" in printed
+    labels = {row.split(",")[0]: row.split(",")[1] for row in table}
     for row in (tmp_path / "again" / "predictions.csv").read_text().splitlines():
-        assert row.split(",")[1] == files[row.split(",")[0]], "the kept state answers otherwise"
+        assert row.split(",")[1] == labels[row.split(",")[0]], "the kept state predicts otherwise"
 
 
 def test_a_mistake_is_one_line(command, exported, finished, folders, one_line, tmp_path):
@@ -84,39 +99,33 @@ def test_a_mistake_is_one_line(command, exported, finished, folders, one_line, t
     assert "not found" in one_line(command("export", f"--workdir={tmp_path / 'no'}", f"--output={tmp_path / 'm'}"))
     assert "--support" in one_line(command("adapt", f"--model={exported[0]}", f"--query={folders}"))
     support = f"--support={folders / 'support'}"
-    for flags, message in (
+    for wrong, message in (
         ([f"--query={folders}"], "--output"),
         ([f"--save_state={tmp_path / 's.npz'}", "--evaluate"], "--evaluate needs --query"),
         ([f"--save_state={tmp_path / 's.npz'}", "--shot=2"], "--shot is a setting of --trials"),
         (["--trials=2", f"--save_state={tmp_path / 's.npz'}"], "--trials goes without"),
     ):
-        assert message in one_line(command("adapt", f"--model={exported[0]}", support, *flags))
-    broken = tmp_path / "query"
-    broken.mkdir()
-    (broken / "a.png").write_bytes(b"no picture")
-    done = command(
-        "adapt",
-        f"--model={exported[0]}",
-        f"--support={folders / 'support'}",
-        f"--query={broken}",
-        f"--output={tmp_path / 'out'}",
-    )
-    assert done.returncode == 1
-    assert [line.split(":")[0] for line in done.stderr.splitlines()] == ["skipped", "error"]
-    assert not any(Path(tmp_path / "out").iterdir())
+        assert message in one_line(command("adapt", f"--model={exported[0]}", support, *wrong))
 
 
-def test_trials(command, exported, tmp_path):
+def test_query_pictures_that_cannot_be_read(adapt_here, folders, tmp_path, capsys):
+    (tmp_path / "query").mkdir()
+    (tmp_path / "query" / "a.png").write_bytes(b"no picture")
+    support, query = f"--support={folders / 'support'}", f"--query={tmp_path / 'query'}"
+    with pytest.raises(UserError, match="none of the 1 pictures in .* can be read"):
+        adapt_here(support, query, f"--output={tmp_path / 'out'}")
+    (skipped,) = capsys.readouterr().err.splitlines()
+    assert skipped.startswith("skipped: ") and "a.png" in skipped
+    assert not any((tmp_path / "out").iterdir())
+
+
+def test_trials(adapt_here, tmp_path):
     for c in range(6):
         folder = tmp_path / "pool" / str(c)
         folder.mkdir(parents=True)
         for i in range(3):
             noise = np.random.default_rng(i).integers(0, 20, (10, 10), np.uint8)
             Image.fromarray(noise + 40 * c).save(folder / f"{i}.png")
-    done = command(
-        "adapt", f"--model={exported[0]}", f"--support={tmp_path / 'pool'}", "--trials=3", "--shot=2", "--query_shot=1"
-    )
-    assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
+    lines = adapt_here(f"--support={tmp_path / 'pool'}", "--trials=3", "--shot=2", "--query_shot=1").splitlines()
     assert lines[0] == "3 trials, 5 classes, 2 support pictures a class:"
     assert "this model" in lines[1] and "nearest pixel  100.00 ± 0.00 %" in lines[2]
