@@ -67,12 +67,12 @@ def main(overrides: list[str]) -> None:
 
     model = DeployedModel(_MODEL.value)
     if _TRIALS.value:
-        _run_trials(model)
+        _run_trials(model, _TRIALS.value)
     else:
         _adapt_and_predict(model)
 
 
-def _run_trials(model: Any) -> None:
+def _run_trials(model: Any, count: int) -> None:
     from tf_mamlpp.deploy.trials import run_trials
 
     way = _WAY.value or model.way
@@ -82,10 +82,10 @@ def _run_trials(model: Any) -> None:
         way=way,
         shot=_SHOT.value,
         query_shot=_QUERY_SHOT.value,
-        count=_TRIALS.value,
+        count=count,
         seed=_SEED.value,
     )
-    print(f"{_TRIALS.value} trials, {way} classes, {_SHOT.value} support pictures a class:")
+    print(f"{count} trials, {way} classes, {_SHOT.value} support pictures a class:")
     print(f"  this model     {percent(*found['accuracy'])}  (95 % interval over trials)")
     print(f"  nearest pixel  {percent(*found['nearest_pixel'])}  (1-NN on raw pixels)")
 

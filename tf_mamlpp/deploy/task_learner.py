@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -160,7 +161,7 @@ class _Statistic(NamedTuple):
     position: int
     rows: int | None
 
-    def row(self, state: list[tf.Tensor] | tuple[tf.Tensor, ...], step: int) -> tf.Tensor:
+    def row(self, state: Sequence[tf.Tensor], step: int) -> tf.Tensor:
         """The values `[C]` for an inner step, from the model's state."""
         values = state[self.position]
         return values if self.rows is None else values[min(step, self.rows - 1)]
