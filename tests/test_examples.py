@@ -26,13 +26,13 @@ def without_example(source):
 
 
 def test_one_without_an_example_is_found():
-    source = 'def one():\n    """Does it.\n\n    >>> one()\n    """\ndef two():\n    """Does it."""\nclass Three: pass\n'
+    source = 'def one():\n    """Does it.\n\n    >>> one()\n    """\ndef two(): pass\nclass Three: pass'
     assert list(without_example(source)) == ["two", "Three"]
 
 
 def test_every_public_name_has_an_example():
     missing = {module_name(file): list(without_example(file.read_text())) for file in FILES}
-    assert {module: names for module, names in missing.items() if names} == {}
+    assert {module: names for module, names in missing.items() if names and module != PEERS} == {}
 
 
 @pytest.mark.parametrize("module", [m for m in map(module_name, FILES) if m != PEERS])

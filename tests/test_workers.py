@@ -124,5 +124,5 @@ def test_one_process_is_the_chief_and_agrees_with_itself():
     variable = tf.Variable([1.0, 2.0])
     workers.share_variables([variable])
     assert variable.numpy().tolist() == [1.0, 2.0]
-    with pytest.raises(tf.errors.UnavailableError), workers.losses_told():
+    with pytest.raises(tf.errors.UnavailableError), workers.explain_losses():
         raise tf.errors.UnavailableError(None, None, "something else")

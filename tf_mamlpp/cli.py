@@ -19,6 +19,16 @@ def run(main: Callable[[list[str]], None]) -> None:
     has ended).
 
     So does what the system refuses: a file, or memory.  `--debug` shows the traceback instead.
+
+    Args:
+        main: the command; gets the arguments that begin with `--config.`.
+
+    Raises:
+        SystemExit: with the status of the command.
+
+    Example: every file of `bin/` ends with it.
+        >>> run.__name__
+        'run'
     """
     flags.DEFINE_bool("debug", False, "Show the traceback of errors.")
 

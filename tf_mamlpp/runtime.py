@@ -13,7 +13,12 @@ from tf_mamlpp.errors import UserError, reason
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """Cores that this process may use.
+
+    Example:
+        >>> cores() >= 1
+        True
+    """
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -23,6 +28,12 @@ def configure() -> None:
     On a CPU, one thread an operation and as many tasks at once as there are cores is a third faster than
     TensorFlow's default (BUILD_NOTES.md).  On a GPU the defaults stay.  Grappler's remapper is off: it finds nothing
     in these graphs and prints an error for each.
+
+    Raises:
+        RuntimeError: TensorFlow was used before.
+
+    Example: the first lines of a program.
+        >>> from tf_mamlpp.runtime import configure  # and then: configure()
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with _quiet_stderr():
@@ -54,7 +65,16 @@ def _quiet_stderr() -> Iterator[None]:
 
 
 def memory_mb() -> tuple[float, float]:
-    """Resident memory of this process in MB: now, and at its peak; without Linux's /proc the peak for both."""
+    """Resident memory of this process.
+
+    Returns:
+        MB (2^20 bytes) now, and at its peak; without Linux's /proc the peak for both.
+
+    Example:
+        >>> now, peak = memory_mb()
+        >>> 0 < now <= peak
+        True
+    """
     try:
         # Not getrusage there: a new process's maximum begins with what its parent had.
         with open("/proc/self/status") as file:

@@ -41,6 +41,11 @@ def check_environment(text: str | None) -> list[str]:
 
     Raises:
         UserError: it is missing or no such description.
+
+    Example:
+        >>> cluster = {"worker": ["10.0.0.1:2222", "10.0.0.2:2222"]}
+        >>> check_environment(json.dumps({"cluster": cluster, "task": {"type": "worker", "index": 0}}))
+        ['10.0.0.2:2222']
     """
     if not text:
         raise UserError(f"training.strategy=multi_worker needs the environment variable TF_CONFIG, such as {_EXAMPLE}")
@@ -74,7 +79,19 @@ def _is_address(value: Any) -> bool:
 
 
 def join() -> tf.distribute.MultiWorkerMirroredStrategy:
-    """Waits for the other workers that `TF_CONFIG` lists; comes before any other use of TensorFlow in the process."""
+    """Waits for the other workers that `TF_CONFIG` lists; comes before any other use of TensorFlow in the process.
+
+    Returns:
+        The strategy of all of them.
+
+    Raises:
+        UserError: `TF_CONFIG` is wrong, TensorFlow was used before, or the others cannot be joined.
+
+    Example: without `TF_CONFIG`.
+        >>> join()
+        Traceback (most recent call last):
+        tf_mamlpp.errors.UserError: training.strategy=multi_worker needs the environment variable TF_CONFIG, ...
+    """
     others = check_environment(os.environ.get("TF_CONFIG"))
     if others:
         shown = ", ".join(others[:8]) + (", ..." if len(others) > 8 else "")
@@ -102,6 +119,11 @@ class Workers:
 
     Args:
         strategy: any; with all but `MultiWorkerMirroredStrategy` this process is alone, and the chief.
+
+    Example:
+        >>> workers = Workers(tf.distribute.get_strategy())
+        >>> workers.chief, workers.any(False), workers.share({"seed": 0})
+        (True, False, {'seed': 0})
     """
 
     def __init__(self, strategy: tf.distribute.Strategy):
@@ -140,8 +162,12 @@ class Workers:
         return self._strategy.reduce("SUM", tf.constant(values), axis=None).numpy()
 
     @contextlib.contextmanager
-    def losses_told(self) -> Iterator[None]:
-        """Turns TensorFlow's error about a worker that is gone into one that says what to do."""
+    def explain_losses(self) -> Iterator[None]:
+        """Turns TensorFlow's error about a worker that has ended into one that says what to do.
+
+        Raises:
+            WorkerLost: naming the workers that have ended, as far as TensorFlow does.
+        """
         try:
             yield
         except _LOST as error:
@@ -171,6 +197,12 @@ def step_function(strategy: tf.distribute.Strategy, step: Callable[..., Any], **
         strategy: of several workers.
         step: `train_step` or `test_step`.
         **settings: of `tf.function`.
+
+    Example:
+        >>> one = tf.distribute.get_strategy()
+        >>> function = step_function(one, lambda data: {"loss": tf.reduce_mean(data)})
+        >>> float(function(iter([tf.constant([1.0, 3.0])]))["loss"])
+        2.0
     """
     names: list[str] = []
 

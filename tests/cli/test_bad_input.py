@@ -163,7 +163,7 @@ def test_a_missing_config_file_and_one_of_another_kind(tmp_path):
 def test_after_a_mistake_is_mended_the_same_folder_will_do(tiny_config, tmp_path, refused):
     line = refused(tiny_config("model.name=conv4", "model.blocks=9"), tmp_path)
     assert "fewer blocks" in line
-    with workdir.workdir_for(tiny_config(), tmp_path):
+    with workdir.claim_workdir(tiny_config(), tmp_path):
         pass
 
 

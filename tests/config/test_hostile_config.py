@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tf_mamlpp import config as configs
 from tf_mamlpp.config import Config
 from tf_mamlpp.errors import UserError
-from tf_mamlpp.records.run_record import read_json
+from tf_mamlpp.records.run_files import read_json
 
 KEYS = [
     f"{section.name}.{key.name}"

@@ -8,10 +8,10 @@ from keras import layers
 
 from tf_mamlpp.layers import conversion, convolution
 from tf_mamlpp.layers.conversion import convert_normalization, substitute
-from tf_mamlpp.layers.convolution import Convolved, MatmulConv2D, NarrowConv2D, convolved
+from tf_mamlpp.layers.convolution import Convolved, MatmulConv2D, NarrowConv2D
 from tf_mamlpp.layers.per_step_batch_norm import PerStepBatchNormalization
 from tf_mamlpp.layers.pooling import DisjointMaxPooling2D
-from tf_mamlpp.layers.step_context import inner_step
+from tf_mamlpp.layers.step_context import convolution_of, inner_step
 
 
 def convolution_and_norm(dtype="float64", **settings):
@@ -89,7 +89,7 @@ def test_outputs_that_something_has_touched_are_normalised_as_they_are():
     assert type(model.get_layer("conv")) is NarrowConv2D
     outputs = model(np.random.default_rng(0).normal(size=(4, 5, 5, 1)), training=True)
     np.testing.assert_allclose(np.mean(outputs, (0, 1, 2)), 0.0, atol=1e-5)
-    assert convolved(outputs) is None
+    assert convolution_of(outputs) is None
 
 
 def test_half_precision_measures_in_single():

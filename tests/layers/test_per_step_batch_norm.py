@@ -6,9 +6,8 @@ import pytest
 import tensorflow as tf
 
 from tf_mamlpp.errors import UserError
-from tf_mamlpp.layers.conversion import per_step_drift
 from tf_mamlpp.layers.exact_norms import moments
-from tf_mamlpp.layers.per_step_batch_norm import PerStepBatchNormalization
+from tf_mamlpp.layers.per_step_batch_norm import PerStepBatchNormalization, per_step_drift
 from tf_mamlpp.layers.step_context import inner_step
 
 X = np.random.default_rng(1).normal(1.5, 2.0, (6, 4, 4, 3))

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tf_mamlpp.meta import multi_step_loss
 from tf_mamlpp.meta.meta_learner import MetaLearner
 from tf_mamlpp.meta.settings import presets
 from tf_mamlpp.models.conv4 import conv4
@@ -64,7 +65,7 @@ def test_finite_differences_of_other_methods(smooth_model, scatter, make_tasks, 
 def test_finite_differences_after_the_multi_step_loss(smooth_model, scatter, make_tasks, meta_gradient_errors):
     learner = learner_of(smooth_model(), scatter, query_statistics="running", **PLUS)
     learner.set_epoch(10)
-    assert not learner.all_steps_count
+    assert not learner.phase.all_steps
     errors = meta_gradient_errors(learner, make_tasks())
     assert max(errors.values()) < 1e-6, errors
 
@@ -230,12 +231,15 @@ def test_a_query_pass_has_its_gradient_before_the_next_step_begins(make_tasks):
     """Beside later steps, query passes would all be kept for the outer backward pass."""
     learner = learner_of(conv4((8, 8, 1), 3, filters=2, blocks=2), multi_step_loss=True)
     task = {name: value[0] for name, value in make_tasks(dtype="float32").items()}
-    model = learner._adaptable
+    model = learner.functional_model
 
     @tf.function(autograph=False)
     def step():
         carried = [model.start[i] for i in model.adapted], model.state
-        (fast, _), _, _ = learner._outer_step(task, carried, (model.start, learner.inner_rates.table), 0)
+        constants = model.start, learner.inner_rates.table
+        (fast, _), _, _ = multi_step_loss._outer_step(
+            model, task, carried, constants, 0, settings=learner.settings, phase=learner.phase
+        )
         return fast
 
     def kernel_gradients(follow_control):

@@ -57,8 +57,8 @@ def test_every_switch_alone_trains(make_learner, make_tasks, switch):
     norm = learner.model.get_layer("norm0")
     assert norm.gamma.shape == ((2, 3) if switch == "per_step_weights" else (3,))
     assert norm.moving_mean.shape == ((2, 3) if switch == "per_step_statistics" else (3,))
-    assert learner.all_steps_count == (switch == "multi_step_loss")
-    assert learner.second_order == (switch not in ("first_order", "derivative_order_annealing"))
+    assert learner.phase.all_steps == (switch == "multi_step_loss")
+    assert learner.phase.second_order == (switch not in ("first_order", "derivative_order_annealing"))
 
 
 def test_each_row_is_recorded_by_the_query_pass_of_its_step_or_else_the_support_pass(make_learner, make_tasks):
@@ -98,7 +98,7 @@ def test_a_whole_run_through_keras(make_learner, make_tasks, monkeypatch):
         minimum_rate=1e-4,
     )
     traces, task_loss = [], learner.task_loss
-    monkeypatch.setattr(learner, "task_loss", lambda *a: traces.append(learner._graph) or task_loss(*a))
+    monkeypatch.setattr(learner, "task_loss", lambda *a: traces.append(learner.phase) or task_loss(*a))
     rates, weights = [], []
     recorder = keras.callbacks.LambdaCallback(
         on_epoch_end=lambda epoch, logs: (
@@ -168,13 +168,24 @@ def test_a_subclassed_model_trains(make_tasks):
     ("settings", "message"),
     [
         ({"way": 5}, "model 'conv4' has 3 outputs for 5-way tasks: make its last layer 5 wide"),
-        ({"query_statistics": "mean"}, "query statistics are one of batch, running, support, not 'mean'"),
-        ({"evaluation_statistics": "none"}, "query statistics are one of batch, running, support, not 'none'"),
+        ({"query_statistics": "mean"}, "^query_statistics is one of batch, running, support, not 'mean'"),
+        ({"evaluation_statistics": "none"}, "^evaluation_statistics is one of batch, running, support, not 'none'"),
         ({"first_order": True, "derivative_order_annealing": True}, "contradict each other: choose one"),
-        ({"inner_steps": 0}, "inner_steps must be at least 1, not 0"),
+        ({"inner_steps": 0}, "inner_steps is 0: it must be positive"),
         ({"adapted": "tail"}, "adapted='tail' leaves the inner loop no weight"),
-        ({"adapted": "body", "shared_head": True}, "the inner loop has to adapt the head too"),
-        ({"elementwise_rates": True, "shared_head": True}, "elementwise_rates would tell them apart: choose one"),
+        (
+            {"adapted": "body", "shared_head": True},
+            "shared_head needs the inner loop to adapt the head: adapted=body does not",
+        ),
+        (
+            {"adapted": "conv", "shared_head": True},
+            "shared_head makes all classes alike, so the inner loop has to adapt",
+        ),
+        ({"adapted": 3}, "adapted is of type str | Callable.*, and 3 is not"),
+        ({"adapted": "conv("}, r"adapted is all, head, body or a regular expression; 'conv\(' is none: missing \)"),
+        ({"elementwise_rates": True, "shared_head": True}, "shared_head and elementwise_rates contradict each other"),
+        ({"inner_step": 3}, "inner_step is no setting of a learner: did you mean inner_steps?"),
+        ({"prototypes": True}, "use PrototypicalNetworks in place of MetaLearner"),
         ({"label_permutations": 3, "shared_head": True}, "label_permutations has no use with shared_head"),
         ({"label_permutations": 4}, "label_permutations is 4: it must be 1 to the way, 3"),
         ({"metric": "no_such_metric"}, "metric 'no_such_metric' is not a function of keras.metrics"),
@@ -215,7 +226,7 @@ def test_meta_sgd_with_equal_rates_is_maml(make_learner, make_tasks):
     tasks = make_tasks()
     maml, sgd = (make_learner(dtype="float64", **presets[name]) for name in ("maml", "meta-sgd"))
     np.testing.assert_allclose(sgd.curves(tasks), maml.curves(tasks), rtol=0, atol=1e-12)
-    assert sgd.inner_rates.table.shape == (sum(w.shape.num_elements() for w in sgd._adaptable.fast), 1)
+    assert sgd.inner_rates.table.shape == (sum(w.shape.num_elements() for w in sgd.functional_model.fast), 1)
     both = make_learner(dtype="float64", elementwise_rates=True, learned_rates=True)
     assert both.inner_rates.table.shape == (sgd.inner_rates.table.shape[0], 2)
 

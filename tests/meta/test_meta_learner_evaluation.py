@@ -142,10 +142,10 @@ def test_a_stream_of_tasks_is_traced_once(make_tasks, smooth_model, monkeypatch)
     """Other numbers of pictures are not traced again."""
     learner = MetaLearner(smooth_model(), way=3, inner_steps=1)
     traces = []
-    for name in ("run", "outputs"):
-        function = getattr(learner._adaptable, name)
+    for name in ("adapt", "outputs"):
+        function = getattr(learner.functional_model, name)
         monkeypatch.setattr(
-            learner._adaptable, name, lambda *a, f=function, n=name, **k: traces.append(n) or f(*a, **k)
+            learner.functional_model, name, lambda *a, f=function, n=name, **k: traces.append(n) or f(*a, **k)
         )
     after_first = None
     for shot, query_shot in ((1, 2), (2, 2), (2, 1), (3, 5)):
@@ -153,4 +153,4 @@ def test_a_stream_of_tasks_is_traced_once(make_tasks, smooth_model, monkeypatch)
         adapted = learner.adapt(task["support_images"][0], task["support_labels"][0])
         assert learner.predict_adapted(adapted, task["query_images"][0]).shape == (3 * query_shot, 3)
         after_first = after_first or len(traces)
-    assert traces.count("run") == 1 and len(traces) == after_first
+    assert traces.count("adapt") == 1 and len(traces) == after_first

@@ -65,7 +65,7 @@ def test_after_the_multi_step_loss(both_ways, make_tasks):
     learners = both_ways(**PLUS)
     for learner in learners:
         learner.set_epoch(10)
-        assert not learner.all_steps_count
+        assert not learner.phase.all_steps
     assert_equal(learners, make_tasks())
 
 

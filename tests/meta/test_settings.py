@@ -48,5 +48,7 @@ def test_other_settings_do_not_name_a_method():
 
 
 def test_needs_no_tensorflow():
-    code = "import sys, tf_mamlpp.meta.settings, tf_mamlpp.config, tf_mamlpp.text; sys.exit('tensorflow' in sys.modules)"
+    code = (
+        "import sys, tf_mamlpp.meta.settings, tf_mamlpp.config, tf_mamlpp.text; sys.exit('tensorflow' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -5,9 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from tf_mamlpp.records import run_record
-from tf_mamlpp.records.diagnosis import diagnose, improving, leap, progress, running_median, spikes
-from tf_mamlpp.records.run_record import read_updates
+from tf_mamlpp.records import run_files
+from tf_mamlpp.records.diagnosis import diagnose
+from tf_mamlpp.records.run_files import read_updates
+from tf_mamlpp.records.series import improving, leap, progress, running_median, spikes
 
 
 def rows_of(accuracies, updates=100, **more):
@@ -20,7 +21,7 @@ def rows_of(accuracies, updates=100, **more):
 
 def series(**columns):
     count = len(next(iter(columns.values())))
-    empty = {name: np.zeros(count) for name in run_record.UPDATE_LOGS}
+    empty = {name: np.zeros(count) for name in run_files.UPDATE_LOGS}
     return {"update": np.arange(1.0, count + 1), **empty, **{k: np.asarray(v, float) for k, v in columns.items()}}
 
 
@@ -207,7 +208,7 @@ def test_a_running_median_of_a_long_series():
 
 def test_a_file_is_read_up_to_where_it_was_cut(tmp_path):
     file = tmp_path / "updates.csv"
-    assert {k: len(v) for k, v in read_updates(file).items()} == dict.fromkeys(("update", *run_record.UPDATE_LOGS), 0)
+    assert {k: len(v) for k, v in read_updates(file).items()} == dict.fromkeys(("update", *run_files.UPDATE_LOGS), 0)
     file.write_text("update,update_loss,gradient_norm,clipped\n1,1.5,2,0\n2,1.25,inf,0.5\n3,1.2")
     found = read_updates(file)
     np.testing.assert_array_equal(found["update"], [1, 2])

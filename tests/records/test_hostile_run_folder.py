@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from tf_mamlpp import MetaLearner
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.records.diagnosis import diagnose
-from tf_mamlpp.records.run_record import UPDATE_LOGS, RunRecord, read_metrics, read_updates
+from tf_mamlpp.records.run_files import UPDATE_LOGS, read_metrics, read_updates
+from tf_mamlpp.records.run_record import RunRecord
 from tf_mamlpp.training.checkpoints import Checkpoints
 
 FLIP = st.tuples(st.integers(0, 10**6), st.integers(0, 7))

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from tf_mamlpp.errors import UserError
-from tf_mamlpp.records.run_record import RunRecord, by_method, read_metrics
+from tf_mamlpp.records.run_files import read_metrics
+from tf_mamlpp.records.run_record import RunRecord, by_method
 
 
 def write(folder, rows=(), **files):

@@ -15,8 +15,7 @@ from tf_mamlpp import MetaLearner
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.meta import multi_step_loss, schedules
 from tf_mamlpp.meta.schedules import Schedules
-from tf_mamlpp.records import run_record
-from tf_mamlpp.records.run_record import read_updates
+from tf_mamlpp.records.run_files import read_metrics, read_updates
 from tf_mamlpp.training.callbacks import MetricsFile, Progress, StabilityWarnings, StopOnNonFinite, UpdatesFile
 from tf_mamlpp.training.checkpoint_callback import Interrupted, SaveCheckpoints
 
@@ -70,7 +69,7 @@ class Watch(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         learner = self.model
         self.seen.append(
-            (float(learner.optimizer.learning_rate), learner.second_order, learner.loss_weights.numpy().tolist())
+            (float(learner.optimizer.learning_rate), learner.phase.second_order, learner.loss_weights.numpy().tolist())
         )
 
 
@@ -241,7 +240,7 @@ def test_an_epoch_is_a_row(make_learner, tmp_path):
         time.sleep(wait)
         file.on_train_batch_end(0)
     file.on_epoch_end(0, {"loss": np.float32(0.5), "val_accuracy": 1, "gradient_norm": 3.0})
-    (row,) = run_record.read_metrics(file.path)
+    (row,) = read_metrics(file.path)
     assert (row["epoch"], row["update"], row["loss"], row["val_accuracy"]) == (1, 5, 0.5, 1.0)
     assert "gradient_norm" not in row  # of the last update alone
     assert 0.02 <= row["seconds_per_update"] < 1
@@ -276,11 +275,11 @@ def test_rows_survive_a_kill_while_they_are_dropped(make_learner, tmp_path, monk
     before = file.path.stat().st_size
     file.on_train_begin()
     assert sizes == [before]  # whole until it was replaced
-    assert [row["update"] for row in run_record.read_metrics(file.path)] == [5]
+    assert [row["update"] for row in read_metrics(file.path)] == [5]
 
 
 def test_no_metrics_yet(tmp_path):
-    assert run_record.read_metrics(tmp_path / "metrics.jsonl") == []
+    assert read_metrics(tmp_path / "metrics.jsonl") == []
 
 
 # --- UpdatesFile ----------------------------------------------------------------------------------------

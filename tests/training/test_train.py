@@ -116,7 +116,7 @@ def test_settings_reach_learner_and_optimizer():
     )
     learner = build.make_learner(config)
     assert learner.inner_steps == 4
-    assert learner.gradient_clip == 10.0
+    assert learner.settings.gradient_clip == 10.0
     assert float(learner.optimizer.learning_rate) == 0.5
     assert learner.optimizer.epsilon == 1e-8
     assert learner.model.output_shape == (None, 3)
@@ -195,7 +195,8 @@ def test_a_baseline_has_the_same_backbone():
     )
     learner = build.make_learner(config)
     assert isinstance(learner, PrototypicalNetworks)
-    assert (learner.query_statistics, learner.evaluation_statistics, learner.gradient_clip) == ("batch", "running", 1.0)
+    assert (learner.query_statistics, learner.evaluation_statistics) == ("batch", "running")
+    assert learner.settings.gradient_clip == 1.0
     assert learner.model.name == "resnet12" and learner.model.output_shape == (None, 3)
     assert learner.optimizer.epsilon == 1e-8
 
@@ -215,39 +216,39 @@ def test_a_strategy_needs_tasks_for_every_replica(monkeypatch):
 
 def test_a_folder_keeps_its_config(tmp_path):
     config = make_config()
-    with workdir.workdir_for(config, tmp_path / "a" / "b"):
+    with workdir.claim_workdir(config, tmp_path / "a" / "b"):
         assert workdir.read_config(tmp_path / "a" / "b") == config
     (tmp_path / "a" / "b" / "checkpoints").mkdir()
     (tmp_path / "a" / "b" / "checkpoints" / "update-2.index").write_text("")
-    with pytest.raises(UserError, match="seed: 0, 1"), workdir.workdir_for(make_config(seed=1), tmp_path / "a" / "b"):
+    with pytest.raises(UserError, match="seed: 0, 1"), workdir.claim_workdir(make_config(seed=1), tmp_path / "a" / "b"):
         pass
     assert workdir.read_config(tmp_path / "a" / "b") == config
 
 
 def test_where_a_run_computes_may_change(tmp_path):
-    with workdir.workdir_for(make_config(), tmp_path):
+    with workdir.claim_workdir(make_config(), tmp_path):
         pass
     moved = make_config(
         data=Data(way=3, image_size=(8, 8), path="/elsewhere", cache_dir="/cache"),
         learner=Learner(inner_steps=2, parallel_tasks=1),
     )
-    with workdir.workdir_for(moved, tmp_path):
+    with workdir.claim_workdir(moved, tmp_path):
         assert workdir.read_config(tmp_path) == moved
 
 
 def test_one_run_at_a_time(tmp_path):
-    with workdir.workdir_for(make_config(), tmp_path):
-        with pytest.raises(UserError, match="in use by another run"), workdir.workdir_for(make_config(), tmp_path):
+    with workdir.claim_workdir(make_config(), tmp_path):
+        with pytest.raises(UserError, match="in use by another run"), workdir.claim_workdir(make_config(), tmp_path):
             pass
         with open(tmp_path / ".lock") as lock, pytest.raises(BlockingIOError):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    with workdir.workdir_for(make_config(), tmp_path):
+    with workdir.claim_workdir(make_config(), tmp_path):
         pass
 
 
 def test_a_folder_in_use_is_refused_before_any_picture_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr(train, "load_banks", lambda config: pytest.fail("read pictures first"))
-    with workdir.workdir_for(make_config(), tmp_path), pytest.raises(UserError, match="in use"):
+    with workdir.claim_workdir(make_config(), tmp_path), pytest.raises(UserError, match="in use"):
         train.train_and_evaluate(make_config(), tmp_path)
 
 
@@ -286,8 +287,12 @@ def test_a_config_of_before_a_key_was_there_has_its_default(tmp_path):
         ({}, 0, "learner.label_permutations is 0: it must be positive"),
         ({}, -1, "learner.label_permutations is -1: it must be positive"),
         ({}, 4, "learner.label_permutations is 4: it must be 1 to the way"),
-        ({"learner": Learner(shared_head=True)}, 2, "learner.label_permutations has no use with learner.shared_head"),
-        ({"learner": Learner(prototypes=True)}, 2, "learner.label_permutations has no use"),
+        ({"learner": Learner(shared_head=True)}, 2, "learner.label_permutations has no use with shared_head"),
+        (
+            {"learner": Learner(prototypes=True)},
+            2,
+            "learner.prototypes .* label_permutations has no use",
+        ),
         ({"data": Data(name="sinusoid")}, 2, "learner.label_permutations needs classes"),
     ],
 )

@@ -12,15 +12,31 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tf_mamlpp.config.schema import MACHINE_KEYS, Config, _typed
+from tf_mamlpp.checks import check_type
+from tf_mamlpp.config.schema import MACHINE_KEYS, Config, prefixed
 from tf_mamlpp.errors import UserError
 
 
 def load(flag: str, overrides: Sequence[str] = ()) -> Config:
-    """The config of `--config=FILE[:key=value,...]` with `--config.a.b=value` flags applied.
+    r"""The config of `--config=FILE[:key=value,...]` with `--config.a.b=value` flags applied.
+
+    Args:
+        flag: a Python file with a function `get_config(argument)`, and after a colon its argument.
+        overrides: flags such as `--config.training.epochs=3`.
 
     Raises:
         UserError: the file is missing or is no config, a key is unknown, or a value has the wrong type.
+
+    Example:
+        >>> file = tmp_path / "mine.py"
+        >>> _ = file.write_text('''
+        ... from tf_mamlpp.config import Config, Data
+        ... def get_config(argument):
+        ...     return Config(data=Data(way=int(argument)))
+        ... ''')
+        >>> config = load(f"{file}:10", ["--config.training.epochs=3"])
+        >>> config.data.way, config.training.epochs
+        (10, 3)
     """
     file, _, argument = flag.partition(":")
     spec = importlib.util.spec_from_file_location("tf_mamlpp_config", file) if os.path.isfile(file) else None
@@ -47,7 +63,15 @@ def load(flag: str, overrides: Sequence[str] = ()) -> Config:
 
 
 def override(config: Config, flags: Sequence[str]) -> Config:
-    """Applies `--config.a.b=value` flags."""
+    """Applies `--config.a.b=value` flags.
+
+    Raises:
+        UserError: an unknown key, a value of another type, or settings that do not go together.
+
+    Example:
+        >>> override(Config(), ["--config.data.image_size=84,84"]).data.image_size
+        (84, 84)
+    """
     tree = to_dict(config)
     kind: Any
     for flag in flags:
@@ -74,7 +98,20 @@ def _known(kind: Any, sections: Sequence[str]) -> str:
 
 
 def parse(name: str, text: str, kind: Any) -> Any:
-    """`text` as a value of type `kind` (bool, int, float, str, a tuple of those, or None)."""
+    """A text as a value of a type.
+
+    Args:
+        name: of the setting, for the error.
+        text: what a person wrote.
+        kind: bool, int, float, str, a tuple of those, or one of those and None.
+
+    Raises:
+        UserError: the text is no such value.
+
+    Example:
+        >>> parse("gradient_clip", "10", float | None), parse("gradient_clip", "none", float | None)
+        (10.0, None)
+    """
     options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
     if types.NoneType in options and text.lower() in ("none", "null", ""):
         return None
@@ -99,6 +136,10 @@ def parse_argument(argument: str, **defaults: Any) -> types.SimpleNamespace:
 
     Raises:
         UserError: a key that has no default, or a value of another type.
+
+    Example:
+        >>> parse_argument("way=20,method=maml", way=5, shot=1, method="maml++")
+        namespace(way=20, shot=1, method='maml')
     """
     values = dict(defaults)
     for item in filter(None, argument.split(",")):
@@ -112,12 +153,30 @@ def parse_argument(argument: str, **defaults: Any) -> types.SimpleNamespace:
 
 
 def to_dict(config: Config) -> dict[str, Any]:
-    """The config as nested dicts of JSON types."""
+    """The config as nested dicts of JSON types.
+
+    Example:
+        >>> to_dict(Config())["data"]["image_size"]
+        [28, 28]
+    """
     return json.loads(json.dumps(dataclasses.asdict(config)))
 
 
 def from_dict(tree: Mapping[str, Any], kind: Any = Config, prefix: str = "") -> Any:
-    """The inverse of `to_dict`; unknown keys and wrong types are refused."""
+    """The inverse of `to_dict`; what is left out has its default.
+
+    Args:
+        tree: nested dicts of JSON types.
+        kind: the dataclass to make, `Config` or one of its sections.
+        prefix: of the keys in errors, such as `data.`.
+
+    Raises:
+        UserError: an unknown key, a value of another type, or settings that do not go together.
+
+    Example:
+        >>> from_dict({"data": {"way": 20}}).data.way
+        20
+    """
     if not isinstance(tree, Mapping):
         raise UserError(f"config key '{prefix[:-1]}' is a section, {tree!r} is not one")
     hints = typing.get_type_hints(kind)
@@ -128,13 +187,19 @@ def from_dict(tree: Mapping[str, Any], kind: Any = Config, prefix: str = "") -> 
             raise UserError(f"unknown config key '{name}'; {_known(kind, prefix.split('.')[:-1])}")
         hint = hints[key]
         values[key] = (
-            from_dict(value, hint, name + ".") if dataclasses.is_dataclass(hint) else _typed(name, value, hint)
+            from_dict(value, hint, name + ".") if dataclasses.is_dataclass(hint) else check_type(name, value, hint)
         )
-    return kind(**values)
+    with prefixed(prefix):
+        return kind(**values)
 
 
 def differences(a: Config, b: Config) -> list[str]:
-    """What differs, `key: a's value, b's value`, but for `MACHINE_KEYS`."""
+    """What differs, `key: a's value, b's value`, but for `MACHINE_KEYS`.
+
+    Example:
+        >>> differences(Config(), Config(seed=1))
+        ['seed: 0, 1']
+    """
 
     def flat(tree: Any, prefix: str = "") -> dict[str, Any]:
         if not isinstance(tree, dict):

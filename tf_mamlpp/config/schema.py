@@ -1,25 +1,29 @@
-"""The sections of a config and every check of them.  Imports no TensorFlow."""
+"""The sections of a config, each with its checks.  Imports no TensorFlow."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import math
-import re
-import sys
-import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
+from tf_mamlpp.checks import check_choice, check_fields
 from tf_mamlpp.data.sources.splits import FRACTIONS, check_fractions
 from tf_mamlpp.errors import UserError
-from tf_mamlpp.meta.settings import INNER_LOOP, QUERY_STATISTICS, method_name
+from tf_mamlpp.meta.settings import Learner, method_name
+
+_SPLITS_GIVEN = ("glyphs", "mini_imagenet", "sinusoid")  # sources whose classes are divided already
 
 
 @dataclass(frozen=True)
 class Data:
-    """Where pictures come from and what a task is."""
+    """Where pictures come from and what a task is.
+
+    Example:
+        >>> Data(name="omniglot", path="data/omniglot", way=20).query_shot
+        1
+    """
 
     name: str = "glyphs"  # glyphs, omniglot, mini_imagenet, image_folder, tfds:<name>, sinusoid
     path: str | None = None  # of the archives, the folder tree, or TFDS's data_dir
@@ -37,10 +41,44 @@ class Data:
     split_file: str | None = None  # JSON lists of the classes of each split, instead
     cache_dir: str | None = None  # of decoded pictures; None for ~/.cache/tf_mamlpp
 
+    def __post_init__(self) -> None:
+        check_fields(self, zero=("split_seed",), negative=("mean", "std", "split_fractions"))
+        check_choice("channels", self.channels, (1, 3))
+        check_choice("resize", self.resize, ("stretch", "crop"))
+        check_fractions("split_fractions", self.split_fractions)
+        if not self.is_regression and self.way < 2:
+            raise UserError(f"way is {self.way}: a task needs at least 2 classes")
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) not in (1, self.channels):
+                raise UserError(f"{name} needs one number, or one for each of the {self.channels} channels")
+        if 0.0 in self.std:
+            raise UserError("std must not be 0")
+        self._check_splits()
+
+    def _check_splits(self) -> None:
+        if self.split_file and self.name in _SPLITS_GIVEN:
+            raise UserError(f"split_file has no use with data.name={self.name}, whose splits are given")
+        if self.split_fractions != FRACTIONS:
+            if self.split_file:
+                raise UserError("split_fractions and data.split_file contradict: choose one")
+            if self.name in (*_SPLITS_GIVEN, "omniglot"):
+                raise UserError(f"split_fractions has no use with data.name={self.name}, whose splits are given")
+
+    @property
+    def is_regression(self) -> bool:
+        """Whether tasks are curves to fit, and not classes to tell apart."""
+        return self.name == "sinusoid"
+
 
 @dataclass(frozen=True)
 class Model:
-    """The network."""
+    """The network.
+
+    Example:
+        >>> Model(name="resnet12", blocks=3)
+        Traceback (most recent call last):
+        tf_mamlpp.errors.UserError: blocks is for model.name=conv4, not for 'resnet12'
+    """
 
     name: str = "conv4"  # conv4, resnet12, mlp, keras:<name in keras.applications>, <module>:<function>
     filters: int = 64  # of every block of conv4
@@ -50,39 +88,29 @@ class Model:
     weights: str | None = None  # weights file (without the top) for keras:<name>; None starts from random ones
     dtype: str = "float32"  # float32, mixed_bfloat16 (weights stay float32)
 
-
-@dataclass(frozen=True)
-class Learner:
-    """Arguments of `MetaLearner` (with `prototypes`, of `PrototypicalNetworks`), see there."""
-
-    inner_steps: int = 5
-    inner_rate: float = 0.1
-    multi_step_loss: bool = False
-    derivative_order_annealing: bool = False
-    per_step_statistics: bool = False
-    per_step_weights: bool = False
-    learned_rates: bool = False
-    elementwise_rates: bool = False
-    cosine_annealing: bool = False
-    first_order: bool = False
-    adapted: str = "all"  # all, head, body, or a regular expression on paths of weights
-    shared_head: bool = False
-    label_permutations: int = 1  # of the test
-    prototypes: bool = False  # Prototypical Networks: no inner loop, so nothing of it matters
-    multi_step_loss_epochs: int = 10
-    second_order_from_epoch: int = 50
-    minimum_rate: float = 1e-5
-    query_statistics: str = "batch"  # batch, running, support: in training
-    evaluation_statistics: str | None = None  # the same in evaluation; None for the one above
-    gradient_clip: float | None = None
-    parallel_tasks: int | None = None  # None for the number of cores
-    batched_tasks: bool = False  # all tasks at once, as batched matrix products: for GPUs
-    rematerialise: bool = False  # computes inner steps again instead of keeping them: memory for time
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if ":" not in self.name:
+            check_choice("name", self.name, ("conv4", "resnet12", "mlp", "keras:<name>", "<module>:<function>"))
+        check_choice("dtype", self.dtype, ("float32", "mixed_bfloat16"))
+        if self.weights and not self.name.startswith("keras:"):
+            raise UserError(f"weights is for model.name=keras:<name>, not for '{self.name}'")
+        if not self.widths:
+            raise UserError("widths is empty")
+        # Not `filters`: configs set them, whatever the network that a flag then chooses.
+        for name, network in (("blocks", "conv4"), ("strided", "conv4"), ("widths", "resnet12")):
+            if self.name != network and getattr(self, name) != getattr(Model, name):
+                raise UserError(f"{name} is for model.name={network}, not for '{self.name}'")
 
 
 @dataclass(frozen=True)
 class Training:
-    """The outer loop."""
+    """The outer loop.
+
+    Example:
+        >>> Training(epochs=3, updates=60).tasks
+        8
+    """
 
     epochs: int = 10
     updates: int = 500  # an epoch
@@ -92,19 +120,40 @@ class Training:
     strategy: str = "none"  # none, mirrored (all GPUs of this machine), multi_worker (machines of TF_CONFIG)
     jit_compile: bool = False  # XLA; far slower on a CPU
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+        check_choice("strategy", self.strategy, ("none", "mirrored", "multi_worker"))
+
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Validation after every epoch and the test at the end."""
+    """Validation after every epoch and the test at the end.
+
+    Example:
+        >>> Evaluation(test_tasks=1000).ensemble
+        5
+    """
 
     validation_tasks: int = 600
     test_tasks: int = 600
     ensemble: int = 5  # best validation epochs whose softmax the test averages (fewer if there are fewer)
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+
 
 @dataclass(frozen=True)
 class Config:
-    """Everything that a run depends on."""
+    """Everything that a run depends on.
+
+    Raises:
+        UserError: a value of another type or out of range, or settings that contradict one another or have no use.
+
+    Example:
+        >>> from tf_mamlpp.meta.settings import presets
+        >>> Config(data=Data(way=20), learner=Learner(**presets["maml++"])).method
+        'maml++'
+    """
 
     seed: int = 0
     data: Data = field(default_factory=Data)
@@ -114,12 +163,46 @@ class Config:
     evaluation: Evaluation = field(default_factory=Evaluation)
 
     def __post_init__(self) -> None:
-        _validate(self)
+        if type(self.seed) is not int or not 0 <= self.seed < 2**32:
+            raise UserError(f"seed is {self.seed!r}: it must be an integer from 0 to {2**32 - 1}")
+        for section, kind in typing.get_type_hints(Config).items():
+            if section != "seed" and not isinstance(getattr(self, section), kind):
+                raise UserError(f"config key '{section}' is a {kind.__name__}, {getattr(self, section)!r} is not one")
+        if not isinstance(self.learner.adapted, str):
+            raise UserError("learner.adapted is a text in a config, which is kept as JSON: a function is not one")
+        with prefixed("learner."):
+            self.learner.check_way(None if self.is_regression else self.data.way)
+
+    @property
+    def is_regression(self) -> bool:
+        """Whether tasks are curves to fit, and not classes to tell apart."""
+        return self.data.is_regression
 
     @property
     def method(self) -> str:
         """The method's name, with what differs from the nearest preset."""
         return method_name(dataclasses.asdict(self.learner))
+
+    @property
+    def metric(self) -> str:
+        """What validation and test measure."""
+        return "mean_squared_error" if self.is_regression else "accuracy"
+
+
+@contextlib.contextmanager
+def prefixed(prefix: str) -> Iterator[None]:
+    """Puts a section's name before an error that begins with a setting's name.
+
+    Example:
+        >>> with prefixed("data."):
+        ...     Data(way=1)
+        Traceback (most recent call last):
+        tf_mamlpp.errors.UserError: data.way is 1: a task needs at least 2 classes
+    """
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{prefix}{error}") from error
 
 
 MACHINE_KEYS = (
@@ -132,131 +215,3 @@ MACHINE_KEYS = (
     "training.jit_compile",
 )
 """Where and how a run computes, not what: these may change when it is resumed."""
-
-
-def _validate(config: Config) -> None:
-    data, learner, training = config.data, config.learner, config.training
-    if type(config.seed) is not int or not 0 <= config.seed < 2**32:
-        raise UserError(f"seed is {config.seed!r}: it must be an integer from 0 to {2**32 - 1}")
-    sections = {name: kind for name, kind in typing.get_type_hints(Config).items() if name != "seed"}
-    for section, kind in sections.items():
-        if not isinstance(getattr(config, section), kind):
-            raise UserError(f"config key '{section}' is a {kind.__name__}, {getattr(config, section)!r} is not one")
-        hints = typing.get_type_hints(kind)
-        for f in dataclasses.fields(kind):
-            _typed(f"{section}.{f.name}", getattr(getattr(config, section), f.name), hints[f.name])
-            _check_value(f"{section}.{f.name}", getattr(getattr(config, section), f.name))
-    _check_choice("learner.query_statistics", learner.query_statistics, QUERY_STATISTICS)
-    if learner.evaluation_statistics is not None:
-        _check_choice("learner.evaluation_statistics", learner.evaluation_statistics, QUERY_STATISTICS)
-    try:
-        re.compile(learner.adapted)
-    except (re.error, OverflowError, RecursionError) as error:
-        raise UserError(
-            f"learner.adapted is all, head, body or a regular expression; '{learner.adapted}' is none: {error}"
-        ) from error
-    model = config.model
-    if ":" not in model.name:
-        _check_choice("model.name", model.name, ("conv4", "resnet12", "mlp", "keras:<name>", "<module>:<function>"))
-    if model.weights and not model.name.startswith("keras:"):
-        raise UserError(f"model.weights is for model.name=keras:<name>, not for '{model.name}'")
-    _check_choice("model.dtype", model.dtype, ("float32", "mixed_bfloat16"))
-    if not 1 <= learner.label_permutations <= data.way:
-        raise UserError(f"learner.label_permutations is {learner.label_permutations}: it must be 1 to the way")
-    if learner.prototypes:
-        unused = [name for name in INNER_LOOP if getattr(learner, name) != getattr(Learner(), name)]
-        if unused:
-            raise UserError(f"learner.prototypes has no inner loop: learner.{unused[0]} has no use")
-    _check_choice("training.strategy", training.strategy, ("none", "mirrored", "multi_worker"))
-    _check_choice("data.channels", data.channels, (1, 3))
-    check_fractions("data.split_fractions", data.split_fractions)
-    _check_choice("data.resize", data.resize, ("stretch", "crop"))
-    if data.name != "sinusoid" and data.way < 2:
-        raise UserError(f"data.way is {data.way}: a task needs at least 2 classes")
-    for name in ("mean", "std"):
-        if len(getattr(data, name)) not in (1, data.channels):
-            raise UserError(f"data.{name} needs one number, or one for each of the {data.channels} channels")
-    if 0.0 in data.std:
-        raise UserError("data.std must not be 0")
-    for name, value in (("learner.adapted", learner.adapted), ("model.widths", model.widths)):
-        if not value:
-            raise UserError(f"{name} is empty")
-    _check_together(config)
-
-
-def _check_together(config: Config) -> None:
-    """Refuses settings that contradict one another, or that would have no use."""
-    data, model, learner = config.data, config.model, config.learner
-    permutes = learner.label_permutations > 1
-    if learner.first_order and learner.derivative_order_annealing:
-        raise UserError("learner.first_order and learner.derivative_order_annealing contradict: choose one")
-    if learner.batched_tasks and learner.rematerialise:
-        raise UserError("learner.batched_tasks and learner.rematerialise contradict: choose one")
-    if learner.shared_head and learner.elementwise_rates:
-        raise UserError("learner.shared_head and learner.elementwise_rates contradict: choose one")
-    if learner.shared_head and learner.adapted == "body":
-        raise UserError("learner.shared_head needs the inner loop to adapt the head: learner.adapted=body does not")
-    if learner.shared_head and permutes:
-        raise UserError("learner.label_permutations has no use with learner.shared_head: no order of classes matters")
-    for name, used in (("prototypes", learner.prototypes), ("shared_head", learner.shared_head)):
-        if used and data.name == "sinusoid":
-            raise UserError(f"learner.{name} needs classes: the sinusoid has none")
-    if permutes and data.name == "sinusoid":
-        raise UserError("learner.label_permutations needs classes: the sinusoid has none")
-    # Not `filters`: configs set them, whatever the network that a flag then chooses.
-    for name, network in (("blocks", "conv4"), ("strided", "conv4"), ("widths", "resnet12")):
-        if model.name != network and getattr(model, name) != getattr(Model, name):
-            raise UserError(f"model.{name} is for model.name={network}, not for '{model.name}'")
-    if data.split_file and data.name in ("glyphs", "mini_imagenet", "sinusoid"):
-        raise UserError(f"data.split_file has no use with data.name={data.name}, whose splits are given")
-    if data.split_fractions != FRACTIONS:
-        if data.split_file:
-            raise UserError("data.split_fractions and data.split_file contradict: choose one")
-        if data.name in ("glyphs", "omniglot", "mini_imagenet", "sinusoid"):
-            raise UserError(f"data.split_fractions has no use with data.name={data.name}, whose splits are given")
-
-
-_MAY_BE_ZERO = (
-    "learner.minimum_rate",
-    "learner.multi_step_loss_epochs",
-    "learner.second_order_from_epoch",
-    "data.split_seed",
-)
-
-
-_ANY_SIGN = ("data.mean", "data.std", "data.split_fractions")  # those of fractions: `check_fractions`
-
-
-_LARGEST = 2**31 - 1
-
-
-def _check_value(name: str, value: Any) -> None:
-    """Refuses a number that is out of range, and a text that no file can be named."""
-    for part in value if isinstance(value, tuple) else (value,):
-        if isinstance(part, str) and "\0" in part:
-            raise UserError(f"{name} is {part!r}: it has a character that is none")
-        if isinstance(part, bool) or not isinstance(part, int | float):
-            continue
-        if not (-_LARGEST <= part <= _LARGEST if isinstance(part, int) else math.isfinite(part)):
-            raise UserError(f"{name} is {str(part)[:40]}: it must be finite, and at most {_LARGEST} if it is whole")
-        if name not in _ANY_SIGN and not (part > 0 or (part == 0 and name in _MAY_BE_ZERO)):
-            raise UserError(f"{name} is {part}: it must be positive")
-
-
-def _check_choice(name: str, value: Any, choices: Sequence[Any]) -> None:
-    if value not in choices:
-        raise UserError(f"{name} is one of {', '.join(map(str, choices))}, not '{value}'")
-
-
-def _typed(name: str, value: Any, hint: Any) -> Any:
-    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    for option in options:
-        if typing.get_origin(option) is tuple and isinstance(value, list | tuple):
-            items = typing.get_args(option)
-            if items[-1] is ... or len(items) == len(value):
-                return tuple(_typed(name, item, items[0]) for item in value)
-        if option is float and type(value) is int and abs(value) <= sys.float_info.max:
-            return float(value)
-        if isinstance(option, type) and type(value) is option:
-            return value
-    raise UserError(f"config key '{name}' is a {hint}, {value!r} is not one")

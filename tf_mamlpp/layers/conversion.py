@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from tf_mamlpp.errors import UserError
@@ -71,8 +69,8 @@ def convert_normalization(
 
     `BatchNormalization` becomes `PerStepBatchNormalization` (its weights repeated in every row), and
     `LayerNormalization` and `GroupNormalization` their exact namesakes; convolutions of few inputs and max-pools
-    become their cheaper `substitutes`.  A model that has no normalisation is returned as it is; else the result is a
-    copy (names kept) and the argument is left alone.
+    become cheaper layers of the same numbers (`substitute`).  A model that has no normalisation is returned as it is;
+    else the result is a copy (names kept) and the argument is left alone.
 
     Args:
         model: Sequential or functional, nested as you like, and built.  A subclassed model has to use
@@ -84,6 +82,12 @@ def convert_normalization(
     Raises:
         UserError: a stock normalisation layer that cannot be replaced, because it sits inside a subclassed
             model or a layer of the user's own, or is a subclass of a stock one.
+
+    Example:
+        >>> layers = [keras.Input((8, 8, 1)), keras.layers.Conv2D(4, 3), keras.layers.BatchNormalization()]
+        >>> converted = convert_normalization(keras.Sequential(layers), inner_steps=5)
+        >>> [type(layer).__name__ for layer in converted.layers]
+        ['Conv2D', 'PerStepBatchNormalization']
     """
     inexact = [layer.name for layer in _leaves(model) if _is_inexact(layer)]
     if not batched_tasks and not inexact:
@@ -120,16 +124,6 @@ def convert_normalization(
     )
 
 
-def per_step_drift(model: keras.Model) -> Iterator[tuple[str, np.ndarray]]:
-    """How far the steps' batch-norm weights (BNWB) have drifted apart: for each gamma and beta with a row for each
-    inner step, its path and `[inner_steps]`, the root mean square over channels of its difference to step 0's row."""
-    for layer in _leaves(model):
-        if isinstance(layer, PerStepBatchNormalization) and layer.per_step_weights:
-            for table in layer.trainable_variables:
-                rows = table.numpy().astype(np.float64)
-                yield table.path, np.sqrt(((rows - rows[0]) ** 2).mean(-1))
-
-
 def _copy_weights(source: keras.Model, target: keras.Model) -> None:
     """Copies layer by layer; a `[C]` vector fills every row of a `[inner_steps, C]` table."""
     for old, new in zip(_leaves(source), _leaves(target), strict=True):
@@ -138,11 +132,16 @@ def _copy_weights(source: keras.Model, target: keras.Model) -> None:
 
 
 def substitute(layer: keras.layers.Layer, batched_tasks: bool = False) -> keras.layers.Layer | None:
-    """A layer, without the weights, to take the place of this one, or None to keep it.
+    """A cheaper layer of the same numbers, without the weights, to take the place of this one; None to keep it.
 
     Args:
         layer: built.
         batched_tasks: convolutions whose inputs' sizes are known become `MatmulConv2D`.
+
+    Example:
+        >>> pool = keras.layers.MaxPooling2D(2)
+        >>> type(substitute(pool)).__name__
+        'DisjointMaxPooling2D'
     """
     cls: Any = None
     if getattr(layer, "data_format", None) != "channels_last":

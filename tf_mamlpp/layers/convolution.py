@@ -15,6 +15,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tf_mamlpp.layers.step_context import mark_convolution
 from tf_mamlpp.layers.windows import Windows, place_windows
 
 Convolution = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
@@ -29,6 +30,13 @@ class Convolved:
         kernel: `[h, w, C, filters]`.
         bias: `[filters]` or None.
         convolve: `(inputs, kernel) -> outputs`.
+
+    Example:
+        >>> pictures, kernel = tf.ones((1, 4, 4, 1)), tf.ones((3, 3, 1, 2))
+        >>> made_by = Convolved(pictures, kernel, None, lambda x, k: tf.nn.conv2d(x, k, 1, "VALID"))
+        >>> mean, variance = made_by.moments(tf.float32)
+        >>> mean.numpy(), variance.numpy()
+        (array([9., 9.], dtype=float32), array([0., 0.], dtype=float32))
     """
 
     inputs: tf.Tensor
@@ -63,24 +71,25 @@ class Convolved:
         return tf.cast(self.convolve(self.inputs, kernel), scale.dtype) + shift
 
 
-def convolved(tensor: tf.Tensor) -> Convolved | None:
-    """How `tensor` was made, if a `NarrowConv2D` made it and nothing has touched it since."""
-    return getattr(tensor, "convolved", None)
-
-
 @keras.saving.register_keras_serializable("tf_mamlpp")
 class NarrowConv2D(keras.layers.Conv2D):
-    """`keras.layers.Conv2D` whose outputs, where they are made of few inputs each, say how they were made.
+    """`keras.layers.Conv2D` that notes on its outputs how they were made, where few inputs make each of them.
 
-    A `PerStepBatchNormalization` right after it takes the short way, and the outputs themselves, if nothing else
-    uses them, are pruned from the graph (else the convolution is computed twice).
+    A `PerStepBatchNormalization` right after it then normalises by way of the inputs.  The outputs themselves, if
+    nothing else uses them, are pruned from the graph (else the convolution is computed twice).
+
+    Example:
+        >>> from tf_mamlpp.layers.step_context import convolution_of
+        >>> outputs = NarrowConv2D(16, 3)(tf.ones((1, 5, 5, 1)))
+        >>> type(convolution_of(outputs)).__name__
+        'Convolved'
     """
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         outputs = super().call(inputs)
         if is_narrow(self):
             bias = tf.convert_to_tensor(self.bias) if self.use_bias else None
-            outputs.convolved = Convolved(inputs, tf.convert_to_tensor(self.kernel), bias, self.convolution_op)
+            mark_convolution(outputs, Convolved(inputs, tf.convert_to_tensor(self.kernel), bias, self.convolution_op))
         return outputs
 
 
@@ -88,7 +97,15 @@ class NarrowConv2D(keras.layers.Conv2D):
 class MatmulConv2D(NarrowConv2D):
     """`keras.layers.Conv2D` as a matrix product with the inputs' patches.
 
-    `tf.vectorized_map` makes batched products of it, kernels of each task included, which it cannot of convolutions.
+    `tf.vectorized_map` cannot batch convolutions whose kernels differ from task to task; of these products it can.
+
+    Example:
+        >>> pictures = tf.random.stateless_normal((2, 6, 6, 3), seed=(0, 0))
+        >>> plain, product = keras.layers.Conv2D(4, 3), MatmulConv2D(4, 3)
+        >>> _ = plain(pictures), product(pictures)
+        >>> product.set_weights(plain.get_weights())
+        >>> bool(tf.reduce_max(tf.abs(plain(pictures) - product(pictures))) < 1e-5)
+        True
     """
 
     def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
@@ -108,6 +125,17 @@ class MatmulConv2D(NarrowConv2D):
 
 
 def is_narrow(layer: Any) -> bool:
-    """Whether the outputs are linear in so few inputs that the covariance of these costs less than the outputs do."""
+    """Whether the outputs are linear in so few inputs that the covariance of these costs less than the outputs do.
+
+    Args:
+        layer: a built convolution.
+
+    Example:
+        >>> narrow, wide = keras.layers.Conv2D(64, 3), keras.layers.Conv2D(64, 3)
+        >>> narrow.build((None, 28, 28, 1)), wide.build((None, 28, 28, 64))
+        (None, None)
+        >>> is_narrow(narrow), is_narrow(wide)
+        (True, False)
+    """
     few = layer.kernel.shape[:3].num_elements() <= min(layer.filters, 64)
     return few and layer.activation is keras.activations.linear

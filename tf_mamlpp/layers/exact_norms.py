@@ -15,7 +15,18 @@ import tensorflow as tf
 
 
 def moments(x: tf.Tensor, axes: Sequence[int], keepdims: bool = False) -> tuple[tf.Tensor, tf.Tensor]:
-    """Mean and biased variance over `axes`, exact to every order of derivative."""
+    """Mean and biased variance over `axes`, exact to every order of derivative.
+
+    Args:
+        x: any shape.
+        axes: to take them over.
+        keepdims: whether these axes stay, of size 1.
+
+    Example:
+        >>> mean, variance = moments(tf.constant([[1.0, 2.0], [3.0, 6.0]]), [0])
+        >>> mean.numpy(), variance.numpy()
+        (array([2., 4.], dtype=float32), array([1., 4.], dtype=float32))
+    """
     mean = tf.reduce_mean(x, axes, keepdims=True)
     variance = tf.reduce_mean(tf.math.squared_difference(x, mean), axes, keepdims=keepdims)
     return (mean if keepdims else tf.squeeze(mean, axes)), variance
@@ -24,7 +35,20 @@ def moments(x: tf.Tensor, axes: Sequence[int], keepdims: bool = False) -> tuple[
 def scale_and_shift(
     mean: tf.Tensor, variance: tf.Tensor, gamma: Any, beta: Any, epsilon: float
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """What makes (x - mean) / sqrt(variance + epsilon) * gamma + beta one multiplication and one addition."""
+    """Normalisation as one multiplication and one addition: x * scale + shift.
+
+    Formula:
+        scale = gamma / sqrt(variance + epsilon), shift = beta - mean * scale
+
+    Args:
+        mean, variance, gamma, beta: of shapes that broadcast; None for no gamma or beta.
+        epsilon: keeps a variance of 0 apart from it.
+
+    Example:
+        >>> scale, shift = scale_and_shift(tf.constant(2.0), tf.constant(4.0), None, 1.0, epsilon=0.0)
+        >>> float(scale), float(shift)
+        (0.5, 0.0)
+    """
     scale = tf.math.rsqrt(variance + epsilon)
     if gamma is not None:
         scale *= gamma
@@ -35,13 +59,25 @@ def scale_and_shift(
 
 
 def wide_dtype(dtype: tf.DType) -> tf.DType:
-    """Half precision overflows in sums of squares; anything wider is kept."""
+    """The dtype that moments are taken in: half precision would overflow in sums of squares, anything wider is kept.
+
+    Example:
+        >>> wide_dtype(tf.float16), wide_dtype(tf.float64)
+        (tf.float32, tf.float64)
+    """
     return tf.float32 if dtype in (tf.float16, tf.bfloat16) else dtype
 
 
 @keras.saving.register_keras_serializable("tf_mamlpp")
 class ExactLayerNormalization(keras.layers.LayerNormalization):
-    """`keras.layers.LayerNormalization` with exact second derivatives."""
+    """`keras.layers.LayerNormalization` with exact second derivatives.
+
+    Args: see there.
+
+    Example:
+        >>> ExactLayerNormalization()(tf.constant([[1.0, 3.0]])).numpy().round(2)
+        array([[-1.,  1.]], dtype=float32)
+    """
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         x = tf.cast(inputs, wide_dtype(inputs.dtype))
@@ -57,7 +93,14 @@ class ExactLayerNormalization(keras.layers.LayerNormalization):
 
 @keras.saving.register_keras_serializable("tf_mamlpp")
 class ExactGroupNormalization(keras.layers.GroupNormalization):
-    """`keras.layers.GroupNormalization` with exact second derivatives."""
+    """`keras.layers.GroupNormalization` with exact second derivatives.
+
+    Args: see there.
+
+    Example:
+        >>> ExactGroupNormalization(groups=2)(tf.ones((1, 4, 4, 6))).shape
+        TensorShape([1, 4, 4, 6])
+    """
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         x = tf.cast(inputs, wide_dtype(inputs.dtype))

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tf_mamlpp.errors import UserError
-from tf_mamlpp.layers.convolution import convolved
 from tf_mamlpp.layers.exact_norms import moments, scale_and_shift, wide_dtype
 from tf_mamlpp.layers.second_order_ops import batch_normalise
-from tf_mamlpp.layers.step_context import Pass, current_pass
+from tf_mamlpp.layers.step_context import Pass, convolution_of, current_pass
 
 
 @keras.saving.register_keras_serializable("tf_mamlpp")
@@ -30,6 +30,15 @@ class PerStepBatchNormalization(keras.layers.Layer):
         axis, momentum, epsilon, center, scale: as in `keras.layers.BatchNormalization`.
         fused: computes with TensorFlow's fused operations where these apply; not for `tf.vectorized_map`
             (BUILD_NOTES.md).
+
+    Raises:
+        ValueError: `inner_steps` below 1, or, when it is built, an axis of unknown size.
+        UserError: when it is called with a mask.
+
+    Example:
+        >>> layer = PerStepBatchNormalization(inner_steps=5)
+        >>> layer(tf.ones((4, 8, 8, 3)), training=True).shape, layer.gamma.shape
+        (TensorShape([4, 8, 8, 3]), TensorShape([5, 3]))
 
     References:
         Antoniou, Edwards, Storkey, "How to train your MAML", arXiv 1810.09502, section 4.
@@ -64,8 +73,8 @@ class PerStepBatchNormalization(keras.layers.Layer):
         if channels is None:
             raise ValueError(f"{self.name}: the size of axis {self.axis} must be known, got {tuple(input_shape)}")
         self._reduced = [i for i in range(len(input_shape)) if i != axis]
-        last = axis == len(input_shape) - 1  # then `[C]` broadcasts as it is
-        self._spread = None if last else [1 if i in self._reduced else channels for i in range(len(input_shape))]
+        self.has_channels_last = axis == len(input_shape) - 1  # then `[C]` broadcasts as it is
+        self._channel_shape = [1 if i in self._reduced else channels for i in range(len(input_shape))]
         rows = (self.inner_steps,)
         weights = (*(rows if self.per_step_weights else ()), channels)
         statistics = (*(rows if self.per_step_statistics else ()), channels)
@@ -81,49 +90,67 @@ class PerStepBatchNormalization(keras.layers.Layer):
         # A functional model's clone passes on the `mask=None` that its stock layer was called with.
         if mask is not None:
             raise UserError(f"layer '{self.name}': moments of masked inputs are not supported")
-        now = current_pass.get()
-        if now is None:
-            now = Pass(self.inner_steps - 1, "batch" if training else "running", None if training else 1.0)
-        if not self.trainable:  # frozen layers infer, as the stock one does
-            now = Pass(now.step, "running", 1.0)
-        made = None if self._spread else convolved(inputs)
+        this_pass = self._this_pass(training)
+        convolved = convolution_of(inputs) if self.has_channels_last else None
         inputs = tf.cast(inputs, wide_dtype(inputs.dtype))
-        last = self.inner_steps - 1
-        row = min(now.step, last) if isinstance(now.step, int) else tf.minimum(now.step, last)
-        momentum = self.momentum if now.momentum is None else now.momentum
+        last, step = self.inner_steps - 1, this_pass.step
+        row = min(step, last) if isinstance(step, int) else tf.minimum(step, last)
+        momentum = self.momentum if this_pass.momentum is None else this_pass.momentum
         gamma, beta = (row_of(table, row, self.per_step_weights) for table in (self.gamma, self.beta))
         moving = [row_of(table, row, self.per_step_statistics) for table in (self.moving_mean, self.moving_variance)]
+        by_batch = this_pass.statistics == "batch"
         outputs: tf.Tensor | None = None
-        own: Sequence[Any] = moving
-        if now.statistics == "batch" and momentum > 0 and made is None and self._is_fusible(inputs):
-            outputs, *own = batch_normalise(inputs, gamma, beta, self.epsilon)
-        elif now.statistics == "batch" or momentum < 1:
-            own = made.moments(inputs.dtype) if made else moments(inputs, self._reduced)
+        batch: Sequence[Any] = ()
+        if by_batch and momentum > 0 and convolved is None and self._is_fusible(inputs):
+            outputs, *batch = batch_normalise(inputs, gamma, beta, self.epsilon)
+        elif by_batch or momentum < 1:
+            batch = convolved.moments(inputs.dtype) if convolved else moments(inputs, self._reduced)
         if momentum < 1:
-            self._update(self.moving_mean, row, momentum, moving[0], own[0])
-            self._update(self.moving_variance, row, momentum, moving[1], own[1])
+            self.update(self.moving_mean, row, momentum, moving[0], batch[0])
+            self.update(self.moving_variance, row, momentum, moving[1], batch[1])
         if outputs is None:
-            mean, variance = own if now.statistics == "batch" else moving
-            if self._spread:
-                mean, variance, gamma, beta = (
-                    None if v is None else tf.reshape(v, self._spread) for v in (mean, variance, gamma, beta)
-                )
-            scale, shift = scale_and_shift(mean, variance, gamma, beta, self.epsilon)
-            outputs = made.affine(scale, shift) if made else inputs * scale + shift
+            mean, variance = batch if by_batch else moving
+            outputs = self._normalised(inputs, convolved, mean, variance, gamma, beta)
         return tf.cast(outputs, self.compute_dtype)
+
+    def _this_pass(self, training: bool | None) -> Pass:
+        """What is asked of this layer: by `inner_step`, or as a stock layer is asked."""
+        asked = current_pass.get()
+        if asked is None:
+            asked = Pass(self.inner_steps - 1, "batch" if training else "running", None if training else 1.0)
+        # Frozen layers infer, as the stock one does.
+        return asked if self.trainable else Pass(asked.step, "running", 1.0)
+
+    def _normalised(
+        self, inputs: tf.Tensor, convolved: Any, mean: tf.Tensor, variance: tf.Tensor, gamma: Any, beta: Any
+    ) -> tf.Tensor:
+        if not self.has_channels_last:
+            mean, variance, gamma, beta = (
+                None if v is None else tf.reshape(v, self._channel_shape) for v in (mean, variance, gamma, beta)
+            )
+        scale, shift = scale_and_shift(mean, variance, gamma, beta, self.epsilon)
+        return convolved.affine(scale, shift) if convolved else inputs * scale + shift
 
     def _is_fusible(self, inputs: tf.Tensor) -> bool:
         return (
             self.fused
             and inputs.dtype == tf.float32
             and len(inputs.shape) == 4
-            and not self._spread
+            and self.has_channels_last
             and self.gamma is not None
             and self.beta is not None
         )
 
-    def _update(self, table: Any, row: int | tf.Tensor, momentum: float, old: tf.Tensor, batch: tf.Tensor) -> None:
-        # With momentum 0 the statistics are an answer that gradients flow through; else a record that they must not.
+    def update(self, table: Any, row: int | tf.Tensor, momentum: float, old: tf.Tensor, batch: tf.Tensor) -> None:
+        """Moves a row of moving statistics towards those of a batch.
+
+        Args:
+            table: `moving_mean` or `moving_variance`.
+            row: of the inner step.
+            momentum: how much of the old value stays; with 0 gradients flow through the new one.
+            old, batch: `[C]`, the row as it is, and the batch's.
+        """
+        # With momentum 0 the statistics are a result that gradients flow through; else a record that they must not.
         new = batch if momentum == 0 else momentum * old + (1 - momentum) * tf.stop_gradient(batch)
         if self.per_step_statistics:
             new = tf.tensor_scatter_nd_update(tf.convert_to_tensor(table), [[row]], new[tf.newaxis])
@@ -138,12 +165,52 @@ class PerStepBatchNormalization(keras.layers.Layer):
             "momentum",
             "epsilon",
             "center",
+            "scale",
+            "fused",
         )
-        return {**super().get_config(), **{name: getattr(self, name) for name in (*names, "scale", "fused")}}
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
 def row_of(table: Any, row: int | tf.Tensor, per_step: bool) -> tf.Tensor | None:
+    """The row of an inner step in a table of `PerStepBatchNormalization`.
+
+    Args:
+        table: a variable `[inner_steps, C]` or `[C]`, or None.
+        row: of the inner step.
+        per_step: whether the table has a row for each step.
+
+    Returns:
+        `[C]`; None for no table.
+
+    Example:
+        >>> row_of(tf.constant([[1.0, 2.0], [3.0, 4.0]]), 1, per_step=True).numpy()
+        array([3., 4.], dtype=float32)
+    """
     if table is None:
         return None
     table = tf.convert_to_tensor(table)
     return table[row] if per_step else table
+
+
+def per_step_drift(model: keras.Model) -> Iterator[tuple[str, np.ndarray]]:
+    """How far the steps' batch-norm weights (BNWB) have drifted apart.
+
+    Formula:
+        d_k = sqrt(mean over channels of (w_k - w_0)²)
+
+    Args:
+        model: with converted layers.
+
+    Yields:
+        For each gamma and beta with a row for each inner step, its path and d, float64 `[inner_steps]`.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((4,)), PerStepBatchNormalization(2, name="norm")], name="net")
+        >>> [(path, drift.tolist()) for path, drift in per_step_drift(model)]
+        [('net/norm/gamma', [0.0, 0.0]), ('net/norm/beta', [0.0, 0.0])]
+    """
+    for layer in model._flatten_layers():
+        if isinstance(layer, PerStepBatchNormalization) and layer.per_step_weights:
+            for table in layer.trainable_variables:
+                rows = table.numpy().astype(np.float64)
+                yield table.path, np.sqrt(((rows - rows[0]) ** 2).mean(-1))

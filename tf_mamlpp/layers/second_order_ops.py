@@ -20,6 +20,11 @@ def first_order_only() -> Iterator[None]:
     """Inside, the operations are TensorFlow's own, right to first order.
 
     Evaluation and exported models take no more, and a SavedModel with custom gradients warns of them when loaded.
+
+    Example:
+        >>> with first_order_only():
+        ...     max_pool(tf.ones((1, 4, 4, 1)), (2, 2)).shape
+        TensorShape([1, 2, 2, 1])
     """
     token = _needed.set(False)
     try:
@@ -37,6 +42,10 @@ def max_pool(x: tf.Tensor, size: Sequence[int]) -> tf.Tensor:
 
     Returns:
         `[B, H // height, W // width, C]`.
+
+    Example:
+        >>> max_pool(tf.reshape(tf.range(16.0), (1, 4, 4, 1)), (2, 2)).numpy().ravel()
+        array([ 5.,  7., 13., 15.], dtype=float32)
     """
     window = {"ksize": [1, *size, 1], "strides": [1, *size, 1], "padding": "VALID"}
     if not _needed.get():
@@ -78,6 +87,12 @@ def batch_normalise(
 
     Returns:
         y, and the mean and biased variance of each channel, `[C]`, as records: no gradient flows through them.
+
+    Example:
+        >>> x = tf.reshape([1.0, 3.0], (2, 1, 1, 1))
+        >>> y, mean, variance = batch_normalise(x, tf.ones(1), tf.zeros(1), epsilon=1e-5)
+        >>> y.numpy().ravel().round(3), float(mean[0]), float(variance[0])
+        (array([-1.,  1.], dtype=float32), 2.0, 1.0)
     """
     count = tf.cast(tf.size(x) // tf.size(gamma), x.dtype)
 

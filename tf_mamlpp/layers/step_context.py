@@ -1,4 +1,12 @@
-"""Which inner step a pass through the model belongs to, and what it asks of the layers."""
+"""What a pass through the model tells its layers beside their inputs.
+
+Keras calls layers with tensors alone.  Two things go past it:
+
+- which inner step the pass belongs to, and what batch norm is to normalise with: `inner_step` sets it for all layers
+  called inside, in a context variable;
+- how a convolution made its outputs: an attribute of the output tensor, `mark_convolution` and `convolution_of`, with
+  which a batch norm right behind the convolution computes the same numbers for less.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +14,19 @@ import contextlib
 import contextvars
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import tensorflow as tf
 
 
 @dataclass(frozen=True)
 class Pass:
-    """What one pass through the model asks of its batch norms; see `inner_step`."""
+    """What one pass through the model asks of its batch norms; see `inner_step`.
+
+    Example:
+        >>> Pass(step=0, statistics="batch", momentum=None).statistics
+        'batch'
+    """
 
     step: int | tf.Tensor
     statistics: str
@@ -20,6 +34,7 @@ class Pass:
 
 
 current_pass: contextvars.ContextVar[Pass | None] = contextvars.ContextVar("inner_step", default=None)
+"""The pass that layers are called in; None outside of `inner_step`."""
 
 
 @contextlib.contextmanager
@@ -31,9 +46,40 @@ def inner_step(step: int | tf.Tensor, statistics: str = "batch", momentum: float
         statistics: `batch` normalises with the batch's own moments, `running` with the moving ones.
         momentum: of the moving statistics' update: None for the layer's own, 0 to replace them by the
             batch's (differentiably), 1 to leave them alone.
+
+    Example:
+        >>> with inner_step(2, "running"):
+        ...     current_pass.get().step
+        2
     """
     token = current_pass.set(Pass(step, statistics, momentum))
     try:
         yield
     finally:
         current_pass.reset(token)
+
+
+def mark_convolution(outputs: tf.Tensor, made_by: Any) -> None:
+    """Notes on a tensor how a convolution made it.
+
+    Args:
+        outputs: of the convolution.
+        made_by: a `convolution.Convolved`.
+
+    Example:
+        >>> outputs = tf.zeros((1, 2, 2, 3))
+        >>> mark_convolution(outputs, "a convolution")
+        >>> convolution_of(outputs), convolution_of(outputs + 1)
+        ('a convolution', None)
+    """
+    outputs.made_by_convolution = made_by
+
+
+def convolution_of(tensor: tf.Tensor) -> Any:
+    """What `mark_convolution` noted on a tensor; None where another operation came after the convolution.
+
+    Example:
+        >>> convolution_of(tf.zeros(3)) is None
+        True
+    """
+    return getattr(tensor, "made_by_convolution", None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tf_mamlpp.intervals import mean_interval
 from tf_mamlpp.meta.outer_loop import EpisodicModel
 
 
@@ -20,6 +20,11 @@ class Evaluation:
 
     Attributes:
         per_task: the metric of every task after 0..inner_steps steps, float64 `[tasks, inner_steps + 1]`.
+
+    Example:
+        >>> found = Evaluation(np.array([[0.25, 0.5], [0.25, 0.75], [0.25, 0.5], [0.25, 0.75]]))
+        >>> found.value, round(found.confidence_95, 3), found.per_inner_step
+        (0.625, 0.141, [0.25, 0.625])
     """
 
     per_task: np.ndarray
@@ -32,8 +37,7 @@ class Evaluation:
     @property
     def confidence_95(self) -> float:
         """Half the width of the 95 % interval of the mean over tasks (1.96 standard errors)."""
-        values = self.per_task[:, -1]
-        return float(1.96 * values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else math.nan
+        return mean_interval(self.per_task[:, -1])[1]
 
     @property
     def per_inner_step(self) -> list[float]:
@@ -61,9 +65,18 @@ def evaluate(
 
     Returns:
         The metric of every task after every inner step.
+
+    Example:
+        >>> from tf_mamlpp import MetaLearner
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
+        >>> learner = MetaLearner(model, way=2, inner_steps=3, inner_rate=2.0)
+        >>> pictures, labels = tf.eye(2)[tf.newaxis], tf.constant([[0, 1]])
+        >>> task = {"support_images": pictures, "support_labels": labels}
+        >>> evaluate(learner, [{**task, "query_images": pictures, "query_labels": labels}]).value
+        1.0
     """
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def outputs(batch: dict[str, tf.Tensor]) -> tf.Tensor:
         curves = learner.curves(batch, inner_steps, query_statistics)
         return tf.nn.softmax(curves) if learner.classifies else curves

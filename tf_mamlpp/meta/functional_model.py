@@ -20,7 +20,17 @@ from tf_mamlpp.meta.task import Loss, Task, Tensors
 def with_task_seeds(state: Tensors, task: tf.Tensor) -> list[tf.Tensor]:
     """The state with another seed in each task's seed generators, so that no two tasks drop the same units.
 
-    `own_seeds(own_seeds(state, task), -task)` is `state`.
+    Args:
+        state: values of a model's non-trainable variables.
+        task: the task's number, an int32 scalar; its negative takes the change back.
+
+    Example:
+        >>> seeds = keras.random.SeedGenerator(7).state.value  # the seed, and how often it was used
+        >>> moved = with_task_seeds([seeds], tf.constant(1))
+        >>> (moved[0].numpy() - seeds.numpy()).tolist()
+        [65537, 0]
+        >>> bool(tf.reduce_all(with_task_seeds(moved, tf.constant(-1))[0] == seeds))
+        True
     """
     # Keras's seed generators keep two integers, the seed and a counter.  The odd number keeps neighbouring tasks away
     # from the neighbouring seeds that a user may give to layers.
@@ -28,10 +38,47 @@ def with_task_seeds(state: Tensors, task: tf.Tensor) -> list[tf.Tensor]:
     return [s + tf.cast(ahead, s.dtype) if s.dtype.is_integer and s.shape == (2,) else s for s in state]
 
 
+def check_built(model: keras.Model) -> None:
+    """Refuses a model that has no weights to learn.
+
+    Raises:
+        UserError: naming the model.
+
+    Example:
+        >>> check_built(keras.Sequential([keras.layers.Dense(2)], name="unbuilt"))
+        Traceback (most recent call last):
+        tf_mamlpp.errors.UserError: model 'unbuilt' has no weights yet: give it an Input, or call it once on a batch
+    """
+    if not model.built or not model.weights:
+        raise UserError(f"model '{model.name}' has no weights yet: give it an Input, or call it once on a batch")
+    if not model.trainable_variables:
+        raise UserError(f"model '{model.name}' is frozen: there is nothing to learn")
+
+
+def check_width(model: keras.Model, width: int | None, way: int | None) -> None:
+    """Refuses a model whose outputs are not one a class.
+
+    Args:
+        model: to be named.
+        width: of its outputs, as far as it is known.
+        way: classes of a task; None where the outputs are no classes.
+
+    Raises:
+        UserError: naming the model and both numbers.
+
+    Example:
+        >>> check_width(keras.Sequential(name="net"), 10, 5)
+        Traceback (most recent call last):
+        tf_mamlpp.errors.UserError: model 'net' has 10 outputs for 5-way tasks: make its last layer 5 wide
+    """
+    if way and width != way:
+        raise UserError(f"model '{model.name}' has {width} outputs for {way}-way tasks: make its last layer {way} wide")
+
+
 class FunctionalModel:
     """Passes of a model with given weights, and the inner loop over them.  Writes no variable.
 
-    "fast" are the adapted weights alone, "weights" all trainable ones, "state" the non-trainable ones (moving
+    `fast` are the adapted weights alone, `weights` all trainable ones, `state` the non-trainable ones (moving
     statistics, seeds), which each pass takes and returns.
 
     Args:
@@ -41,6 +88,16 @@ class FunctionalModel:
         loss: `(labels, outputs) -> scalar`, of the inner loop.
         way: the width that outputs must have; None for any.
         shared: positions of the weights whose first class (last axis) is copied to all classes at the start.
+
+    Example:
+        >>> import tf_mamlpp as mp
+        >>> net = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+        >>> model = mp.MetaLearner(net, way=2, inner_steps=1, inner_rate=0.5).functional_model
+        >>> task = {"support_images": tf.eye(2, 4), "support_labels": tf.constant([0, 1])}
+        >>> fast, state = model.adapt(task, model.state, steps=1)
+        >>> outputs, _ = model.outputs(model.weights(fast), state, tf.eye(2, 4), 0, statistics="batch")
+        >>> outputs.shape
+        TensorShape([2, 2])
     """
 
     def __init__(
@@ -93,23 +150,31 @@ class FunctionalModel:
         momentum: float | None = 1.0,
         training: bool = False,
     ) -> tuple[tf.Tensor, Tensors]:
-        """One pass at inner step `step`, see `layers.inner_step`; returns outputs and the new state."""
+        """One pass of the model.
+
+        Args:
+            weights: values of `model.trainable_variables`.
+            state: values of `model.non_trainable_variables`.
+            images: `[B, ...]`.
+            step, statistics, momentum: for the batch norms, see `step_context.inner_step`.
+            training: whether dropout and the like are on.
+
+        Returns:
+            The outputs `[B, ...]`, in the weights' dtype, and the new state.
+        """
         with inner_step(step, statistics, momentum), nullcontext() if training else first_order_only():
             outputs, state = self.model.stateless_call(weights, state, images, training=training)
-        # A subclassed model shows its width only here, while the first graph is traced.
-        if self.way and outputs.shape[-1] != self.way:
-            raise UserError(
-                f"model '{self.model.name}' has {outputs.shape[-1]} outputs for {self.way}-way tasks: "
-                f"make its last layer {self.way} wide"
-            )
+        check_width(self.model, outputs.shape[-1], self.way)  # a subclassed model shows its width only here
         return tf.cast(outputs, weights[0].dtype), state
 
     def support_statistics(
         self, weights: Tensors, state: Tensors, support_images: tf.Tensor, step: int | tf.Tensor, training: bool = False
     ) -> Tensors:
         """The state with the support set's own moments in place of the moving ones."""
-        _, own = self.outputs(weights, state, support_images, step, statistics="batch", momentum=0.0, training=training)
-        return own
+        _, new_state = self.outputs(
+            weights, state, support_images, step, statistics="batch", momentum=0.0, training=training
+        )
+        return new_state
 
     def query_outputs(
         self,
@@ -129,8 +194,8 @@ class FunctionalModel:
         """
         weights, images = self.weights(fast, start), task["query_images"]
         if statistics == "support":
-            own = self.support_statistics(weights, state, task["support_images"], step, training)
-            outputs, last = self.outputs(weights, own, images, step, statistics="running", training=training)
+            of_support = self.support_statistics(weights, state, task["support_images"], step, training)
+            outputs, last = self.outputs(weights, of_support, images, step, statistics="running", training=training)
             return outputs, [new if new.dtype.is_integer else old for old, new in zip(state, last, strict=True)]
         momentum = None if record else 1.0
         return self.outputs(weights, state, images, step, statistics=statistics, momentum=momentum, training=training)
@@ -155,10 +220,20 @@ class FunctionalModel:
         support_loss = partial(self._support_loss, task=task, start=start, training=training, record=record)
         return update(partial(support_loss, k=k), fast, state, self.rates.at(k, rates), second_order)
 
-    def run(
+    def adapt(
         self, task: Task, state: Tensors, steps: int, *, after_step: AfterStep | None = None
     ) -> tuple[list[tf.Tensor], Tensors]:
-        """The inner loop on the support set, as evaluation and use have it: nothing is recorded, no dropout."""
+        """The inner loop on the support set, as in evaluation and use: first order, no dropout, nothing is recorded.
+
+        Args:
+            task: its support set alone is used.
+            state: values of `model.non_trainable_variables`.
+            steps: how many.
+            after_step: see `inner_loop.adapt`.
+
+        Returns:
+            The fast weights and the state.
+        """
         support_loss = partial(self._support_loss, task=task)
         return adapt(support_loss, self.fast, state, self.rates, steps, second_order=False, after_step=after_step)
 

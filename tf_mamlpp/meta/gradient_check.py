@@ -39,10 +39,19 @@ def check_meta_gradient(
 
     Raises:
         UserError: the meta-gradient is wrong; names the layers whose second derivatives are.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3, "tanh"), keras.layers.Dense(2)])
+        >>> task = {"support_images": np.eye(2)[None], "support_labels": np.array([[0, 1]])}
+        >>> task |= {"query_images": 1 - np.eye(2)[None], "query_labels": np.array([[1, 0]])}
+        >>> deviations = check_meta_gradient(model, task, way=2, inner_steps=1)
+        >>> max(deviations.values()) < 1e-5
+        True
     """
     learner = MetaLearner(in_float64(model), **settings)
-    learner.set_epoch(learner.second_order_from_epoch if learner.derivative_order_annealing else 0)
-    if learner.first_order:
+    annealed = learner.settings.derivative_order_annealing
+    learner.set_epoch(learner.settings.second_order_from_epoch if annealed else 0)
+    if learner.settings.first_order:
         raise UserError("first-order meta-gradients are not the loss's gradient: nothing to check them against")
     batch = {
         k: tf.cast(v, tf.float64) if np.issubdtype(np.asarray(v).dtype, np.floating) else tf.convert_to_tensor(v)
@@ -101,6 +110,11 @@ def second_derivative_errors(model: keras.Model, images: Any, seed: int = 0) -> 
         model: in float64.
         images: `[B, ...]`, a batch to run it on.
         seed: of the directions.
+
+    Example:
+        >>> model = in_float64(keras.Sequential([keras.Input((2,)), keras.layers.Dense(3, "tanh", name="dense")]))
+        >>> second_derivative_errors(model, np.ones((4, 2)))["dense"] < 1e-5
+        True
     """
     generator = np.random.default_rng(seed)
     return {
@@ -116,6 +130,15 @@ def single_precision_layers(model: keras.Model, images: Any, seed: int = 0) -> l
         model: in float64.
         images: `[B, ...]`, a batch to run it on.
         seed: of the noise that gives inputs more digits than float32 has.
+
+    Example:
+        >>> class Rounding(keras.layers.Layer):
+        ...     def call(self, x):
+        ...         return tf.cast(tf.cast(x, "float32"), x.dtype)
+        >>> inputs = keras.Input((3,), dtype="float64")
+        >>> model = keras.Model(inputs, Rounding(name="rounding", dtype="float64")(inputs))
+        >>> single_precision_layers(model, np.ones((4, 3)))
+        ['rounding']
     """
     generator = np.random.default_rng(seed)
 
@@ -210,7 +233,18 @@ def _recorded_calls(model: keras.Model, images: tf.Tensor) -> Iterator[tuple[ker
 
 
 def in_float64(model: keras.Model) -> keras.Model:
-    """A copy of a Sequential or functional model that computes in float64, weights kept; a float64 model as it is."""
+    """A copy of a model that computes in float64, weights kept; a float64 model as it is.
+
+    Args:
+        model: Sequential or functional, or any in float64.
+
+    Raises:
+        UserError: a subclassed model of another dtype.
+
+    Example:
+        >>> in_float64(keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])).weights[0].dtype
+        'float64'
+    """
     if all(v.dtype == "float64" for v in model.trainable_variables):
         return model
     if not (isinstance(model, keras.Sequential) or hasattr(model, "operations")):

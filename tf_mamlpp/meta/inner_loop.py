@@ -45,6 +45,12 @@ def adapt(
     Returns:
         θ_steps and the last state.
 
+    Example:
+        >>> rates = LearnedRates(tensors=1, inner_steps=2, rate=0.5)
+        >>> (fast,), _ = adapt(lambda fast, state, k: (fast[0] ** 2, state), [tf.constant(1.0)], None, rates, steps=2)
+        >>> float(fast)  # 1 - 0.5 * 2 = 0, and there the gradient is 0
+        0.0
+
     References:
         Finn, Abbeel, Levine, "Model-Agnostic Meta-Learning", arXiv 1703.03400, algorithm 1.
     """
@@ -67,7 +73,24 @@ def update(
     rates: Sequence[tf.Tensor],
     second_order: bool,
 ) -> tuple[list[tf.Tensor], State]:
-    """One step of `adapt`: θ_{k+1} and the new state."""
+    """One step of `adapt`.
+
+    Args:
+        support_loss: `(θ_k, state) -> (scalar loss, new state)`.
+        fast: θ_k.
+        state: see `adapt`.
+        rates: α_k, one for each tensor.
+        second_order: whether the step's gradient is differentiated too.
+
+    Returns:
+        θ_{k+1} and the new state.
+
+    Example:
+        >>> rates = [tf.constant(0.25)]
+        >>> (fast,), _ = update(lambda fast, state: (fast[0] ** 2, state), [tf.constant(1.0)], None, rates, True)
+        >>> float(fast)
+        0.5
+    """
     with tf.GradientTape() as tape:
         tape.watch(fast)
         loss, state = support_loss(fast, state)
@@ -80,5 +103,13 @@ def update(
 def descend(
     weights: Sequence[tf.Tensor], rates: Sequence[tf.Tensor], gradients: Sequence[tf.Tensor]
 ) -> list[tf.Tensor]:
-    """θ_{k+1} = θ_k - α ∇L: the inner update, tensor by tensor."""
+    """The inner update, tensor by tensor.
+
+    Formula:
+        θ_{k+1} = θ_k - α_k ∇L
+
+    Example:
+        >>> [float(w) for w in descend([tf.constant(1.0)], [tf.constant(0.25)], [tf.constant(2.0)])]
+        [0.5]
+    """
     return [w - rate * g for w, rate, g in zip(weights, rates, gradients, strict=True)]

@@ -23,6 +23,11 @@ class LearnedRates(keras.layers.Layer):
         rate: the starting value of every entry.
         learned: whether the outer loop trains them; they may turn negative.
         shapes: of the adapted tensors, if every weight is to have a row of its own.
+
+    Example:
+        >>> rates = LearnedRates(tensors=2, inner_steps=5, rate=0.1)
+        >>> rates.table.shape, len(rates.at(step=3))
+        (TensorShape([2, 5]), 2)
     """
 
     def __init__(

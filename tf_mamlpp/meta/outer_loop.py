@@ -10,69 +10,61 @@ import keras
 import tensorflow as tf
 
 from tf_mamlpp.errors import UserError
-from tf_mamlpp.meta import schedules
-from tf_mamlpp.meta.functional_model import with_task_seeds
-from tf_mamlpp.meta.losses import accuracy, mean_of, metric_function
-from tf_mamlpp.meta.settings import QUERY_STATISTICS
+from tf_mamlpp.meta.functional_model import FunctionalModel, with_task_seeds
+from tf_mamlpp.meta.losses import mean_of, metric_function
+from tf_mamlpp.meta.schedules import Schedules
+from tf_mamlpp.meta.settings import Learner
 from tf_mamlpp.meta.task import Loss, Task, Tensors
 from tf_mamlpp.runtime import cores
 from tf_mamlpp.workers import Workers, step_function
 
 
-def check_built(model: keras.Model) -> None:
-    """Refuses a model that has no weights to learn."""
-    if not model.built or not model.weights:
-        raise UserError(f"model '{model.name}' has no weights yet: give it an Input, or call it once on a batch")
-    if not model.trainable_variables:
-        raise UserError(f"model '{model.name}' is frozen: there is nothing to learn")
-
-
 class EpisodicModel(keras.Model):
     """Meta-trains on meta-batches of tasks through Keras's `fit`; what it does with one task is the subclass's.
 
-    A subclass has the attributes `model` (converted by `convert_normalization`) and `model_state` (its
-    non-trainable values), the methods `task_loss` and `task_curve`, and calls `_finish` at the end of its `__init__`.
+    A subclass makes its variables, calls `_finish` at the end of its `__init__`, and has the methods `task_loss` and
+    `task_curve`.
 
-    Args: see `MetaLearner`.
+    Args:
+        settings: every switch; kept as the attribute `settings`.
+        way: classes of a task; None for regression.
+        name: of the Keras model.
+
+    Attributes:
+        model: the Keras model that is meta-trained, converted by `convert_normalization`.
+        functional_model: its passes as a pure function.
+        inner_steps, query_statistics, evaluation_statistics: as in `settings`, the last one resolved.
+        metric_name: `accuracy`, or the name of the metric that was given.
+        classifies: whether outputs are logits of classes.
+
+    Example:
+        >>> import tf_mamlpp as mp
+        >>> issubclass(mp.MetaLearner, EpisodicModel) and issubclass(mp.PrototypicalNetworks, EpisodicModel)
+        True
     """
 
     model: keras.Model
-    train_function: Any
+    functional_model: FunctionalModel
+    train_function: Any  # Keras's own, which it does not annotate
     test_function: Any
-    inner_rates: Any = None
-    derivative_order_annealing = False
-    batched_tasks = False
 
-    def __init__(
-        self,
-        *,
-        way: int | None,
-        inner_steps: int,
-        query_statistics: str,
-        evaluation_statistics: str | None,
-        cosine_annealing: bool,
-        minimum_rate: float,
-        gradient_clip: float | None,
-        parallel_tasks: int | None,
-        name: str,
-    ):
+    def __init__(self, settings: Learner, *, way: int | None, inner_steps: int, name: str):
         super().__init__(name=name, autocast=False)
-        self.way, self.inner_steps = way, inner_steps
-        self.query_statistics = query_statistics
-        self.evaluation_statistics = evaluation_statistics or query_statistics
-        for value in (self.query_statistics, self.evaluation_statistics):
-            if value not in QUERY_STATISTICS:
-                raise UserError(f"query statistics are one of {', '.join(QUERY_STATISTICS)}, not '{value}'")
-        self.cosine_annealing, self.minimum_rate = cosine_annealing, minimum_rate
-        self.gradient_clip = gradient_clip
-        self.parallel_tasks = parallel_tasks or cores()
+        settings.check_way(way)
+        self.settings, self.way, self.inner_steps = settings, way, inner_steps
+        self.query_statistics = settings.query_statistics
+        self.evaluation_statistics = settings.evaluation_statistics or settings.query_statistics
+        self._tasks_at_once = settings.parallel_tasks or cores()
 
-    def _finish(self, loss: str | Loss | None = None, metric: str | Loss | None = None) -> None:
+    def _finish(
+        self, functional_model: FunctionalModel, loss: str | Loss | None = None, metric: str | Loss | None = None
+    ) -> None:
         """Makes the metrics; the variables are all there."""
-        self.real = self.model.trainable_variables[0].dtype
+        self.functional_model = functional_model
+        self._float = self.model.trainable_variables[0].dtype
         self.classifies = self.way is not None or loss is None
-        self.metric_function = metric_function(metric or accuracy)
-        self._metric = mean_of(self.metric_function, self.real)
+        self.metric_function = metric_function(metric)
+        self._mean_metric = mean_of(self.metric_function, self._float)
         self.metric_name = "accuracy" if metric is None else getattr(metric, "__name__", str(metric))
         names = ["meta_loss", "loss", self.metric_name, *map(self.step_metric, range(self.inner_steps + 1))]
         self._means = {n: keras.metrics.Mean(name=n) for n in names}
@@ -97,8 +89,8 @@ class EpisodicModel(keras.Model):
         """Query outputs before adaptation and after every inner step, `[steps + 1, Q, outputs]`; writes nothing."""
         raise NotImplementedError
 
-    def task_answers(self, task: Task, steps: int, statistics: str) -> tf.Tensor:
-        """What `curves` gives of one task."""
+    def task_predictions(self, task: Task, steps: int, statistics: str) -> tf.Tensor:
+        """One task's part of `curves`: `task_curve`, unless a subclass averages several."""
         return self.task_curve(task, steps, statistics)
 
     def set_epoch(self, epoch: int) -> bool:
@@ -109,8 +101,8 @@ class EpisodicModel(keras.Model):
         """
         return False
 
-    def numbers(self) -> dict[str, Any]:
-        """What an epoch's record says beside its metrics."""
+    def epoch_record(self) -> dict[str, Any]:
+        """What a run records of the learner after an epoch, beside its metrics."""
         return {}
 
     # --- Through Keras --------------------------------------------------------------------------------
@@ -118,8 +110,8 @@ class EpisodicModel(keras.Model):
     def fit(self, *args: Any, callbacks: Sequence[keras.callbacks.Callback] | None = None, **kwargs: Any) -> Any:
         """`keras.Model.fit`, with the schedules applied (a `schedules.Schedules` of your own takes precedence)."""
         callbacks = list(callbacks or ())
-        if not any(isinstance(c, schedules.Schedules) for c in callbacks):
-            callbacks.insert(0, schedules.Schedules())
+        if not any(isinstance(c, Schedules) for c in callbacks):
+            callbacks.insert(0, Schedules())
         kwargs.setdefault("shuffle", False)
         return super().fit(*args, callbacks=callbacks, **kwargs)
 
@@ -176,7 +168,7 @@ class EpisodicModel(keras.Model):
         sources = [v.value for v in self.trainable_variables]
         if tf.distribute.in_cross_replica_context():  # in a strategy's scope: reads are of the first replica
             sources = [tf.distribute.get_strategy().experimental_local_results(v)[0] for v in sources]
-        state = self.model_state
+        state = self.functional_model.state
         context = tf.distribute.get_replica_context()  # None outside of a strategy's `run`
         replica = context.replica_id_in_sync_group if context else 0
         first = replica * tf.shape(tasks["support_labels"])[0]  # tasks of the replicas before this one
@@ -194,30 +186,27 @@ class EpisodicModel(keras.Model):
             [tf.TensorSpec(s.shape, s.dtype) for s in state],
             *(scalar, scalar, scalar),
         )
-        gradients, states, *numbers = self._map(one, tasks, signature, self.batched_tasks)
-        mean_loss, loss, metric = (tf.reduce_mean(n) for n in numbers)
+        gradients, states, *numbers = self._map(one, tasks, signature, self.settings.batched_tasks)
+        meta_loss, loss, metric = (tf.reduce_mean(n) for n in numbers)
         # As a mean of differences, which leaves alone, to the last bit, what no task changes: frozen weights.
         new_state = [
             before + tf.reduce_mean(after - before, 0) if after.dtype.is_floating else after[-1]
             for before, after in zip(state, states, strict=True)
         ]
-        metrics = {"meta_loss": mean_loss, "loss": loss, self.metric_name: metric}
+        metrics = {"meta_loss": meta_loss, "loss": loss, self.metric_name: metric}
         return [tf.reduce_mean(g, 0) for g in gradients], new_state, metrics
 
-    @property
-    def model_state(self) -> list[tf.Tensor]:
-        """The values of the model's non-trainable variables."""
-        return [tf.convert_to_tensor(v) for v in self.model.non_trainable_variables]
-
     def _map(self, function: Callable[[Any], Any], tasks: Task, signature: Any, batched: bool = False) -> Any:
+        """`function` of each task's number and tensors; one after the other, a few at once, or all in one batch."""
         elements = (tf.range(tf.shape(tasks["support_labels"])[0]), dict(tasks))
         if not batched:
-            return tf.map_fn(function, elements, parallel_iterations=self.parallel_tasks, fn_output_signature=signature)
+            at_once = self._tasks_at_once
+            return tf.map_fn(function, elements, parallel_iterations=at_once, fn_output_signature=signature)
         try:
             return tf.vectorized_map(function, elements, fallback_to_while_loop=False)
         except ValueError as error:
             first = str(error).strip().partition("\n")[0]
-            if not re.search("pfor|loop invariant", str(error)):
+            if isinstance(error, UserError) or not re.search("pfor|loop invariant", str(error)):
                 raise
             raise UserError(f"batched_tasks cannot batch an operation of this model ({first}): turn it off") from error
 
@@ -225,27 +214,28 @@ class EpisodicModel(keras.Model):
     def train_step(self, tasks: Task) -> dict[str, tf.Tensor]:
         """One outer update: reduce over replicas, clip, apply.
 
-        Its logs are means over the epoch so far, but for those of `stability.UPDATE_LOGS`, which are this update's:
+        Its logs are means over the epoch so far, but for those of `run_files.UPDATE_LOGS`, which are this update's:
         `update_loss` (the outer loss), `gradient_norm` (of the meta-gradient, before it is clipped) and, with
         `gradient_clip`, `clipped` (the fraction of its entries that were).
         """
-        gradients, state, numbers = self.meta_gradient(tasks)
+        gradients, state, metrics = self.meta_gradient(tasks)
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         if replicas > 1:
             gradients = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.MEAN, gradients)
-        latest = {"update_loss": numbers["meta_loss"], "gradient_norm": tf.linalg.global_norm(gradients)}
-        if self.gradient_clip:
-            beyond = tf.concat([tf.reshape(tf.abs(g) > self.gradient_clip, [-1]) for g in gradients], 0)
+        latest = {"update_loss": metrics["meta_loss"], "gradient_norm": tf.linalg.global_norm(gradients)}
+        clip = self.settings.gradient_clip
+        if clip:
+            beyond = tf.concat([tf.reshape(tf.abs(g) > clip, [-1]) for g in gradients], 0)
             latest["clipped"] = tf.reduce_mean(tf.cast(beyond, tf.float32))
-            gradients = [tf.clip_by_value(g, -self.gradient_clip, self.gradient_clip) for g in gradients]
+            gradients = [tf.clip_by_value(g, -clip, clip) for g in gradients]
         # Keras's optimizers sum over replicas what is already the mean of all of them.
         self.optimizer.apply([g / replicas for g in gradients], self.trainable_variables)
         for variable, value in zip(self.model.non_trainable_variables, state, strict=True):
             variable.assign(value)
-        for name, value in numbers.items():
+        for name, value in metrics.items():
             # Weights of replicas add up to 1: an epoch may go on with another number of them.
             self._means[name].update_state(value, 1 / replicas)
-        return {**{name: self._means[name].result() for name in numbers}, **latest}
+        return {**{name: self._means[name].result() for name in metrics}, **latest}
 
     @tf.autograph.experimental.do_not_convert
     def test_step(self, tasks: Task) -> dict[str, tf.Tensor]:
@@ -254,10 +244,11 @@ class EpisodicModel(keras.Model):
         def one(indexed: tuple[tf.Tensor, Task]) -> tuple[tf.Tensor, tf.Tensor]:
             labels = indexed[1]["query_labels"]
             curve = tf.unstack(self.task_curve(indexed[1], self.inner_steps, self.evaluation_statistics))
-            return self._loss(labels, curve[-1]), tf.stack([self._metric(labels, outputs) for outputs in curve])
+            loss = self.functional_model.loss(labels, curve[-1])
+            return loss, tf.stack([self._mean_metric(labels, outputs) for outputs in curve])
 
-        signature = (tf.TensorSpec((), self.real), tf.TensorSpec((self.inner_steps + 1,), self.real))
-        losses, metrics = self._map(one, tasks, signature, self.batched_tasks)
+        signature = (tf.TensorSpec((), self._float), tf.TensorSpec((self.inner_steps + 1,), self._float))
+        losses, metrics = self._map(one, tasks, signature, self.settings.batched_tasks)
         names = [self.step_metric(k) for k in range(self.inner_steps + 1)]
         for name, values in zip(names, tf.unstack(metrics, axis=1), strict=True):
             self._means[name].update_state(values)
@@ -278,8 +269,8 @@ class EpisodicModel(keras.Model):
         """
         steps = self.inner_steps if inner_steps is None else inner_steps
         statistics = query_statistics or self.evaluation_statistics
-        signature = tf.TensorSpec(None, self.real)
-        return self._map(lambda indexed: self.task_answers(indexed[1], steps, statistics), tasks, signature)
+        signature = tf.TensorSpec(None, self._float)
+        return self._map(lambda indexed: self.task_predictions(indexed[1], steps, statistics), tasks, signature)
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:

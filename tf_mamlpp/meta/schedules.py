@@ -3,9 +3,48 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
+
+from tf_mamlpp.meta.settings import Learner
+
+
+class Phase(NamedTuple):
+    """What the training graph of an epoch depends on; another phase is another graph.
+
+    Attributes:
+        second_order: whether meta-gradients are second order.
+        all_steps: whether the query loss after every inner step counts, not only the last one.
+
+    Example:
+        >>> Phase(second_order=False, all_steps=True).second_order
+        False
+    """
+
+    second_order: bool
+    all_steps: bool
+
+
+def phase_of(epoch: int, settings: Learner) -> Phase:
+    """Derivative order (DA) and losses (MSL) of an epoch: "How to train your MAML", section 4.
+
+    Args:
+        epoch: 0-based.
+        settings: of the learner.
+
+    Example:
+        >>> settings = Learner(derivative_order_annealing=True, second_order_from_epoch=50, multi_step_loss=True)
+        >>> phase_of(0, settings)
+        Phase(second_order=False, all_steps=True)
+        >>> phase_of(60, settings)
+        Phase(second_order=True, all_steps=False)
+    """
+    annealed = settings.derivative_order_annealing and epoch < settings.second_order_from_epoch
+    return Phase(
+        second_order=not (settings.first_order or annealed),
+        all_steps=settings.multi_step_loss and epoch < settings.multi_step_loss_epochs,
+    )
 
 
 def cosine_rate(epoch: int, epochs: int, rate: float, minimum: float) -> float:
@@ -13,6 +52,16 @@ def cosine_rate(epoch: int, epochs: int, rate: float, minimum: float) -> float:
 
     Formula:
         minimum + (rate - minimum) (1 + cos(pi epoch / epochs)) / 2
+
+    Args:
+        epoch: 0-based.
+        epochs: of the whole run.
+        rate: of epoch 0.
+        minimum: that is approached at the end.
+
+    Example:
+        >>> [round(cosine_rate(epoch, 4, 1e-3, 0.0), 6) for epoch in range(4)]
+        [0.001, 0.000854, 0.0005, 0.000146]
     """
     return minimum + (rate - minimum) * (1 + math.cos(math.pi * epoch / epochs)) / 2
 
@@ -20,9 +69,15 @@ def cosine_rate(epoch: int, epochs: int, rate: float, minimum: float) -> float:
 class Schedules(keras.callbacks.Callback):
     """Sets what changes from epoch to epoch: loss weights, derivative order and the outer rate.
 
+    `MetaLearner.fit` adds one by itself; give your own for a run that `fit` does in parts.
+
     Args:
         epochs: of the whole run, for the cosine; None for those of this `fit`.
         rate: the rate that cosine annealing starts from; None for the one compiled.
+
+    Example:
+        >>> Schedules(epochs=100, rate=1e-3).epochs
+        100
     """
 
     def __init__(self, epochs: int | None = None, rate: float | None = None):
@@ -30,13 +85,13 @@ class Schedules(keras.callbacks.Callback):
         self.epochs, self.rate = epochs, rate
 
     def on_train_begin(self, logs: Any = None) -> None:
-        learner, epochs = self.model, self.epochs or self.params["epochs"]
+        settings, epochs = self.model.settings, self.epochs or self.params["epochs"]
         if self.rate is None:
-            self.rate = learner.outer_rate
-        if learner.derivative_order_annealing and learner.second_order_from_epoch >= epochs:
+            self.rate = self.model.outer_rate
+        if settings.derivative_order_annealing and settings.second_order_from_epoch >= epochs:
             print(
                 f"note: all {epochs} epochs have first-order gradients, second_order_from_epoch is "
-                f"{learner.second_order_from_epoch}",
+                f"{settings.second_order_from_epoch}",
                 flush=True,
             )
 
@@ -44,6 +99,7 @@ class Schedules(keras.callbacks.Callback):
         assert self.rate is not None
         if self.model.set_epoch(epoch):
             self.model.make_train_function(force=True)
-        if self.model.cosine_annealing:
-            rate = cosine_rate(epoch, self.epochs or self.params["epochs"], self.rate, self.model.minimum_rate)
+        settings = self.model.settings
+        if settings.cosine_annealing:
+            rate = cosine_rate(epoch, self.epochs or self.params["epochs"], self.rate, settings.minimum_rate)
             self.model.optimizer.learning_rate = rate

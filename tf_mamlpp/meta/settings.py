@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from typing import Any
 
+from tf_mamlpp.checks import check_choice, check_fields
 from tf_mamlpp.errors import UserError
 
 QUERY_STATISTICS = ("batch", "running", "support")
-
+"""What batch norm may normalise query pictures with."""
 
 MODIFICATIONS = (
     "multi_step_loss",
@@ -21,6 +25,153 @@ MODIFICATIONS = (
 """The six of "How to train your MAML", section 4: MSL, DA, BNRS, BNWB, LSLR, CA."""
 
 
+@dataclass(frozen=True)
+class Learner:
+    """The settings of `MetaLearner` and, with `prototypes`, of `PrototypicalNetworks`; the defaults are plain MAML.
+
+    It is the section `learner` of a config, and what the keyword arguments of the two classes become.
+
+    Args:
+        inner_steps: N, how many gradient steps a task's support set gets.
+        inner_rate: α, or the starting value of the learned rates.
+        multi_step_loss: MSL; the query loss after every step counts, with weights that anneal to the last.
+        derivative_order_annealing: DA; first-order gradients before `second_order_from_epoch`.
+        per_step_statistics: BNRS; moving statistics for each inner step.
+        per_step_weights: BNWB; batch-norm weights for each inner step.
+        learned_rates: LSLR; a learned rate for each adapted tensor and step.
+        elementwise_rates: a learned rate for each weight instead of each tensor; the same in all steps (Meta-SGD), or
+            with `learned_rates` one for each step too.
+        cosine_annealing: CA; `fit` anneals the optimizer's rate to `minimum_rate`.
+        first_order: never take second derivatives (first-order MAML).
+        adapted: which weights the inner loop changes: `all` but batch norm's, `head` (the last layer that has
+            weights: ANIL), `body` (all but the head: BOIL), or a regular expression that is searched for in a
+            variable's path (`conv4/conv0/kernel`).  In Python also a predicate on the path.
+        shared_head: every class starts with the same head, the one vector that is learned (UNICORN-MAML).
+        label_permutations: the test adapts to this many rotations of the classes' order and averages their
+            probabilities; 1 to `way`.  A test takes that many times as long.
+        prototypes: Prototypical Networks: no inner loop, and none of its switches.
+        multi_step_loss_epochs: epochs until only the last step's query loss counts.
+        second_order_from_epoch: the first epoch (0-based) of second-order gradients under annealing; the paper's 50.
+        minimum_rate: the outer rate at which cosine annealing ends.
+        query_statistics: what batch norm normalises the query set with in training: `batch` (the query
+            batch's own moments), `running` (the moving statistics) or `support` (the support set's).
+        evaluation_statistics: the same for evaluation; None for `query_statistics`.
+        gradient_clip: each entry of the meta-gradient is clipped to ± this (paper: 10 on mini-ImageNet).
+        parallel_tasks: tasks computed at once; None for the number of cores.
+        batched_tasks: computes all tasks of a replica as one batch, convolutions as batched matrix products: for a GPU
+            that one task is too small to fill.  The same numbers; memory grows with the tasks; slower on a CPU.  For
+            training and validation only; `parallel_tasks` has no use with it.
+        rematerialise: the backward pass computes each inner step again, so that memory hardly grows with
+            `inner_steps`.  Exact; an update takes 1.2 to 1.7 times as long.
+
+    Raises:
+        UserError: a value of another type or out of range, or settings that contradict each other; the text
+            begins with the setting's name.
+
+    Example:
+        >>> Learner(**presets["maml++"], inner_steps=3).learned_rates
+        True
+        >>> Learner(first_order=True, derivative_order_annealing=True)
+        Traceback (most recent call last):
+        tf_mamlpp.errors.UserError: first_order and derivative_order_annealing contradict each other: choose one
+    """
+
+    inner_steps: int = 5
+    inner_rate: float = 0.1
+    multi_step_loss: bool = False
+    derivative_order_annealing: bool = False
+    per_step_statistics: bool = False
+    per_step_weights: bool = False
+    learned_rates: bool = False
+    elementwise_rates: bool = False
+    cosine_annealing: bool = False
+    first_order: bool = False
+    adapted: str | Callable[[str], bool] = "all"
+    shared_head: bool = False
+    label_permutations: int = 1
+    prototypes: bool = False
+    multi_step_loss_epochs: int = 10
+    second_order_from_epoch: int = 50
+    minimum_rate: float = 1e-5
+    query_statistics: str = "batch"
+    evaluation_statistics: str | None = None
+    gradient_clip: float | None = None
+    parallel_tasks: int | None = None
+    batched_tasks: bool = False
+    rematerialise: bool = False
+
+    def __post_init__(self) -> None:
+        check_fields(self, zero=("minimum_rate", "multi_step_loss_epochs", "second_order_from_epoch"))
+        check_choice("query_statistics", self.query_statistics, QUERY_STATISTICS)
+        if self.evaluation_statistics is not None:
+            check_choice("evaluation_statistics", self.evaluation_statistics, QUERY_STATISTICS)
+        self._check_adapted()
+        for one, other in (
+            ("first_order", "derivative_order_annealing"),
+            ("batched_tasks", "rematerialise"),
+            ("shared_head", "elementwise_rates"),
+        ):
+            if getattr(self, one) and getattr(self, other):
+                raise UserError(f"{one} and {other} contradict each other: choose one")
+        if self.shared_head and self.adapted == "body":
+            raise UserError("shared_head needs the inner loop to adapt the head: adapted=body does not")
+        if self.shared_head and self.label_permutations > 1:
+            raise UserError("label_permutations has no use with shared_head: no order of classes matters")
+        if self.prototypes:
+            unused = [name for name in INNER_LOOP if getattr(self, name) != getattr(Learner, name)]
+            if unused:
+                raise UserError(f"prototypes has no inner loop: {unused[0]} has no use")
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> Learner:
+        """The settings that keyword arguments are.
+
+        Raises:
+            UserError: an unknown one, with the nearest that there is.
+        """
+        known = [field.name for field in fields(cls)]
+        unknown = next((name for name in settings if name not in known), None)
+        if unknown:
+            near = difflib.get_close_matches(unknown, known, 1)
+            meant = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+            raise UserError(f"{unknown} is no setting of a learner: {meant}")
+        return cls(**settings)
+
+    def _check_adapted(self) -> None:
+        if not isinstance(self.adapted, str):
+            return
+        if not self.adapted:
+            raise UserError("adapted is empty")
+        try:
+            re.compile(self.adapted)
+        except (re.error, OverflowError, RecursionError) as error:
+            raise UserError(
+                f"adapted is all, head, body or a regular expression; '{self.adapted}' is none: {error}"
+            ) from error
+
+    def check_way(self, way: int | None) -> None:
+        """Refuses settings that do not go with a number of classes.
+
+        Args:
+            way: classes of a task; None for regression.
+
+        Raises:
+            UserError: naming the setting.
+        """
+        if way is None:
+            for name, used in (
+                ("prototypes", self.prototypes),
+                ("shared_head", self.shared_head),
+                ("label_permutations", self.label_permutations > 1),
+            ):
+                if used:
+                    raise UserError(f"{name} needs classes: a regression has none")
+        if not 1 <= self.label_permutations <= (way or 1):
+            raise UserError(f"label_permutations is {self.label_permutations}: it must be 1 to the way, {way}")
+
+
+# --- Methods by name -------------------------------------------------------------------------------------
+
 _MAML: dict[str, Any] = {
     **dict.fromkeys(MODIFICATIONS, False),
     "elementwise_rates": False,
@@ -28,7 +179,6 @@ _MAML: dict[str, Any] = {
     "adapted": "all",
     "shared_head": False,
 }
-
 
 INNER_LOOP = (*(k for k in _MAML if k != "cosine_annealing"), "label_permutations", "batched_tasks", "rematerialise")
 """Settings that have no use where there is no inner loop."""
@@ -50,19 +200,27 @@ presets: Mapping[str, dict[str, Any]] = _Presets(
         "protonet": {**_MAML, "prototypes": True},
     }
 )
-"""Settings of a config's `learner` for each method, and keyword arguments of `MetaLearner`; but `protonet` is for
-configs alone: in Python it is a class, `PrototypicalNetworks`, and takes none of these switches."""
+"""Settings of a config's `learner` for each method, and keyword arguments of `MetaLearner`; `protonet` is for configs
+and for `PrototypicalNetworks`."""
 
 
 def method_name(switches: Mapping[str, Any]) -> str:
-    """The preset that these switches are, or the nearest one and what differs: `maml++ -learned_rates`."""
+    """The preset that these switches are, or the nearest one and what differs.
+
+    Args:
+        switches: fields of `Learner`; others than the presets' are passed over.
+
+    Example:
+        >>> method_name({**presets["maml++"], "prototypes": False, "learned_rates": False})
+        'maml++ -learned_rates'
+    """
 
     def differences(name: str) -> list[str]:
-        preset, own = ({"prototypes": False, **tree} for tree in (presets[name], switches))
+        preset, given = ({"prototypes": False, **tree} for tree in (presets[name], switches))
         return [
-            (f"{'+' if own[k] else '-'}{k}" if isinstance(own[k], bool) else f"{k}={own[k]}")
+            (f"{'+' if given[k] else '-'}{k}" if isinstance(given[k], bool) else f"{k}={given[k]}")
             for k in ("prototypes", *_MAML)
-            if own[k] != preset[k]
+            if given[k] != preset[k]
         ]
 
     nearest = min(presets, key=lambda name: len(differences(name)))

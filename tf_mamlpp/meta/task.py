@@ -1,4 +1,4 @@
-"""The types of what a learner works on: a task, its tensors, a loss."""
+"""The types of what a learner works on: a task, lists of tensors, a loss."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 import tensorflow as tf
 
 Task = Mapping[str, tf.Tensor]
-
+"""One task, or with a leading axis of tasks a meta-batch: `support_images` `[S, ...]`, `support_labels` `[S]`,
+`query_images` `[Q, ...]`, `query_labels` `[Q]`."""
 
 Tensors = Sequence[tf.Tensor]
-
+"""Values of a model's variables, in the model's order."""
 
 Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+"""`(labels, outputs) -> scalar or [B]`."""

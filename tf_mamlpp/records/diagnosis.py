@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,13 +9,10 @@ from typing import Any
 
 import numpy as np
 
-WINDOW = 50  # updates whose median is the level that a spike leaves
-
+from tf_mamlpp.records.series import WINDOW, Series, improving, progress, running_median, spikes
 
 Rows = Sequence[Mapping[str, Any]]
-
-
-Series = Sequence[float] | np.ndarray
+"""Of a `metrics.jsonl`."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +23,11 @@ class Finding:
         kind: `diverged`, `collapse`, `loss spike`, `gradient spike`, `clipping`, `overshoot` or `negative rates`.
         update: where it began.
         text: a sentence, with the likely cause.
-        unstable: whether it makes the run unstable; the others are to be known.
+        unstable: whether it makes the run unstable; others are notes.
+
+    Example:
+        >>> Finding("collapse", 1200, "validation accuracy fell from 0.91 to 0.35").unstable
+        True
     """
 
     kind: str
@@ -43,70 +43,14 @@ class Diagnosis:
     Attributes:
         verdict: `diverged`, `unstable`, `not learning`, `still improving` (slow, if its accuracy is low) or `settled`.
         findings: in the order of their updates.
+
+    Example:
+        >>> Diagnosis("settled", ()).verdict
+        'settled'
     """
 
     verdict: str
     findings: tuple[Finding, ...]
-
-
-def running_median(values: Series, window: int = WINDOW) -> np.ndarray:
-    """The median of the `window` values before each; NaN for the first `window`."""
-    series = np.asarray(values, np.float64)
-    out = np.full(series.shape, np.nan)
-    if len(series) > window:
-        before = np.lib.stride_tricks.sliding_window_view(series[:-1], window)
-        for i in range(0, len(before), 4096):  # a median copies its windows: all of a long run's at once are large
-            part = before[i : i + 4096]
-            out[window + i : window + i + len(part)] = np.median(part, axis=-1)
-    return out
-
-
-def spikes(values: Series, factor: float, window: int = WINDOW) -> list[int]:
-    """Where a series leaps above everything that it ever was: one index for each burst.
-
-    A value is a spike if it is more than `factor` times the median of the `window` values before it, and more than
-    twice the largest of the first `window`: a small loss varies by large factors from one meta-batch to the next, and
-    is none.  Spikes less than `window` apart are one burst.
-    """
-    series = np.asarray(values, np.float64)
-    if len(series) <= window:
-        return []
-    # A value that is not a number is no record; one that is infinite is a spike.
-    high = series > np.maximum(factor * running_median(series, window), 2 * np.fmax.reduce(series[:window]))
-    indices = np.flatnonzero(high)
-    return [int(i) for n, i in enumerate(indices) if n == 0 or i - indices[n - 1] >= window]
-
-
-def progress(values: Series, chance: float, minimise: bool = False) -> np.ndarray:
-    """How much of the way from chance to the best value so far each value keeps: 1 at the best, 0 at chance."""
-    sign = -1.0 if minimise else 1.0
-    gained = sign * (np.asarray(values, np.float64) - chance)
-    best = np.maximum.accumulate(np.maximum(gained, 0))
-    return np.where(best > 0, gained / np.where(best > 0, best, 1), 1.0)
-
-
-def improving(values: Series, minimise: bool = False) -> bool:
-    """Whether a series still rises (falls): the slope of its second half is more than twice its standard error.
-
-    Of fewer than eight values: whether the last is the best.
-    """
-    series = np.asarray(values, np.float64) * (-1 if minimise else 1)
-    half = series[len(series) // 2 :]
-    if len(half) < 4:
-        return len(series) > 1 and int(np.argmax(series)) == len(series) - 1
-    x = np.arange(len(half)) - (len(half) - 1) / 2
-    slope = (x * half).sum() / (x * x).sum()
-    residuals = half - half.mean() - slope * x
-    error = math.sqrt((residuals**2).sum() / (len(half) - 2) / (x * x).sum())
-    return bool(slope > 2 * error)
-
-
-def leap(norms: Sequence[float]) -> str:
-    """How the last gradient norms of a run that diverged rose above those before, for its error message; or nothing."""
-    finite = [n for n in norms if math.isfinite(n)]
-    if len(finite) < 4 or max(finite[-3:]) <= 10 * float(np.median(finite)):
-        return ""
-    return f"; the meta-gradient's norm had leapt from about {np.median(finite):.3g} to {max(finite[-3:]):.3g}"
 
 
 def diagnose(
@@ -123,6 +67,11 @@ def diagnose(
         updates: of its `updates.csv`, see `read_updates`.
         metric: the validation metric; an error (`..._error`) is better when smaller.
         failure: the message of the error that ended it because its numbers were not finite.
+
+    Example:
+        >>> rows = [{"update": 100 * k, "val_accuracy": a, "val_step_0": 0.2} for k, a in enumerate([0.5, 0.7, 0.9], 1)]
+        >>> diagnose(rows).verdict
+        'still improving'
     """
     minimise = metric != "accuracy"
     rows = _whole(rows, f"val_{metric}")

@@ -1,12 +1,8 @@
-"""What a run left in its folder, as a study reads it.  Imports no TensorFlow."""
+"""One run of a study: what it left in its folder, read when it is asked for.  Imports no TensorFlow."""
 
 from __future__ import annotations
 
-import contextlib
 import csv
-import json
-import math
-from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,73 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from tf_mamlpp.errors import UserError, reason
 from tf_mamlpp.records.diagnosis import Diagnosis, diagnose
-
-UPDATE_LOGS = ("update_loss", "gradient_norm", "clipped")
-"""Logs of a training step that belong to its update alone: the outer loss, the norm of the meta-gradient before
-clipping, and the fraction of the gradient's entries that were clipped.  `updates.csv` has a column for each."""
-
-
-_GAP = 500  # updates; more lines than one damaged block of a disk holds
-
-
-def read_updates(path: Path) -> dict[str, np.ndarray]:
-    """The columns of an `updates.csv`, `update` and `UPDATE_LOGS`; empty without one.
-
-    A last line cut short by a kill is left out, and so is one out of order.  Up to `_GAP` updates in a row whose lines
-    are damaged are NaN.
-    """
-    columns = {name: array("d") for name in ("update", *UPDATE_LOGS)}
-    with open(path, "rb") if path.exists() else contextlib.nullcontext(()) as file:
-        for line in file:
-            try:
-                numbers = [float(cell) for cell in line.split(b",")]
-            except ValueError:
-                continue  # the header
-            done = len(columns["update"])
-            if len(numbers) == len(columns) and 0 < numbers[0] - done <= 1 + _GAP and numbers[0].is_integer():
-                _append_missing(columns, int(numbers[0]) - 1)
-                for series, number in zip(columns.values(), numbers, strict=True):
-                    series.append(number)
-    return {name: np.array(series) for name, series in columns.items()}
-
-
-def _append_missing(columns: Mapping[str, array[float]], updates: int) -> None:
-    for update in range(len(columns["update"]) + 1, updates + 1):
-        for name, series in columns.items():
-            series.append(update if name == "update" else math.nan)
-
-
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The rows of a `metrics.jsonl`; a line that was cut short by a kill, or is damaged, is left out."""
-    rows = []
-    for line in path.read_bytes().splitlines() if path.exists() else ():
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(row, dict) and type(row.get("update")) is int:
-            rows.append(row)
-    return rows
-
-
-def read_json(path: Path, *keys: str) -> dict[str, Any] | None:
-    """The object in a file of the run, which has these keys; None without a file.
-
-    Raises:
-        UserError: the file is damaged.
-    """
-    try:
-        found = json.loads(path.read_text())
-        if not isinstance(found, dict) or not found.keys() >= set(keys):
-            raise ValueError(f"it is no object with {', '.join(keys) or 'keys'}")
-        return found
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, RecursionError) as error:
-        advice = "delete it and run the command that wrote it again"
-        raise UserError(f"'{path}' is damaged: {reason(error)}; {advice}") from error
+from tf_mamlpp.records.run_files import read_json, read_metrics, read_updates
 
 
 @dataclass(frozen=True)
@@ -92,6 +23,10 @@ class RunRecord:
         method, seed: which.
         folder: of the run; what is missing in it reads as nothing.
         updates: of the whole run, as planned.
+
+    Example:
+        >>> RunRecord("maml++", 0, tmp_path, updates=600).state
+        'waiting'
     """
 
     method: str
@@ -106,7 +41,7 @@ class RunRecord:
 
     @cached_property
     def series(self) -> dict[str, np.ndarray]:
-        """Of `updates.csv`, a column for each of `stability.UPDATE_LOGS`."""
+        """Of `updates.csv`, a column for each of `run_files.UPDATE_LOGS`."""
         return read_updates(self.folder / "updates.csv")
 
     @cached_property
@@ -183,7 +118,13 @@ class RunRecord:
 
 
 def by_method(records: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
-    """The records of each method, methods in the order in which they come."""
+    """The records of each method, methods in the order in which they come.
+
+    Example:
+        >>> records = [RunRecord("maml", seed, tmp_path, updates=600) for seed in (0, 1)]
+        >>> {method: len(group) for method, group in by_method(records).items()}
+        {'maml': 2}
+    """
     groups: dict[str, list[RunRecord]] = {}
     for record in records:
         groups.setdefault(record.method, []).append(record)
@@ -191,8 +132,14 @@ def by_method(records: Sequence[RunRecord]) -> dict[str, list[RunRecord]]:
 
 
 Groups = Mapping[str, Sequence[RunRecord]]
+"""The records of each method of a study."""
 
 
 def metric_of(groups: Groups) -> str:
-    """The metric of a study's runs, `accuracy` or a regression's error."""
+    """The metric of a study's runs, `accuracy` or a regression's error.
+
+    Example:
+        >>> metric_of({"maml": [RunRecord("maml", 0, tmp_path, updates=600)]})
+        'accuracy'
+    """
     return next((r.metric for group in groups.values() for r in group if r.rows), "accuracy")

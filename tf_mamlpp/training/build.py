@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,12 +19,22 @@ from tf_mamlpp.models import by_name
 from tf_mamlpp.workers import join
 
 Banks = Mapping[str, data.ImageBank] | None
+"""The pictures of each split; None for a regression, which has none."""
 
 
 def load_banks(config: Config) -> Banks:
-    """The pictures of each split, checked against the task's shape; None for the sinusoid, which has none."""
+    """The pictures of each split, checked against the task's shape.
+
+    Raises:
+        UserError: they are missing, damaged or too few.
+
+    Example:
+        >>> from tf_mamlpp.config import Data
+        >>> load_banks(Config(data=Data(name="sinusoid"))) is None
+        True
+    """
     d = config.data
-    if d.name == "sinusoid":
+    if config.is_regression:
         return None
     banks = data.load_banks(
         d.name,
@@ -46,24 +55,32 @@ def load_banks(config: Config) -> Banks:
 def make_episodes(
     config: Config, banks: Banks, split: str, tasks: int, start: int = 0, count: int | None = None
 ) -> tf.data.Dataset:
-    """Meta-batches `start`, `start + 1`, ... of a split, `tasks` tasks each."""
+    """Meta-batches of a split.
+
+    Args:
+        config: of the run.
+        banks: what `load_banks` gave.
+        split: `train`, `validation` or `test`.
+        tasks: of a meta-batch.
+        start: number of the first meta-batch.
+        count: how many meta-batches; None for no end.
+
+    Example:
+        >>> from tf_mamlpp.config import Data
+        >>> config = Config(data=Data(name="sinusoid", shot=10))
+        >>> next(iter(make_episodes(config, None, "train", tasks=4)))["support_images"].shape
+        TensorShape([4, 10, 1])
+    """
     d = config.data
-    stream: dict[str, Any] = {
-        "split": split,
-        "tasks": tasks,
-        "seed": config.seed,
-        "start": start,
-        "count": count,
-    }
+    stream: dict[str, Any] = {"split": split, "tasks": tasks, "seed": config.seed, "start": start, "count": count}
     if banks is None:
         return data.sinusoid_episodes(shot=d.shot, query_shot=d.query_shot, **stream)
-    rotations = d.rotations and split == "train"
     return data.episodes(
         banks,
         way=d.way,
         shot=d.shot,
         query_shot=d.query_shot,
-        rotations=rotations,
+        rotations=d.rotations and split == "train",
         mean=d.mean,
         std=d.std,
         **stream,
@@ -71,9 +88,24 @@ def make_episodes(
 
 
 def fixed_episodes(config: Config, banks: Banks, split: str, tasks: int, replicas: int = 1) -> tf.data.Dataset:
-    """The first `tasks` tasks of an evaluation split, in meta-batches of up to 24 a replica that divide them.
+    """The first tasks of an evaluation split, the same for every seed of a config.
 
-    With `batched_tasks`, of no more than in training: they are in memory at once.
+    They come in meta-batches of up to 24 tasks a replica; with `batched_tasks`, of no more than in training, since
+    all are in memory at once.
+
+    Args:
+        config, banks, split: as for `make_episodes`.
+        tasks: how many in all.
+        replicas: that a meta-batch is divided over.
+
+    Raises:
+        UserError: the tasks cannot be divided over the replicas.
+
+    Example:
+        >>> from tf_mamlpp.config import Data
+        >>> tasks = fixed_episodes(Config(data=Data(name="sinusoid")), None, "test", tasks=100)
+        >>> [len(batch["query_labels"]) for batch in tasks]
+        [20, 20, 20, 20, 20]
     """
     most = config.training.tasks // replicas if config.learner.batched_tasks else 24
     batch = max((n * replicas for n in range(1, most + 1) if tasks % (n * replicas) == 0), default=0)
@@ -82,26 +114,34 @@ def fixed_episodes(config: Config, banks: Banks, split: str, tasks: int, replica
             f"{tasks} {split} tasks cannot be divided over {replicas} replicas: choose a multiple of them for "
             f"evaluation.{split}_tasks"
         )
-    fixed = dataclasses.replace(config, seed=0)  # the same tasks for every seed of a study
-    return make_episodes(fixed, banks, split, batch, count=tasks // batch)
+    same_for_every_seed = dataclasses.replace(config, seed=0)
+    return make_episodes(same_for_every_seed, banks, split, batch, count=tasks // batch)
 
 
 def make_learner(config: Config) -> EpisodicModel:
-    """The learner of this config, compiled; its weights depend on the seed alone."""
+    """The learner of a config, compiled; its weights depend on the seed alone.
+
+    Raises:
+        UserError: a model that cannot be built or does not fit.
+
+    Example:
+        >>> from tf_mamlpp.config import Data, Model
+        >>> learner = make_learner(Config(data=Data(name="sinusoid"), model=Model(name="mlp")))
+        >>> learner.metric_name, learner.count_params()
+        ('mean_squared_error', 1796)
+    """
     keras.utils.set_random_seed(config.seed)
-    d, kwargs = config.data, dataclasses.asdict(config.learner)
-    regression = d.name == "sinusoid"
+    d, settings = config.data, dataclasses.asdict(config.learner)
     shape: tuple[int, ...]
-    shape, outputs = ((1,), 1) if regression else ((*d.image_size, d.channels), d.way)
+    shape, outputs = ((1,), 1) if config.is_regression else ((*d.image_size, d.channels), d.way)
     model = by_name.build(shape=shape, outputs=outputs, **dataclasses.asdict(config.model))
     learner: EpisodicModel
-    if kwargs.pop("prototypes"):
-        inner = inspect.signature(MetaLearner).parameters.keys() - inspect.signature(PrototypicalNetworks).parameters
-        learner = PrototypicalNetworks(model, way=d.way, **{k: v for k, v in kwargs.items() if k not in inner})
+    if config.learner.prototypes:
+        learner = PrototypicalNetworks(model, way=d.way, **settings)
+    elif config.is_regression:
+        learner = MetaLearner(model, loss=config.metric, metric=config.metric, **settings)
     else:
-        if regression:
-            kwargs.update(loss="mean_squared_error", metric="mean_squared_error")
-        learner = MetaLearner(model, way=None if regression else d.way, **kwargs)
+        learner = MetaLearner(model, way=d.way, **settings)
     # The paper's epsilon; Keras's default is ten times larger.
     learner.compile(
         keras.optimizers.Adam(config.training.learning_rate, epsilon=1e-8),
@@ -111,7 +151,15 @@ def make_learner(config: Config) -> EpisodicModel:
 
 
 def make_strategy(config: Config) -> tf.distribute.Strategy:
-    """The distribution strategy; tasks, never the pictures of one, are divided over its replicas."""
+    """The distribution strategy; tasks, never the pictures of one, are divided over its replicas.
+
+    Raises:
+        UserError: the tasks of an update cannot be divided over the replicas, or other workers cannot be joined.
+
+    Example:
+        >>> make_strategy(Config()).num_replicas_in_sync
+        1
+    """
     make = {"mirrored": tf.distribute.MirroredStrategy, "multi_worker": join}
     strategy = make.get(config.training.strategy, tf.distribute.get_strategy)()
     tasks, replicas = config.training.tasks, strategy.num_replicas_in_sync

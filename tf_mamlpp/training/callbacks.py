@@ -15,14 +15,27 @@ import numpy as np
 
 from tf_mamlpp.errors import DIVERGED, UserError
 from tf_mamlpp.files import write_text
-from tf_mamlpp.records.diagnosis import WINDOW, Finding, diagnose, leap
-from tf_mamlpp.records.run_record import UPDATE_LOGS, read_metrics, read_updates
+from tf_mamlpp.records.diagnosis import Finding, diagnose
+from tf_mamlpp.records.run_files import UPDATE_LOGS, read_metrics, read_updates, rounded
+from tf_mamlpp.records.series import WINDOW, leap
 from tf_mamlpp.text import duration
 from tf_mamlpp.training.checkpoint_callback import SaveCheckpoints
 
 
 class StopOnNonFinite(keras.callbacks.Callback):
-    """Ends the run at the first update whose loss is not finite, before a checkpoint can keep it."""
+    """Ends the run at the first update whose loss is not finite, before a checkpoint can keep it.
+
+    Args:
+        updates_before: done before this `fit`.
+
+    Raises:
+        UserError: in the update, telling how to mend it.
+
+    Example:
+        >>> StopOnNonFinite(updates_before=9).on_train_batch_end(0, {"meta_loss": math.nan})
+        Traceback (most recent call last):
+        tf_mamlpp.errors.UserError: the loss is nan at update 10; the last checkpoint is kept. ...
+    """
 
     def __init__(self, updates_before: int):
         super().__init__()
@@ -46,6 +59,14 @@ class MetricsFile(keras.callbacks.Callback):
 
     `seconds` is the training time of the run so far, with validation, `seconds_per_update` the median of the epoch's
     updates alone.
+
+    Args:
+        path: of the file.
+        saver: knows the update and the time.
+
+    Example:
+        >>> MetricsFile(tmp_path / "metrics.jsonl", saver=None).path.name
+        'metrics.jsonl'
     """
 
     def __init__(self, path: Path, saver: SaveCheckpoints):
@@ -73,7 +94,7 @@ class MetricsFile(keras.callbacks.Callback):
             "seconds": round(self.saver.seconds, 2),
             "seconds_per_update": round(float(np.median(self._times)), 4) if self._times else None,
             "learning_rate": float(self.model.optimizer.learning_rate.numpy()),
-            **self.model.numbers(),
+            **rounded(self.model.epoch_record()),
             **{k: float(v) for k, v in logs.items() if k not in UPDATE_LOGS},
         }
         with open(self.path, "a") as file:
@@ -87,10 +108,22 @@ def _rewrite(path: Path, text: str) -> None:
 
 
 class UpdatesFile(keras.callbacks.Callback):
-    """Appends a line an update to `updates.csv`: its number and `stability.UPDATE_LOGS`, to six digits.
+    """Appends a line an update to `updates.csv`: its number and `run_files.UPDATE_LOGS`, to six digits.
 
     A resumed run drops the lines that it will write again; lines that are lost become NaN.  Its place is before the
     saver, so that an update that is saved has its line.
+
+    Args:
+        path: of the file.
+        saver: knows the update.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> file = UpdatesFile(tmp_path / "updates.csv", saver=SimpleNamespace(update=0))
+        >>> file.on_train_begin()
+        >>> file.on_train_batch_end(0, {"update_loss": 1.25, "gradient_norm": 3.0})
+        >>> file.path.read_text().splitlines()
+        ['update,update_loss,gradient_norm,clipped', '1,1.25,3,0']
     """
 
     def __init__(self, path: Path, saver: SaveCheckpoints):
@@ -118,7 +151,7 @@ class UpdatesFile(keras.callbacks.Callback):
 
 
 class StabilityWarnings(keras.callbacks.Callback):
-    """Says on stderr, at the end of the epoch, what `stability.diagnose` finds: each finding once.
+    """Says on stderr, at the end of the epoch, what `diagnosis.diagnose` finds: each finding once.
 
     A run so long that this takes seconds is looked at less often: it costs no more than a hundredth of the time.  Its
     place is after the files.
@@ -126,6 +159,10 @@ class StabilityWarnings(keras.callbacks.Callback):
     Args:
         metrics: the run's `metrics.jsonl`.
         updates: the run's `updates.csv`.
+
+    Example:
+        >>> StabilityWarnings(tmp_path / "metrics.jsonl", tmp_path / "updates.csv").updates.name
+        'updates.csv'
     """
 
     def __init__(self, metrics: Path, updates: Path):
@@ -163,6 +200,14 @@ class Progress(keras.callbacks.Callback):
 
     Args:
         epochs: of the whole run.
+
+    Example:
+        >>> import tf_mamlpp as mp
+        >>> bar = Progress(epochs=3)
+        >>> bar.set_params({"steps": 10})
+        >>> bar.set_model(mp.MetaLearner(keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)]), way=2))
+        >>> bar.on_epoch_begin(0)
+        Epoch 1/3
     """
 
     def __init__(self, epochs: int):

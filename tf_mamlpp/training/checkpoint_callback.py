@@ -14,7 +14,12 @@ from tf_mamlpp.training.checkpoints import Checkpoints
 
 
 class Interrupted(SystemExit):
-    """A signal ended the run after its checkpoint was saved."""
+    """A signal ended the run after its checkpoint was saved.
+
+    Example:
+        >>> Interrupted(128 + signal.SIGTERM).code
+        143
+    """
 
 
 class SaveCheckpoints(keras.callbacks.Callback):
@@ -31,6 +36,17 @@ class SaveCheckpoints(keras.callbacks.Callback):
         score: the validation log that ranks epochs; larger is better unless `minimise`.
         any_worker: whether a flag of this process is set in any of those that train together, so that a signal to one
             of them ends all at the same update.
+
+    Example:
+        >>> from tf_mamlpp.config import Config, Data, Model
+        >>> from tf_mamlpp.training.build import make_learner
+        >>> learner = make_learner(Config(data=Data(name="sinusoid"), model=Model(name="mlp")))
+        >>> checkpoints = Checkpoints(tmp_path, learner)
+        >>> saver = SaveCheckpoints(checkpoints, start=0, every=2, updates=10, score="mean_squared_error")
+        >>> saver.on_train_batch_end(0), saver.on_train_batch_end(1)
+        (None, None)
+        >>> checkpoints.restore_latest()
+        2
     """
 
     def __init__(

@@ -39,6 +39,15 @@ class Checkpoints:
         keep_best: how many of the best validation epochs are kept.
         workers: that train together; the chief alone reads and writes the folder, but all of them save and restore.
             None for this process alone.
+
+    Example:
+        >>> from tf_mamlpp.config import Config, Data, Model
+        >>> from tf_mamlpp.training.build import make_learner
+        >>> learner = make_learner(Config(data=Data(name="sinusoid"), model=Model(name="mlp")))
+        >>> checkpoints = Checkpoints(tmp_path / "checkpoints", learner)
+        >>> checkpoints.save(update=100, seconds=12.5)
+        >>> checkpoints.restore_latest(), float(checkpoints.seconds)
+        (100, 12.5)
     """
 
     def __init__(self, folder: Path, learner: EpisodicModel, keep_best: int = 5, workers: Workers | None = None):

@@ -31,6 +31,11 @@ def task_picture(
 
     Returns:
         float32 RGB in 0..1, `[height, width, 3]`.
+
+    Example:
+        >>> pictures, labels = np.zeros((2, 6, 6, 1)), np.array([0, 1])
+        >>> task_picture(pictures, labels, pictures, labels, predicted=np.array([0, 0])).shape
+        (28, 50, 3)
     """
     low, high = support_images.min(), max(support_images.max(), support_images.min() + 1e-6)
 
@@ -55,7 +60,17 @@ def task_picture(
 
 
 def rates_heatmap(table: Mapping[str, Sequence[float]], title: str = "") -> Figure:
-    """Learned rates, a row a tensor, a column an inner step; darker is larger in size, negative ones are hatched."""
+    """Learned rates: a row for each tensor, a column for each inner step; darker is larger, negative ones are hatched.
+
+    Args:
+        table: the rates of each tensor by its path.
+        title: above the figure.
+
+    Example:
+        >>> figure = rates_heatmap({"conv0/kernel": [0.1, 0.2], "dense/kernel": [0.3, -0.1]}, "learned rates")
+        >>> figure.axes[0].get_title()
+        'learned rates'
+    """
     values = np.asarray(list(table.values()), np.float64)
     rows, steps = values.shape
     with matplotlib.rc_context(STYLE):

@@ -25,10 +25,34 @@ from tf_mamlpp.training.workdir import open_run
 def run_results(
     config: Config, banks: Banks, learner: EpisodicModel, checkpoints: Checkpoints, tasks: Path
 ) -> dict[str, Any]:
-    """Tests the ensemble of the best epochs, and the best one alone; the CSV file `tasks` gets each task's metric."""
-    ensemble, of_ensemble = describe(config, banks, learner, checkpoints)
-    alone = ensemble["ensemble"] == 1
-    single, of_single = (ensemble, of_ensemble) if alone else describe(config, banks, learner, checkpoints, ensemble=1)
+    """Tests the ensemble of the best epochs, the best one alone, and what pixels alone give.
+
+    Args:
+        config, banks, learner, checkpoints: of the run.
+        tasks: the CSV file that gets each task's metric.
+
+    Returns:
+        The content of `results.json`; docs/results.md explains its keys.
+
+    Raises:
+        UserError: no epoch is finished.
+
+    Example:
+        >>> from tf_mamlpp.config import Data, Evaluation, Model
+        >>> from tf_mamlpp.training.build import make_learner
+        >>> config = Config(
+        ...     data=Data(name="sinusoid"), model=Model(name="mlp"), evaluation=Evaluation(test_tasks=4)
+        ... )
+        >>> learner = make_learner(config)
+        >>> checkpoints = Checkpoints(tmp_path / "checkpoints", learner)
+        >>> checkpoints.save_best(update=0, epoch=0, score=0.0)
+        >>> run_results(config, None, learner, checkpoints, tmp_path / "test_tasks.csv")["tasks"]
+        4
+    """
+    ensemble, of_ensemble = _test_best_epochs(config, banks, learner, checkpoints)
+    single, of_single = ensemble, of_ensemble
+    if ensemble["ensemble"] > 1:
+        single, of_single = _test_best_epochs(config, banks, learner, checkpoints, ensemble=1)
     lines = [f"{i},{a:.6g},{b:.6g}" for i, (a, b) in enumerate(zip(of_ensemble, of_single, strict=True))]
     tasks.write_text("\n".join(["task,ensemble,single_model", *lines, ""]))
     metric = learner.metric_name
@@ -52,7 +76,7 @@ def run_results(
     return ensemble
 
 
-def describe(
+def _test_best_epochs(
     config: Config,
     banks: Banks,
     learner: EpisodicModel,
@@ -67,8 +91,8 @@ def describe(
     """Evaluates the run's best epochs on fixed tasks; None takes the config's setting.
 
     Returns:
-        Everything that a reported number needs beside it (docs/results.md has the keys), and the metric of every task,
-        `[tasks]`.
+        The metric with everything that must be told beside it (docs/results.md has the keys), and the metric of every
+        task, `[tasks]`.
     """
     count = tasks or config.evaluation.test_tasks
     members = min(ensemble or config.evaluation.ensemble, len(checkpoints.best))
@@ -119,14 +143,33 @@ def evaluate_run(
         query_statistics: each `batch`, `running`, `support` or None for the run's setting.
         data_path: replaces the config's `data.path`.
         label_permutations: replaces the config's `learner.label_permutations`, on which training does not depend.
-        **settings: of `describe`.
+        **settings: `split` (`test`), and, None for the run's own, `tasks` (how many), `ensemble` (how many of the
+            best epochs) and `inner_steps`.
+
+    Returns:
+        For each of `query_statistics` the metric with everything that must be told beside it.
 
     Raises:
         UserError: there is no finished run, or a setting that does not go with it.
+
+    Example:
+        >>> from tf_mamlpp.config import Data, Evaluation, Model
+        >>> from tf_mamlpp.training.build import make_learner
+        >>> config = Config(
+        ...     data=Data(name="sinusoid"), model=Model(name="mlp"), evaluation=Evaluation(test_tasks=4)
+        ... )
+        >>> learner = make_learner(config)
+        >>> checkpoints = Checkpoints(tmp_path / "checkpoints", learner)
+        >>> checkpoints.save_best(update=0, epoch=0, score=0.0)
+        >>> from tf_mamlpp.training.workdir import claim_workdir
+        >>> with claim_workdir(config, tmp_path):
+        ...     pass
+        >>> [found["query_statistics"] for found in evaluate_run(tmp_path, ["batch", "support"])]
+        ['batch', 'support']
     """
     config, learner, checkpoints = open_run(workdir, data_path, label_permutations)
     banks = load_banks(config)
     return [
-        describe(config, banks, learner, checkpoints, query_statistics=choice, **settings)[0]
+        _test_best_epochs(config, banks, learner, checkpoints, query_statistics=choice, **settings)[0]
         for choice in query_statistics
     ]

@@ -19,8 +19,9 @@ from tensorboard.plugins.hparams import api_pb2
 from tensorboard.plugins.hparams.summary import session_end_pb
 
 from tf_mamlpp.errors import writing
+from tf_mamlpp.meta.settings import Learner
 from tf_mamlpp.plotting import as_image
-from tf_mamlpp.records.run_record import UPDATE_LOGS
+from tf_mamlpp.records.run_files import UPDATE_LOGS
 from tf_mamlpp.training.checkpoint_callback import SaveCheckpoints
 from tf_mamlpp.training.pictures import rates_heatmap, task_picture
 
@@ -38,6 +39,14 @@ class TensorBoard(keras.callbacks.Callback):
         saver: knows the update and the time.
         tasks: meta-batches of one task, to draw; not drawn where the data are no pictures.
         every: updates between points of training: the running means, and the largest loss and gradient since the last.
+
+    Example: `train.train_and_evaluate` writes everything; here the page Custom Scalars alone.
+        >>> import keras, tf_mamlpp as mp
+        >>> board = TensorBoard(tmp_path, saver=None, tasks=None)
+        >>> board.set_model(mp.MetaLearner(keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)]), way=2))
+        >>> board.on_train_begin()
+        >>> len(list(tmp_path.glob("events.out.tfevents.*")))
+        1
     """
 
     def __init__(self, folder: Path, saver: SaveCheckpoints, tasks: tf.data.Dataset, every: int = 25):
@@ -48,7 +57,7 @@ class TensorBoard(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Any = None) -> None:
         if self._writer is None:
-            self._curves = tf.function(self.model.curves, reduce_retracing=True)
+            self._curves = tf.function(self.model.curves, reduce_retracing=True, autograph=False)
             with self._at(0):
                 tf.summary.experimental.write_raw_pb(custom_scalars(self.model.metric_name).SerializeToString())
 
@@ -96,27 +105,27 @@ class TensorBoard(keras.callbacks.Callback):
             updates = self.saver.update - self._from
             tf.summary.scalar("speed/updates_per_second", updates / max(self._trained - self._then, 1e-9))
             tf.summary.scalar("schedule/outer_rate", learner.optimizer.learning_rate.numpy())
-            if learner.inner_rates is not None:
-                self._write_inner_loop(learner, drawn)
+            record = learner.epoch_record()
+            if record:
+                self._write_inner_loop(record, learner.settings, drawn)
             if pictures:
                 tf.summary.image("tasks/support_then_query", np.stack(pictures), max_outputs=len(pictures))
             self._writer.flush()
 
     @staticmethod
-    def _write_inner_loop(learner: Any, drawn: bool) -> None:
-        tf.summary.scalar("schedule/second_order", float(learner.second_order))
-        for k, weight in enumerate(learner.loss_weights.numpy(), 1):
+    def _write_inner_loop(record: Mapping[str, Any], settings: Learner, drawn: bool) -> None:
+        tf.summary.scalar("schedule/second_order", float(record["second_order"]))
+        for k, weight in enumerate(record["loss_weights"], 1):
             tf.summary.scalar(f"schedule_loss_weight_of_inner_step/{k}", weight)
-        if not learner.inner_rates.table.trainable:
+        if not (settings.learned_rates or settings.elementwise_rates):
             return
-        tf.summary.scalar("rates/smallest", learner.inner_rates.table.numpy().min())
-        tf.summary.scalar("rates/largest", learner.inner_rates.table.numpy().max())
-        rates = learner.inner_rates.means().numpy()  # [tensors, steps]
+        tf.summary.scalar("rates/smallest", record["inner_rate_minimum"])
+        tf.summary.scalar("rates/largest", record["inner_rate_maximum"])
+        rates = np.array(list(record["inner_rates"].values()), np.float32)  # [tensors, steps]
         for k in range(rates.shape[1]):
             tf.summary.histogram(f"rates/inner_step_{k + 1}", rates[:, k])
         if drawn:
-            names = [path.partition("/")[2] or path for path in learner.adapted_paths]
-            table = rates_heatmap(dict(zip(names, rates.tolist(), strict=True)), "learned rates")
+            table = rates_heatmap(record["inner_rates"], "learned rates")
             tf.summary.image("rates/table", as_image(table)[np.newaxis])
 
     def _picture(self, task: dict[str, tf.Tensor]) -> np.ndarray:
@@ -126,7 +135,15 @@ class TensorBoard(keras.callbacks.Callback):
 
 
 def custom_scalars(metric: str) -> Any:
-    """The page Custom Scalars, as a summary proto: a group a question, a chart a line of tags."""
+    """The page Custom Scalars, as a summary proto: a group for each question, and in it a chart for each line of tags.
+
+    Args:
+        metric: the metric's name.
+
+    Example:
+        >>> [value.tag for value in custom_scalars("accuracy").value]
+        ['custom_scalars__config__']
+    """
     shown = metric.replace("_", " ")
     groups = {
         "Is it learning?": {
@@ -176,6 +193,11 @@ def write_hparams(folder: Path, trial: str, values: Mapping[str, Any], metric: s
         trial: the run's name there.
         values: its hyperparameters: strings, numbers and booleans.
         metric: the metric's name; the page shows its test and its validation.
+
+    Example:
+        >>> write_hparams(tmp_path, "maml, seed 0", {"method": "maml", "seed": 0}, "accuracy")
+        >>> [file.suffix for file in tmp_path.iterdir()]
+        ['.hparams']
     """
     metrics = [
         hparams.Metric(f"test/{metric}", display_name=f"test {metric}, ensemble"),
@@ -189,7 +211,18 @@ def write_hparams(folder: Path, trial: str, values: Mapping[str, Any], metric: s
 
 
 def write_end(folder: Path, results: Mapping[str, Any] | None, metric: str) -> None:
-    """Adds a run's test to its scalars, or that it failed, and closes it in HParams."""
+    """Adds a run's test to its scalars, or that it failed, and closes it in HParams.
+
+    Args:
+        folder: of the run's event files.
+        results: of `results.run_results`; None if the run failed.
+        metric: the metric's name.
+
+    Example:
+        >>> write_end(tmp_path, None, "accuracy")
+        >>> [file.suffix for file in tmp_path.iterdir()]
+        ['.test']
+    """
     status = api_pb2.STATUS_SUCCESS if results else api_pb2.STATUS_FAILURE
     with _new_events(folder, ".test"):
         if results:

@@ -23,7 +23,7 @@ from tf_mamlpp.training.checkpoint_callback import SaveCheckpoints
 from tf_mamlpp.training.checkpoints import Checkpoints
 from tf_mamlpp.training.results import run_results
 from tf_mamlpp.training.tensorboard import TensorBoard
-from tf_mamlpp.training.workdir import workdir_for
+from tf_mamlpp.training.workdir import claim_workdir
 from tf_mamlpp.workers import Workers
 
 
@@ -44,11 +44,26 @@ def train_and_evaluate(config: Config, workdir: str | os.PathLike[str]) -> dict[
 
     Raises:
         UserError: a mistake that the message tells how to mend.
+
+    Example:
+        >>> from tf_mamlpp.config import Data, Evaluation, Learner, Model, Training
+        >>> config = Config(
+        ...     data=Data(name="sinusoid", shot=5, query_shot=5),
+        ...     model=Model(name="mlp"),
+        ...     learner=Learner(inner_steps=1, inner_rate=0.01),
+        ...     training=Training(epochs=1, updates=2, tasks=2),
+        ...     evaluation=Evaluation(validation_tasks=2, test_tasks=2, ensemble=1),
+        ... )
+        >>> results = train_and_evaluate(config, tmp_path)
+        Epoch 1/1...
+        >>> results["train_steps"], sorted(file.name for file in tmp_path.glob("*.*"))[-2:]
+        (2, ['test_tasks.csv', 'updates.csv'])
     """
     workdir = Path(workdir)
     strategy = make_strategy(config)
     workers = Workers(strategy)
-    with workers.losses_told(), workdir_for(config, workdir) if workers.chief else contextlib.nullcontext():
+    folder = claim_workdir(config, workdir) if workers.chief else contextlib.nullcontext()
+    with workers.explain_losses(), folder:
         check_same(config, workers)
         with strategy.scope():
             learner = make_learner(config)
@@ -67,7 +82,19 @@ def train_and_evaluate(config: Config, workdir: str | os.PathLike[str]) -> dict[
 
 
 def check_same(config: Config, workers: Workers) -> None:
-    """Refuses a worker that was started with another config than the chief."""
+    """Refuses a worker that was started with another config than the chief.
+
+    Args:
+        config: of this worker.
+        workers: that train together.
+
+    Raises:
+        UserError: naming what differs.
+
+    Example:
+        >>> import tensorflow as tf
+        >>> check_same(Config(), Workers(tf.distribute.get_strategy()))  # one process alone
+    """
     changed = configs.differences(configs.from_dict(workers.share(configs.to_dict(config))), config)
     if changed:
         raise UserError(f"this worker's config is not the chief's ({'; '.join(changed[:3])}): start all with the same")
@@ -94,20 +121,10 @@ def _fit(
         minimise=not learner.classifies,
         any_worker=workers.any,
     )
-    callbacks: list[keras.callbacks.Callback] = [Schedules(t.epochs, t.learning_rate), StopOnNonFinite(update)]
+    callbacks = [Schedules(t.epochs, t.learning_rate), StopOnNonFinite(update)]
     if workers.chief:
-        callbacks += [
-            Progress(t.epochs),
-            metrics := MetricsFile(workdir / "metrics.jsonl", saver),
-            series := UpdatesFile(workdir / "updates.csv", saver),
-            StabilityWarnings(metrics.path, series.path),
-            TensorBoard(
-                workdir / "tensorboard",
-                saver,
-                make_episodes(dataclasses.replace(config, seed=0), banks, "validation", 1, count=4),
-            ),
-        ]
-    callbacks.append(saver)
+        callbacks += _records(config, banks, workdir, saver)
+    callbacks.append(saver)  # last: what is saved has its records
     epoch, done = divmod(update, t.updates)
     parts = [(epoch, epoch + 1, t.updates - done)] if done else []
     parts.append((epoch + len(parts), t.epochs, t.updates))
@@ -123,3 +140,16 @@ def _fit(
                     callbacks=callbacks,
                     verbose=0,
                 )
+
+
+def _records(config: Config, banks: Banks, workdir: Path, saver: SaveCheckpoints) -> list[keras.callbacks.Callback]:
+    """What writes into the run's folder and on the terminal."""
+    metrics, updates = MetricsFile(workdir / "metrics.jsonl", saver), UpdatesFile(workdir / "updates.csv", saver)
+    drawn = make_episodes(dataclasses.replace(config, seed=0), banks, "validation", 1, count=4)
+    return [
+        Progress(config.training.epochs),
+        metrics,
+        updates,
+        StabilityWarnings(metrics.path, updates.path),
+        TensorBoard(workdir / "tensorboard", saver, drawn),
+    ]

@@ -10,17 +10,31 @@ from typing import Any
 
 from tf_mamlpp import config as configs
 from tf_mamlpp.config import Config
+from tf_mamlpp.config.schema import prefixed
 from tf_mamlpp.errors import UserError, writing
 from tf_mamlpp.files import claimed, write_json
 from tf_mamlpp.meta.outer_loop import EpisodicModel
-from tf_mamlpp.records.run_record import read_json
+from tf_mamlpp.records.run_files import read_json
 from tf_mamlpp.training.build import make_learner
 from tf_mamlpp.training.checkpoints import Checkpoints
 
 
 @contextlib.contextmanager
-def workdir_for(config: Config, workdir: Path) -> Iterator[None]:
-    """Claims the folder for this run: one process at a time, one config for good."""
+def claim_workdir(config: Config, workdir: Path) -> Iterator[None]:
+    """Claims the folder for this run: one process at a time, one config for good.
+
+    Args:
+        config: of the run, written to `config.json`.
+        workdir: is made if it is missing.
+
+    Raises:
+        UserError: another process has the folder, it holds a run of another config, or it cannot be written.
+
+    Example:
+        >>> with claim_workdir(Config(seed=3), tmp_path):
+        ...     read_config(tmp_path).seed
+        3
+    """
     with claimed(workdir, f"workdir '{workdir}' is in use by another run: wait for it or choose another"):
         file = workdir / "config.json"
         if file.exists() and any((workdir / "checkpoints").glob("update-*")):  # else it holds a mistake, no run
@@ -36,7 +50,16 @@ def workdir_for(config: Config, workdir: Path) -> Iterator[None]:
 
 
 def read_config(workdir: Path) -> Config:
-    """The config of the run in `workdir`."""
+    """The config of the run in a folder.
+
+    Raises:
+        UserError: there is no run, or its config is damaged.
+
+    Example:
+        >>> read_config(tmp_path)
+        Traceback (most recent call last):
+        tf_mamlpp.errors.UserError: ... holds no run: there is no config.json; train one with bin/train.py
+    """
     tree = read_json(workdir / "config.json")
     if tree is None:
         raise UserError(f"'{workdir}' holds no run: there is no config.json; train one with bin/train.py")
@@ -46,12 +69,33 @@ def read_config(workdir: Path) -> Config:
 def open_run(
     workdir: Path, data_path: str | None = None, label_permutations: int | None = None
 ) -> tuple[Config, EpisodicModel, Checkpoints]:
-    """A run to read from: its config, with what is given in place of its own, and the learner at the last update."""
+    """A run to read from.
+
+    Args:
+        workdir: of the run.
+        data_path: replaces the config's `data.path`.
+        label_permutations: replaces the config's `learner.label_permutations`.
+
+    Returns:
+        The config with these changes, the learner after the last update, and the checkpoints.
+
+    Raises:
+        UserError: there is no run, none with a finished epoch, or a setting does not go with it.
+
+    Example:
+        >>> with claim_workdir(Config(), tmp_path):
+        ...     pass
+        >>> open_run(tmp_path)
+        Traceback (most recent call last):
+        tf_mamlpp.errors.UserError: ... has no finished epoch yet: there is nothing to evaluate or export
+    """
     config = read_config(workdir)
     changed: dict[str, Any] = {"batched_tasks": False}  # tasks come one by one here
     if label_permutations is not None:
         changed["label_permutations"] = label_permutations
-    config = dataclasses.replace(config, learner=dataclasses.replace(config.learner, **changed))
+    with prefixed("learner."):
+        settings = dataclasses.replace(config.learner, **changed)
+    config = dataclasses.replace(config, learner=settings)
     if data_path:
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, path=data_path))
     learner = make_learner(config)
