@@ -29,7 +29,8 @@ def count_gflop(learner: MetaLearner, batch: Mapping[str, tf.Tensor]) -> float:
         True
     """
     task = {name: value[:1] for name, value in batch.items()}
-    graph = tf.function(lambda: learner.meta_gradient(task)[0]).get_concrete_function().graph
+    gradient = tf.function(lambda: learner.meta_gradient(task)[0], autograph=False)  # as in `fit`
+    graph = gradient.get_concrete_function().graph
     return _graph_flop(graph, graph.outputs) * len(batch["support_labels"]) / 1e9
 
 
