@@ -66,7 +66,7 @@ def test_names_that_are_no_text_and_trees_that_lead_back(model, support, query, 
     assert "bad\\udcff\\udcfe.png" in (tmp_path / "out" / "predictions.csv").read_text()
 
 
-def test_pictures_beside_the_class_folders_are_told(model, support, query, capsys):
+def test_pictures_beside_the_class_folders_are_named(model, support, query, capsys):
     Image.new("L", (5, 5)).save(query / "stray.png")
     found = folders.predict_folder(model, folders.adapt_to_folder(model, support), query, evaluate=True)
     assert len(found.files) == 16 and "stray.png" in capsys.readouterr().err

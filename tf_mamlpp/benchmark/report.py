@@ -124,18 +124,18 @@ def growth_table(points: Sequence[tuple[str, int, float, float]]) -> tuple[list[
 
     Example:
         >>> points = [("way", 5, 10.0, 70.0), ("way", 10, 20.0, 70.0), ("way", 20, 40.0, 70.0)]
-        >>> lines, found = growth_table(points)
+        >>> lines, grown = growth_table(points)
         >>> lines[1].split()
         ['way', '5', '10', '20', '10', '20', '40', '70', '70', '70', '1.00', '0.00']
     """
     lines = [
         f"{'grows':<14}{'values':<18}{'fastest ms':<30}{'MB above import':<30}{'time ~ n^':>10}{'memory ~ n^':>13}"
     ]
-    found: dict[str, Any] = {}
+    grown: dict[str, Any] = {}
     for field in dict.fromkeys(point[0] for point in points):
         sizes, times, memory = zip(*(values for name, *values in points if name == field), strict=True)
         fits = exponent(sizes, times), exponent(sizes, memory)
-        found[field] = {
+        grown[field] = {
             "values": sizes,
             "fastest_milliseconds": times,
             "memory_above_import_mb": memory,
@@ -145,4 +145,4 @@ def growth_table(points: Sequence[tuple[str, int, float, float]]) -> tuple[list[
         texts = (" ".join(f"{v:.0f}" for v in values) for values in (sizes, times, memory))
         columns = "".join(f"{text:<{width}}" for text, width in zip(texts, (18, 30, 30), strict=True))
         lines.append(f"{field:<14}{columns}{fits[0]:>10.2f}{fits[1]:>13.2f}")
-    return lines, found
+    return lines, grown

@@ -47,20 +47,20 @@ def run_serving(folder: str | os.PathLike[str], seconds: float = 5.0) -> dict[st
         return generator.integers(0, 256, (count, *model.image_size, model.channels), np.uint8)
 
     names = [str(c) for c in range(model.way)]
-    found: dict[str, float] = {}
+    measured: dict[str, float] = {}
     for shot in (1, 5):
         labels = np.repeat(np.arange(model.way), shot)
         images = pictures(len(labels))
         adapt = partial(model.adapt, images, labels, names)
         adapt()  # the first call builds the executor
-        found |= _latency(f"adapt_{shot}shot", adapt, seconds)
-        found[f"adapt_{shot}shot_tasks_per_second"] = _rate(adapt, seconds)
+        measured |= _latency(f"adapt_{shot}shot", adapt, seconds)
+        measured[f"adapt_{shot}shot_tasks_per_second"] = _rate(adapt, seconds)
     task = model.adapt(pictures(model.way), np.arange(model.way), names)
     predict_one, predict_many = (partial(model.predict, task, pictures(count)) for count in (1, 64))
     predict_one()
-    found |= _latency("predict", predict_one, seconds)
-    found["predict_pictures_per_second"] = 64 * _rate(predict_many, seconds)
-    return found
+    measured |= _latency("predict", predict_one, seconds)
+    measured["predict_pictures_per_second"] = 64 * _rate(predict_many, seconds)
+    return measured
 
 
 def _latency(name: str, function: Callable[[], Any], seconds: float) -> dict[str, float]:

@@ -1,1 +1,1 @@
-"""A trained learner away from its training: exported, loaded again, taught new classes."""
+"""Deployed models: a run's best epoch exported, loaded again, adapted to new classes."""

@@ -121,5 +121,5 @@ class DeployedModel:
                 "the learned state does not belong to this model: learn the task again, with the same --model"
             ) from error
         no_pictures = np.zeros((0, self.way), np.float32)
-        probabilities = np.concatenate([no_pictures, *(found["probabilities"].numpy() for found in outputs)])
+        probabilities = np.concatenate([no_pictures, *(output["probabilities"].numpy() for output in outputs)])
         return probabilities[:, : len(task.class_names)]

@@ -94,7 +94,7 @@ def _measure(config: Config, learner: TaskLearner, count: int) -> dict[str, Any]
         inputs = {name: batch[name] for name in ("support_images", "support_labels", "query_images")}
         labels = tf.argmax(adapt_and_predict(**inputs)["logits"], -1).numpy()
         accuracies.append(np.mean(labels == batch["query_labels"], -1))
-    found = Evaluation(np.concatenate(accuracies)[:, None])
+    evaluation = Evaluation(np.concatenate(accuracies)[:, None])
     return {
         "dataset": config.data.name,
         "split": "test",
@@ -105,6 +105,6 @@ def _measure(config: Config, learner: TaskLearner, count: int) -> dict[str, Any]
         "query_statistics": learner.query_statistics,
         "tasks": count,
         "measured_with": "tensorflow",
-        "accuracy": found.value,
-        "confidence_95": found.confidence_95 if math.isfinite(found.confidence_95) else None,
+        "accuracy": evaluation.value,
+        "confidence_95": evaluation.confidence_95 if math.isfinite(evaluation.confidence_95) else None,
     }

@@ -129,31 +129,31 @@ def predict_folder(model: DeployedModel, task: AdaptedTask, folder: Path, evalua
     if evaluate:
         truth_of = _true_classes(folder, files, task)
         files = sorted(truth_of)
-    found: list[Path] = []
+    read: list[Path] = []
     shown: list[np.ndarray] = []
     probabilities: list[np.ndarray] = []
     chunk: list[np.ndarray] = []
     # With `batch` statistics each prediction depends on all pictures, so they must be predicted together.
     chunk_size = len(files) if model.query_statistics == "batch" else _CHUNK
     for file, picture, sized in read_pictures(files, model):
-        found.append(file)
+        read.append(file)
         chunk.append(sized)
         if len(shown) < _MOST_SHOWN:
             shown.append(thumbnail(picture))
         if len(chunk) == chunk_size:
             probabilities.append(model.predict(task, np.stack(chunk)))
             chunk = []
-    if not found:
+    if not read:
         raise UserError(f"none of the {len(files)} pictures in '{folder}' can be read")
     if chunk:
         probabilities.append(model.predict(task, np.stack(chunk)))
     return Predictions(
-        files=[file.relative_to(folder).as_posix() for file in found],
+        files=[file.relative_to(folder).as_posix() for file in read],
         probabilities=np.concatenate(probabilities),
         class_names=task.class_names,
-        truths=[truth_of[file] for file in found] if evaluate else None,
+        truths=[truth_of[file] for file in read] if evaluate else None,
         shown=shown,
-        skipped=len(files) - len(found),
+        skipped=len(files) - len(read),
     )
 
 

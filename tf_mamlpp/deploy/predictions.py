@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,9 +30,9 @@ class Predictions:
         skipped: how many pictures could not be read.
 
     Example:
-        >>> found = Predictions(["0.png", "1.png"], np.array([[0.9, 0.1], [0.8, 0.2]]), ("cat", "dog"),
-        ...                     truths=["cat", "dog"], shown=[], skipped=0)
-        >>> found.labels, found.accuracy
+        >>> probabilities = np.array([[0.9, 0.1], [0.8, 0.2]])
+        >>> predictions = Predictions(["0.png", "1.png"], probabilities, ("cat", "dog"), ["cat", "dog"], [], 0)
+        >>> predictions.labels, predictions.accuracy
         (['cat', 'cat'], 0.5)
     """
 
@@ -53,11 +54,11 @@ class Predictions:
         return float(np.mean([a == b for a, b in zip(self.labels, self.truths or (), strict=True)]))
 
 
-def write_predictions(found: Predictions, task: AdaptedTask, output: Path) -> None:
+def write_predictions(predictions: Predictions, task: AdaptedTask, output: Path) -> None:
     """Writes `predictions.csv` and `contact_sheet.png`.
 
     Args:
-        found: the predictions.
+        predictions: of the query pictures.
         task: what the model had adapted to, whose support set the sheet shows.
         output: a folder, made if it is missing.
 
@@ -66,8 +67,8 @@ def write_predictions(found: Predictions, task: AdaptedTask, output: Path) -> No
 
     Example:
         >>> task = AdaptedTask(np.zeros(1), ("cat",), np.zeros((1, 8, 8, 1), np.uint8), np.array([0]))
-        >>> found = Predictions(["0.png"], np.array([[1.0]]), ("cat",), None, [np.zeros((9, 9, 1), np.uint8)], 0)
-        >>> write_predictions(found, task, tmp_path)
+        >>> predictions = Predictions(["0.png"], np.array([[1.0]]), ("cat",), None, [np.zeros((9, 9, 1), np.uint8)], 0)
+        >>> write_predictions(predictions, task, tmp_path)
         >>> (tmp_path / "predictions.csv").read_text().split()
         ['file,label,probability', 'cat', '0.png,cat,1.000000']
     """
@@ -77,26 +78,26 @@ def write_predictions(found: Predictions, task: AdaptedTask, output: Path) -> No
         options: dict[str, Any] = {"newline": "", "encoding": "utf-8", "errors": "backslashreplace"}
         with open(output / "predictions.csv", "w", **options) as file:
             table = csv.writer(file)
-            truth = ["truth"] if found.truths else []
-            table.writerow(["file", "label", *truth, *(f"probability {name}" for name in found.class_names)])
-            for i, (name, label) in enumerate(zip(found.files, found.labels, strict=True)):
-                truth = [found.truths[i]] if found.truths else []
-                table.writerow([name, label, *truth, *(f"{p:.6f}" for p in found.probabilities[i])])
-        _draw(found, task).save(output / "contact_sheet.png")
+            truth = ["truth"] if predictions.truths else []
+            table.writerow(["file", "label", *truth, *(f"probability {name}" for name in predictions.class_names)])
+            for i, (name, label) in enumerate(zip(predictions.files, predictions.labels, strict=True)):
+                truth = [predictions.truths[i]] if predictions.truths else []
+                table.writerow([name, label, *truth, *(f"{p:.6f}" for p in predictions.probabilities[i])])
+        _draw(predictions, task).save(output / "contact_sheet.png")
     except OSError as error:
         raise UserError(f"'{output}' cannot be written: {error.strerror or error}; choose another output") from error
 
 
-def _draw(found: Predictions, task: AdaptedTask) -> Image.Image:
+def _draw(predictions: Predictions, task: AdaptedTask) -> Image.Image:
     support = [(name, list(task.images[task.labels == label])) for label, name in enumerate(task.class_names)]
-    confidences = found.probabilities.max(-1)
+    labels, confidences = predictions.labels, predictions.probabilities.max(-1)
+    truths: Sequence[str | None] = predictions.truths or [None] * len(labels)
     queries = [
-        QueryPicture(image, found.labels[i], float(confidences[i]), found.truths[i] if found.truths else None)
-        for i, image in enumerate(found.shown)
+        QueryPicture(image, labels[i], float(confidences[i]), truths[i]) for i, image in enumerate(predictions.shown)
     ]
-    order = {name: i for i, name in enumerate(found.class_names)}
+    order = {name: i for i, name in enumerate(predictions.class_names)}
     queries.sort(key=lambda query: (order[query.label], -query.probability))
-    return contact_sheet(_headline(found), support, queries, left_out=len(found.files) - len(queries))
+    return contact_sheet(_headline(predictions), support, queries, left_out=len(predictions.files) - len(queries))
 
 
 def one_line(name: str) -> str:
@@ -109,41 +110,41 @@ def one_line(name: str) -> str:
     return " ".join(name.encode("utf-8", "backslashreplace").decode().split())
 
 
-def _headline(found: Predictions) -> str:
-    pictures = "picture" if len(found.files) == 1 else "pictures"
-    skipped = f" ({found.skipped} skipped)" if found.skipped else ""
-    confidence = 100 * found.probabilities.max(-1).mean()
-    accuracy = f", accuracy {100 * found.accuracy:.1f} %" if found.truths else ""
-    return f"{len(found.files)} {pictures}{skipped}, mean confidence {confidence:.0f} %{accuracy}"
+def _headline(predictions: Predictions) -> str:
+    pictures = "picture" if len(predictions.files) == 1 else "pictures"
+    skipped = f" ({predictions.skipped} skipped)" if predictions.skipped else ""
+    confidence = 100 * predictions.probabilities.max(-1).mean()
+    accuracy = f", accuracy {100 * predictions.accuracy:.1f} %" if predictions.truths else ""
+    return f"{len(predictions.files)} {pictures}{skipped}, mean confidence {confidence:.0f} %{accuracy}"
 
 
-def summary(found: Predictions) -> str:
+def summary(predictions: Predictions) -> str:
     """One line: how many pictures got which label, and how confident the model was.
 
     Example:
-        >>> found = Predictions(["0.png", "1.png"], np.array([[0.9, 0.1], [0.7, 0.3]]), ("cat", "dog"), None, [], 0)
-        >>> summary(found)
+        >>> probabilities = np.array([[0.9, 0.1], [0.7, 0.3]])
+        >>> summary(Predictions(["0.png", "1.png"], probabilities, ("cat", "dog"), None, [], 0))
         '2 pictures, mean confidence 80 %: cat × 2'
     """
-    counts = Counter(found.labels)
-    return f"{_headline(found)}: " + ", ".join(
-        f"{one_line(name)} × {counts[name]}" for name in found.class_names if counts[name]
+    counts = Counter(predictions.labels)
+    return f"{_headline(predictions)}: " + ", ".join(
+        f"{one_line(name)} × {counts[name]}" for name in predictions.class_names if counts[name]
     )
 
 
-def confusion_matrix(found: Predictions) -> str:
+def confusion_matrix(predictions: Predictions) -> str:
     """The counts of true and predicted classes as text, a row for each true class, a column for each predicted one.
 
     Example:
-        >>> found = Predictions(["0.png"], np.array([[0.1, 0.9]]), ("cat", "dog"), ["cat"], [], 0)
-        >>> print(confusion_matrix(found))
+        >>> predictions = Predictions(["0.png"], np.array([[0.1, 0.9]]), ("cat", "dog"), ["cat"], [], 0)
+        >>> print(confusion_matrix(predictions))
         true \\ predicted   cat   dog
         cat                  0     1
         dog                  0     0
     """
-    assert found.truths is not None
-    counts = Counter(zip(found.truths, found.labels, strict=True))
-    names = [name if len(name) <= 16 else name[:15] + "…" for name in map(one_line, found.class_names)]
+    assert predictions.truths is not None
+    counts = Counter(zip(predictions.truths, predictions.labels, strict=True))
+    names = [name if len(name) <= 16 else name[:15] + "…" for name in map(one_line, predictions.class_names)]
     first_width = max(map(len, [*names, "true \\ predicted"]))
     widths = [max(len(name), 4) for name in names]
 
@@ -151,6 +152,6 @@ def confusion_matrix(found: Predictions) -> str:
         return "  ".join([first.ljust(first_width), *(c.rjust(w) for c, w in zip(cells, widths, strict=True))])
 
     lines = [line("true \\ predicted", names)]
-    for name, truth in zip(names, found.class_names, strict=True):
-        lines.append(line(name, [str(counts[truth, label]) for label in found.class_names]))
+    for name, truth in zip(names, predictions.class_names, strict=True):
+        lines.append(line(name, [str(counts[truth, label]) for label in predictions.class_names]))
     return "\n".join(lines)

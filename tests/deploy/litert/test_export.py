@@ -60,12 +60,12 @@ def runners(content, threads=1):
 
 
 def assert_agrees(learner, content, shape, statistics, labels, queries, flat=False):
-    """LiteRT's answers are those of `MetaLearner.adapt` and `predict_adapted` on normalised pictures."""
+    """LiteRT's predictions are those of `MetaLearner.adapt` and `predict_adapted` on normalised pictures."""
     support, images = draw(len(labels), shape, 1, flat), draw(queries, shape, 2, flat)
     adapt, predict = runners(content)
     found = predict(adapt(support, labels), images)
 
-    # Rounding may throw a ReLU or a pool over its kink; then the learner's own answer jumps with the pictures' order.
+    # Rounding may move a ReLU or a pool over its kink.  Then the learner's prediction depends on the pictures' order.
     errors = []
     for order in (np.arange(len(labels)), np.arange(len(labels))[::-1]):
         adapted = learner.adapt(ready(support[order]), np.array(labels, np.int32)[order], query_statistics=statistics)
@@ -123,15 +123,15 @@ def test_agrees_with_the_learner(learner, content, labels, queries, flat):
 
 def test_one_interpreter_serves_any_number_of_pictures(content):
     adapt, predict = runners(content, threads=2)
-    answers = []
+    predictions = []
     for labels in ([0, 1, 2, 3], [0, 1, 2, 3, 0, 1, 2, 3], [0, 1, 2, 3]):
         state = adapt(draw(len(labels), SHAPE, 1), labels)
         together = predict(state, draw(6, SHAPE, 2))["probabilities"]
         alone = predict(state, draw(6, SHAPE, 2)[:1])["probabilities"]
         np.testing.assert_allclose(alone, together[:1], rtol=0, atol=1e-6)
-        answers.append(together)
-    np.testing.assert_array_equal(answers[0], answers[2])
-    assert np.abs(answers[0] - answers[1]).max() > 1e-3
+        predictions.append(together)
+    np.testing.assert_array_equal(predictions[0], predictions[2])
+    assert np.abs(predictions[0] - predictions[1]).max() > 1e-3
 
 
 def test_states_are_those_of_the_saved_model(learner, content):
@@ -155,8 +155,8 @@ def test_what_a_saved_model_refuses_is_nan(content):
         assert np.isnan(adapt(given, labels)).all()
     state = adapt(images, [0, 1])
     for wrong in ((state + 1, images), (state, large)):
-        answer = predict(*wrong)
-        assert np.isnan(answer["logits"]).all() and np.isnan(answer["probabilities"]).all()
+        prediction = predict(*wrong)
+        assert np.isnan(prediction["logits"]).all() and np.isnan(prediction["probabilities"]).all()
     with pytest.raises(RuntimeError):
         predict(state[1:], images)
 
