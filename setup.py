@@ -24,18 +24,20 @@ setup(
         "etils<1.14; python_version < '3.11'",
         "importlib_resources>=6.0",  # tensorflow-datasets imports it without declaring it
         "keras>=3.8",
+        "markdown>=3.4",  # a study's report as a page
         "matplotlib>=3.10",  # its fonts are the embedded data; figures
         "numpy>=1.26",
         "pillow>=10.1",
         "tensorboard>=2.19",
         "tensorflow>=2.19",
         "tensorflow-datasets>=4.9.7",
+        "tqdm>=4.60",  # the progress of decoding
     ],
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.19; sys_platform == 'linux'"],
         "litert": [LITERT],
         "peers": ["higher>=0.2.1", "torch>=2"],  # docs/benchmark.md; learn2learn has to be built by hand
-        "test": ["hypothesis>=6.100", "pytest>=8", LITERT],
-        "dev": ["mypy>=1.11", "ruff>=0.6"],
+        "test": ["hypothesis>=6.100", "pytest>=8", "pytest-xdist>=3.5", LITERT],
+        "dev": ["import-linter>=2.1", "mypy>=1.11", "ruff>=0.6"],
     },
 )

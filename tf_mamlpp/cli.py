@@ -1,4 +1,4 @@
-"""What the commands of `bin/` share: absl flags, config overrides, and errors in one line."""
+"""What the commands of `bin/` share: absl flags, config overrides, and errors in one line.  Imports no TensorFlow."""
 
 from __future__ import annotations
 

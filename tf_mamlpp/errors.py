@@ -1,4 +1,4 @@
-"""The one kind of error that a user can mend."""
+"""The one kind of error that a user can mend.  Imports no TensorFlow."""
 
 from __future__ import annotations
 

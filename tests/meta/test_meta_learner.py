@@ -178,7 +178,7 @@ def test_a_subclassed_model_trains(make_tasks):
             "shared_head needs the inner loop to adapt the head: adapted=body does not",
         ),
         (
-            {"adapted": "conv", "shared_head": True},
+            {"adapted": "conv0", "shared_head": True},
             "shared_head makes all classes alike, so the inner loop has to adapt",
         ),
         ({"adapted": 3}, "adapted is of type str | Callable.*, and 3 is not"),
