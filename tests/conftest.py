@@ -18,6 +18,11 @@ tf.config.set_logical_device_configuration(
 )
 
 
+def pytest_xdist_auto_num_workers():
+    """Each worker loads TensorFlow: no more of them than memory is sure to hold."""
+    return min(runtime.cores(), 4)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def session_cache(tmp_path_factory):
     """No test reads or writes the user's cache."""
