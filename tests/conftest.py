@@ -5,6 +5,7 @@ from tf_mamlpp import runtime
 runtime.configure()  # before anything imports TensorFlow
 
 import datetime  # noqa: E402
+import os  # noqa: E402
 import signal  # noqa: E402
 
 import hypothesis  # noqa: E402
@@ -25,9 +26,12 @@ def pytest_xdist_auto_num_workers():
 
 @pytest.fixture(scope="session", autouse=True)
 def session_cache(tmp_path_factory):
-    """No test reads or writes the user's cache."""
+    """No test reads or writes the user's cache; parallel workers share one."""
+    base = tmp_path_factory.getbasetemp()
+    cache = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache"
+    cache.mkdir(exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TF_MAMLPP_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("TF_MAMLPP_CACHE", str(cache))
         yield
 
 
