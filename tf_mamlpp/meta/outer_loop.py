@@ -155,6 +155,7 @@ class EpisodicModel(keras.Model):
 
     # --- A meta-batch ------------------------------------------------------------------------------
 
+    @tf.autograph.experimental.do_not_convert  # it has nothing to convert, which takes seconds
     def meta_gradient(self, tasks: Task) -> tuple[list[tf.Tensor], list[tf.Tensor], dict[str, tf.Tensor]]:
         """Mean over tasks of the meta-gradient, each task's taken inside the map so that memory stays one task's.
 
@@ -256,6 +257,7 @@ class EpisodicModel(keras.Model):
         self._means["loss"].update_state(losses)
         return {name: self._means[name].result() for name in ("loss", self.metric_name, *names)}
 
+    @tf.autograph.experimental.do_not_convert
     def curves(self, tasks: Task, inner_steps: int | None = None, query_statistics: str | None = None) -> tf.Tensor:
         """Query outputs of every task after 0..inner_steps steps.
 
