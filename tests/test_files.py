@@ -1,9 +1,12 @@
 """A folder of one process's, and files that are whole or not there."""
 
+import os
+import tempfile
+
 import pytest
 
 from tf_mamlpp.errors import UserError
-from tf_mamlpp.files import claimed, write_json
+from tf_mamlpp.files import claimed, pattern_problem, plain_path, write_json
 
 
 def test_one_process_at_a_time(tmp_path):
@@ -26,3 +29,57 @@ def test_write_json_replaces_whole_files(tmp_path):
     with pytest.raises(TypeError):
         write_json(file, {"a": object()})
     assert file.read_text() == '{\n  "a": 1\n}\n'
+
+
+PLAIN = (
+    "plain",
+    "with space",
+    "ünï 漢字",
+    "100%s",
+    "-a",
+    "{x}",
+    "a:b",
+    "~b",
+    "$HOME",
+    "#h&;|'\"q",
+    ".hidden",
+    "b]",
+    "c\nd",
+)
+ODD = ("a [1]", "[", "star*", "what?", "back\\slash", os.fsdecode(b"latin-\xe9"))
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_a_path_that_tensorflow_takes_as_it_is_stays(tmp_path, name):
+    with plain_path(tmp_path / name) as path:
+        assert path == str(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_any_other_gets_a_link_for_a_while(tmp_path, name, monkeypatch):
+    (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path)
+    for folder in (tmp_path / name, tmp_path.__class__(name)):  # absolute and relative
+        with plain_path(folder) as path:
+            assert pattern_problem(tmp_path.__class__(path)) is None
+            assert os.path.samefile(path, folder)
+        assert not os.path.lexists(path) and not os.path.exists(os.path.dirname(path))
+
+
+def test_a_folder_of_temporary_files_that_is_itself_odd(tmp_path, monkeypatch):
+    (tmp_path / "[1]").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "[1]"))
+    with plain_path(tmp_path / "[1]") as path:
+        assert pattern_problem(tmp_path.__class__(path)) is None
+
+
+def test_a_link_that_cannot_be_made(tmp_path, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "symlink", refuse)
+    with (
+        pytest.raises(UserError, match=r"a\*' has '\*' in its path, .*not permitted.*: rename it"),
+        plain_path(tmp_path / "a*"),
+    ):
+        pass

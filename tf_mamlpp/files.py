@@ -48,6 +48,71 @@ def claimed(workdir: Path, busy: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def plain_path(folder: Path) -> Iterator[str]:
+    """A path to a folder that TensorFlow takes as it is.
+
+    TensorFlow reads the path of a checkpoint or of a SavedModel as a pattern, in which `*`, `?`, `[` and a backslash
+    mean something else, and it takes no path that is not UTF-8.  A folder whose path is of this kind gets a temporary
+    link; any other keeps its own path.
+
+    Args:
+        folder: that exists.
+
+    Yields:
+        The path to give to TensorFlow; a link lasts as long as the context.
+
+    Raises:
+        UserError: the link cannot be made.
+
+    Example:
+        >>> folder = tmp_path / "run [1]"
+        >>> folder.mkdir()
+        >>> with plain_path(folder) as path:
+        ...     "[" in path, os.path.samefile(path, folder)
+        (False, True)
+    """
+    problem = pattern_problem(folder)
+    if not problem:
+        yield str(folder)
+        return
+    places = [place for place in (tempfile.gettempdir(), "/tmp", "/var/tmp") if not pattern_problem(Path(place))]
+    try:
+        # Not `TemporaryDirectory`: what cannot be deleted of it would replace the error under way.
+        place = tempfile.mkdtemp(prefix="tf_mamlpp-", dir=places[0] if places else None)
+        link = os.path.join(place, "link")
+        os.symlink(folder.absolute(), link, target_is_directory=True)
+    except OSError as error:
+        raise UserError(
+            f"'{folder}' {problem}, and no link to it can be made ({reason(error)}): rename it, or set TMPDIR to a "
+            "folder that can be written"
+        ) from error
+    try:
+        yield link
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(link)
+            os.rmdir(place)
+
+
+def pattern_problem(path: Path) -> str | None:
+    """What keeps TensorFlow from taking a path as it is; None if nothing does.
+
+    Example:
+        >>> pattern_problem(Path("runs/what?"))
+        "has '?' in its path, which TensorFlow takes for a pattern"
+    """
+    text = str(path.absolute())
+    for character in "*?[\\":
+        if character in text:
+            return f"has '{character}' in its path, which TensorFlow takes for a pattern"
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "has bytes in its path that are not UTF-8, which TensorFlow does not take"
+    return None
+
+
+@contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """A path to write to; what was written takes the name `path` at the end, whole, or is deleted after an error.
 

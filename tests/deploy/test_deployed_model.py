@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 
 import numpy as np
@@ -118,3 +119,17 @@ def test_folders_that_hold_no_model(folder, tmp_path):
     (broken / "metadata.json").write_text("{")
     with pytest.raises(UserError, match="metadata.json.*damaged"):
         DeployedModel(broken)
+
+
+@pytest.mark.parametrize("name", ["a [1]", "*", "what?", "back\\slash", "ünï 漢字 %s", os.fsdecode(b"latin-\xe9")])
+def test_a_model_in_a_folder_of_any_name(folder, model, tmp_path, name):
+    expected = model.adapt(pictures(3), np.arange(3), NAMES).state
+    moved = shutil.copytree(folder, tmp_path / name / "model")
+    np.testing.assert_array_equal(DeployedModel(moved).adapt(pictures(3), np.arange(3), NAMES).state, expected)
+
+
+@pytest.mark.parametrize("name", ["a [1]", "[", "*", "what?", "back\\slash", os.fsdecode(b"latin-\xe9")])
+def test_no_model_is_written_where_tensorflow_could_not_load_it(tmp_path, name):
+    with pytest.raises(UserError, match="in its path.* so that it could not load the model: choose another output"):
+        export_saved_model(None, tmp_path / name / "model")
+    assert list(tmp_path.iterdir()) == []

@@ -1,5 +1,7 @@
 """Checkpoints: what is saved comes back; what is damaged is passed over, and says so."""
 
+import os
+
 import keras
 import numpy as np
 import pytest
@@ -187,3 +189,22 @@ def test_a_damaged_list_of_the_best(saved, content):
     (saved.folder / "best.json").write_text(content)
     with pytest.raises(UserError, match="best.json' is damaged"):
         _ = saved.best
+
+
+ODD = ("a [1]", "[ab]", "*", "r*", "what?", "back\\slash", "ünï 漢字 %s {x}", "-a", os.fsdecode(b"latin-\xe9"))
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_any_folder_name_will_do_and_none_is_a_pattern(learner, tmp_path, name):
+    """Beside it lies a folder that the pattern would match too."""
+    for number, folder in ((1, "a"), (2, "run"), (5, name)):
+        checkpoints = Checkpoints(tmp_path / folder / "checkpoints", learner)
+        fill(learner, number)
+        checkpoints.save(10, 1.0)
+        checkpoints.save_best(10, 0, 0.5)
+    again, restored = reopened(checkpoints)
+    assert again.restore_latest() == 10
+    assert all_equal(restored, 5)
+    fill(restored, 0)
+    again.restore_best(0)
+    assert all((v.numpy() == 5).all() for v in restored.variables if "seed" not in v.path)

@@ -14,6 +14,7 @@ import tensorflow as tf
 from tf_mamlpp.deploy.adapted_task import AdaptedTask
 from tf_mamlpp.deploy.metadata import FORMAT
 from tf_mamlpp.errors import UserError, reason
+from tf_mamlpp.files import plain_path
 
 _CHUNK = 256  # pictures predicted at once, so that memory does not grow with their number
 
@@ -63,8 +64,11 @@ class DeployedModel:
                 f"'{folder}' has format {about['format']}, and this version reads {FORMAT}: export the model again"
             )
         try:
-            self._model = tf.saved_model.load(str(folder))
+            with plain_path(folder) as path:
+                self._model = tf.saved_model.load(path)
             self._adapt, self._predict = (self._model.signatures[n] for n in ("adapt_uint8", "predict_uint8"))
+        except UserError:
+            raise
         except Exception as error:  # damage to a graph raises nearly anything
             raise UserError(f"'{folder}' cannot be loaded: {reason(error)}; export the model again") from error
 

@@ -13,7 +13,7 @@ import tensorflow as tf
 from tf_mamlpp import config as configs
 from tf_mamlpp.config import Config
 from tf_mamlpp.deploy.picture_format import PictureFormat
-from tf_mamlpp.deploy.saved_model import Signatures, export_saved_model
+from tf_mamlpp.deploy.saved_model import Signatures, check_output, export_saved_model
 from tf_mamlpp.deploy.task_learner import TaskLearner, task_learner
 from tf_mamlpp.meta.evaluation import Evaluation
 from tf_mamlpp.training.build import fixed_episodes, load_banks
@@ -57,6 +57,8 @@ def export_run(
         Traceback (most recent call last):
         tf_mamlpp.errors.UserError: '...' holds no run: there is no config.json; train one with bin/train.py
     """
+    if form == "saved_model":
+        check_output(output)  # before the accuracy is measured, which takes minutes
     config, learner, checkpoints = open_run(workdir, data_path)
     checkpoints.restore_best(0)
     data = config.data

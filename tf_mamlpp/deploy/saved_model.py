@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
@@ -11,7 +12,8 @@ import tensorflow as tf
 from tf_mamlpp.data.graph_decoding import decode_encoded
 from tf_mamlpp.deploy.metadata import describe
 from tf_mamlpp.deploy.task_learner import TaskLearner
-from tf_mamlpp.files import new_folder, write_json
+from tf_mamlpp.errors import UserError
+from tf_mamlpp.files import new_folder, pattern_problem, plain_path, write_json
 
 
 class Signatures(tf.Module):
@@ -167,6 +169,25 @@ def _require(condition: tf.Tensor, message: str, *values: tf.Tensor) -> tf.Opera
     return tf.debugging.Assert(condition, [message, *values], summarize=32)
 
 
+def check_output(folder: Path) -> None:
+    """Refuses a folder that TensorFlow could not load a SavedModel from.
+
+    Args:
+        folder: the output.
+
+    Raises:
+        UserError: its path would be taken for a pattern, or is not UTF-8.
+
+    Example:
+        >>> check_output(Path("models/letters [1]"))
+        Traceback (most recent call last):
+        tf_mamlpp.errors.UserError: output 'models/letters [1]' has '[' in its path, which TensorFlow takes for a ...
+    """
+    problem = pattern_problem(folder)
+    if problem:
+        raise UserError(f"output '{folder}' {problem}, so that it could not load the model: choose another output")
+
+
 def export_saved_model(
     learner: TaskLearner, folder: str | os.PathLike[str], metadata: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
@@ -181,7 +202,7 @@ def export_saved_model(
         What `metadata.json` holds.
 
     Raises:
-        UserError: the folder is taken or cannot be written.
+        UserError: the folder is taken, cannot be written, or TensorFlow could not load the model from there.
 
     Example:
         >>> import tf_mamlpp as mp
@@ -198,10 +219,12 @@ def export_saved_model(
         >>> model["predict"](state=state, images=images)["probabilities"].shape
         TensorShape([3, 3])
     """
+    check_output(Path(folder))
     with new_folder(folder, tf.errors.OpError) as building:
         module = Signatures(learner)
         functions = module.by_name()
         described = describe(learner, functions, metadata)
-        tf.saved_model.save(module, str(building), functions)
+        with plain_path(building) as path:
+            tf.saved_model.save(module, path, functions)
         write_json(building / "metadata.json", described)
     return described

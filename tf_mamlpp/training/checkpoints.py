@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_mamlpp.errors import DIVERGED, UserError, reason, writing
-from tf_mamlpp.files import write_json
+from tf_mamlpp.files import plain_path, write_json
 from tf_mamlpp.meta.outer_loop import EpisodicModel
 from tf_mamlpp.workers import Workers
 
@@ -82,15 +82,23 @@ class Checkpoints:
 
     def _write(self, checkpoint: tf.train.Checkpoint, kind: str, update: int) -> str:
         """Writes a checkpoint, whole or not at all; returns its path."""
-        path = self._path(kind, update)
+        name, path = f"{kind}-{update}", self._path(kind, update)
         try:
             with writing(self.folder, tf.errors.OpError):
-                return checkpoint.write(path)
+                self.folder.mkdir(parents=True, exist_ok=True)
+                with plain_path(self.folder) as folder:
+                    checkpoint.write(f"{folder}/{name}")
         except UserError:
-            for file in self.folder.glob(f"{kind}-{update}.*"):
+            for file in self.folder.glob(f"{name}.*"):
                 file.unlink()
             shutil.rmtree(f"{path}_temp", ignore_errors=True)
             raise
+        return path
+
+    def _read(self, checkpoint: tf.train.Checkpoint, kind: str, update: int) -> None:
+        """Reads a checkpoint, and all of it."""
+        with plain_path(self.folder) as folder:
+            checkpoint.read(f"{folder}/{kind}-{update}").assert_consumed()
 
     def check_finite(self, update: int) -> None:
         """Refuses weights that no run can go on from: a finite loss can have a meta-gradient that is not."""
@@ -125,10 +133,11 @@ class Checkpoints:
 
     def _read_latest(self) -> None:
         damaged = []
-        for path in (self._path("update", update) for update in reversed(self._updates())):
+        for update in reversed(self._updates()):
+            path = self._path("update", update)
             try:
-                self._all.read(path).assert_consumed()
-                if path != self._path("update", int(self.update)):
+                self._read(self._all, "update", update)
+                if update != int(self.update):
                     raise ValueError(f"it is of update {int(self.update)}")
             except _UNREADABLE as error:
                 damaged.append(path)
@@ -185,7 +194,7 @@ class Checkpoints:
         try:
             if entry.get("index_crc32") not in (None, _index_crc32(path)):  # None: written before it was kept
                 raise ValueError("its files are another epoch's, or damaged")
-            self._weights.read(path).assert_consumed()
+            self._read(self._weights, "best", entry["update"])
         except _UNREADABLE as error:
             raise UserError(f"checkpoint '{path}' cannot be read: {reason(error)}") from error
 

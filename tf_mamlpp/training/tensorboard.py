@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -66,7 +67,7 @@ class TensorBoard(keras.callbacks.Callback):
         """Writes events of outer update `step`."""
         with writing(self.folder, tf.errors.OpError):
             if self._writer is None:
-                self._writer = tf.summary.create_file_writer(str(self.folder))
+                self._writer = tf.summary.create_file_writer(os.fsencode(self.folder))
             with self._writer.as_default(step=step):
                 yield
 
@@ -179,7 +180,7 @@ def custom_scalars(metric: str) -> Any:
 @contextlib.contextmanager
 def _new_events(folder: Path, suffix: str) -> Iterator[None]:
     with writing(folder, tf.errors.OpError):
-        writer = tf.summary.create_file_writer(str(folder), filename_suffix=suffix)
+        writer = tf.summary.create_file_writer(os.fsencode(folder), filename_suffix=suffix)
         with writer.as_default(step=0):
             yield
         writer.close()

@@ -20,7 +20,7 @@ from tf_mamlpp.deploy.litert.ops import cross_entropy
 from tf_mamlpp.deploy.metadata import describe
 from tf_mamlpp.deploy.task_learner import TaskLearner
 from tf_mamlpp.errors import UserError
-from tf_mamlpp.files import whole_file
+from tf_mamlpp.files import plain_path, whole_file
 from tf_mamlpp.meta.functional_model import FunctionalModel
 from tf_mamlpp.meta.task import Loss
 
@@ -170,7 +170,7 @@ def _convert(module: Signatures, functions: Mapping[str, Any]) -> bytes:
     verbosity = logging.get_verbosity()
     logging.set_verbosity(logging.ERROR)  # the converter's loader warns that the functions cannot be differentiated
     try:
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as temporary, plain_path(Path(temporary)) as folder:
             # Nothing differentiates them again; saved without their gradients they take a seventh of the time.
             options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
             tf.saved_model.save(module, folder, dict(functions), options)
