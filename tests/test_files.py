@@ -5,8 +5,9 @@ import tempfile
 
 import pytest
 
+from tf_mamlpp.data.bank_cache import cache_root
 from tf_mamlpp.errors import UserError
-from tf_mamlpp.files import claimed, pattern_problem, plain_path, write_json
+from tf_mamlpp.files import claimed, expanded, pattern_problem, plain_path, write_json
 
 
 def test_one_process_at_a_time(tmp_path):
@@ -29,6 +30,21 @@ def test_write_json_replaces_whole_files(tmp_path):
     with pytest.raises(TypeError):
         write_json(file, {"a": object()})
     assert file.read_text() == '{\n  "a": 1\n}\n'
+
+
+@pytest.mark.parametrize("path", ["~/pictures", "~nobody-of-this-name/pictures"])
+def test_without_a_home_folder(path, monkeypatch):
+    def unknown(*args):
+        raise KeyError("no entry")
+
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    with pytest.raises(UserError, match=f"'{path}': no home folder is known for it; give a path without '~'"):
+        expanded(path)
+    monkeypatch.delenv("TF_MAMLPP_CACHE")
+    with pytest.raises(UserError, match="no home folder .*set TF_MAMLPP_CACHE or data.cache_dir"):
+        cache_root()
+    assert expanded("a/~") == expanded("./a/~")
 
 
 PLAIN = (

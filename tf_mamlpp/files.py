@@ -47,6 +47,29 @@ def claimed(workdir: Path, busy: str) -> Iterator[None]:
         yield
 
 
+def expanded(path: str | os.PathLike[str], mend: str = "give a path without '~'") -> Path:
+    """A path, with the home folder in place of a leading `~` or `~user`.
+
+    Args:
+        path: as the user gave it.
+        mend: what to do where there is no home folder.
+
+    Raises:
+        UserError: there is none: neither HOME nor an entry of the user, as in some containers.
+
+    Example:
+        >>> expanded("~/pictures") == Path.home() / "pictures"
+        True
+        >>> expanded("~no-such-user/pictures")
+        Traceback (most recent call last):
+        tf_mamlpp.errors.UserError: '~no-such-user/pictures': no home folder is known for it; give a path without '~'
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"'{path}': no home folder is known for it; {mend}") from error
+
+
 @contextlib.contextmanager
 def plain_path(folder: Path) -> Iterator[str]:
     """A path to a folder that TensorFlow takes as it is.

@@ -7,6 +7,7 @@ import os
 import resource
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 
 from tf_mamlpp.errors import UserError, reason
@@ -62,6 +63,16 @@ def _quiet_stderr() -> Iterator[None]:
         finally:
             os.dup2(kept, 2)
             os.close(kept)
+
+
+def in_main_thread() -> bool:
+    """Whether this is the main thread, the only one in which Python sets handlers of signals.
+
+    Example:
+        >>> in_main_thread()
+        True
+    """
+    return threading.current_thread() is threading.main_thread()
 
 
 def memory_mb() -> tuple[float, float]:

@@ -11,6 +11,7 @@ import os
 import re
 import reprlib
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -85,7 +86,8 @@ def join() -> tf.distribute.MultiWorkerMirroredStrategy:
         The strategy of all of them.
 
     Raises:
-        UserError: `TF_CONFIG` is wrong, TensorFlow was used before, or the others cannot be joined.
+        UserError: `TF_CONFIG` is wrong, TensorFlow was used before, this is not the main thread, or the others cannot
+            be joined.
 
     Example: without `TF_CONFIG`.
         >>> join()
@@ -93,6 +95,10 @@ def join() -> tf.distribute.MultiWorkerMirroredStrategy:
         tf_mamlpp.errors.UserError: training.strategy=multi_worker needs the environment variable TF_CONFIG, ...
     """
     others = check_environment(os.environ.get("TF_CONFIG"))
+    if threading.current_thread() is not threading.main_thread():
+        raise UserError(
+            "training.strategy=multi_worker needs the main thread, which handles signals: call it from there"
+        )
     if others:
         shown = ", ".join(others[:8]) + (", ..." if len(others) > 8 else "")
         print(f"waiting for the other {len(others)} of {len(others) + 1} workers ({shown})", flush=True)

@@ -11,6 +11,7 @@ import pytest
 from tf_mamlpp.data.bank_cache import _reserve
 from tf_mamlpp.training import build
 from tf_mamlpp.training.checkpoints import Checkpoints
+from tf_mamlpp.training.workdir import read_config
 
 pytestmark = pytest.mark.slow
 
@@ -51,7 +52,7 @@ def test_a_run_on_a_disk_that_fills(disk, command, train_arguments, finished, si
     print(size, line)
     checkpoints = workdir / "checkpoints"
     if any(checkpoints.glob("update-*.index")):
-        config = workdir.read_config(workdir)
+        config = read_config(workdir)
         update = Checkpoints(checkpoints, build.make_learner(config), 2).restore_latest()
         assert update > 0
     disk("64m")

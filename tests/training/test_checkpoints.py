@@ -208,3 +208,66 @@ def test_any_folder_name_will_do_and_none_is_a_pattern(learner, tmp_path, name):
     fill(restored, 0)
     again.restore_best(0)
     assert all((v.numpy() == 5).all() for v in restored.variables if "seed" not in v.path)
+
+
+# --- Reading from a run that goes on ---------------------------------------------------------------------
+
+
+def meanwhile(monkeypatch, checkpoints, happens):
+    """Lets something happen once, after the reader has chosen a checkpoint and before it reads it."""
+    read = checkpoints._read
+
+    def late(*args):
+        monkeypatch.undo()
+        happens()
+        read(*args)
+
+    monkeypatch.setattr(checkpoints, "_read", late)
+
+
+def save_best(checkpoints, learner, update, score):
+    fill(learner, update)
+    checkpoints.save_best(update, update // 6, score)
+
+
+def test_a_best_epoch_that_is_replaced_while_it_is_read(saved, learner, monkeypatch):
+    save_best(saved, learner, 6, 0.5)
+    save_best(saved, learner, 12, 0.6)
+    reader, restored = reopened(saved)
+
+    def better():
+        for update, score in ((18, 0.7), (24, 0.8)):
+            save_best(saved, learner, update, score)
+
+    meanwhile(monkeypatch, reader, better)
+    assert reader.restore_best(0)["update"] == 24  # best-12 is gone
+    assert all((v.numpy() == 24).all() for v in restored.variables if "seed" not in v.path)
+
+
+def test_members_are_of_one_moment(saved, learner, monkeypatch):
+    save_best(saved, learner, 6, 0.5)
+    save_best(saved, learner, 12, 0.6)
+    reader, restored = reopened(saved)
+    meanwhile(monkeypatch, reader, lambda: [save_best(saved, learner, u, u / 20) for u in (14, 16)])
+    members = reader.best_members(5)
+    save_best(saved, learner, 18, 0.9)
+    save_best(saved, learner, 24, 1.0)
+    found = []
+    for load in members:
+        load()
+        found.append({float(np.ravel(v.numpy())[0]) for v in restored.variables if "seed" not in v.path})
+    assert found == [{16.0}, {14.0}]
+
+
+def test_a_latest_checkpoint_that_is_replaced_while_it_is_read(saved, learner, monkeypatch, capfd):
+    reader, restored = reopened(saved)
+
+    def go_on():
+        for update in (40, 50):
+            fill(learner, update)
+            saved.save(update, 1.0)
+
+    meanwhile(monkeypatch, reader, go_on)
+    assert reader.restore_latest() == 50  # 20 and 30 are gone
+    assert all_equal(restored, 50)
+    assert capfd.readouterr().err == ""

@@ -1,9 +1,11 @@
 """The parts of a run: objects of a config, the run's folder, results.  Whole runs: tests/cli."""
 
+import concurrent.futures
 import dataclasses
 import fcntl
 import json
 import math
+import signal
 
 import numpy as np
 import pytest
@@ -278,6 +280,15 @@ def test_a_config_of_before_a_key_was_there_has_its_default(tmp_path):
     assert workdir.read_config(tmp_path) == make_config()
 
 
+def test_an_error_of_the_data_is_none_of_the_folder(tmp_path, monkeypatch):
+    def unplugged(*args):
+        raise OSError(5, "Input/output error", "/disk/cat.png")
+
+    monkeypatch.setattr(train, "load_banks", unplugged)
+    with pytest.raises(OSError, match=r"\[Errno 5\] Input/output error: '/disk/cat.png'"):
+        train.train_and_evaluate(make_config(), tmp_path)
+
+
 # --- Evaluation of a finished run -------------------------------------------------------------------------
 
 
@@ -305,13 +316,33 @@ def test_label_permutations_that_do_not_go_with_a_run(tmp_path, settings, permut
 # --- A run of another kind --------------------------------------------------------------------------------
 
 
-def test_the_sinusoid_from_config_to_results(tmp_path):
-    config = make_config(
+@pytest.fixture
+def sinusoid():
+    return make_config(
         data=Data(name="sinusoid", shot=5, query_shot=5),
         learner=Learner(inner_steps=1, inner_rate=0.01),
         training=Training(epochs=2, updates=3, tasks=2, checkpoint_updates=2),
         evaluation=Evaluation(validation_tasks=4, test_tasks=4, ensemble=2),
     )
+
+
+def test_outside_the_main_thread(sinusoid, tmp_path):
+    handlers = [signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)]
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        found = pool.submit(train.train_and_evaluate, sinusoid, tmp_path).result()
+    assert found["train_steps"] == 6
+    assert [signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)] == handlers
+
+
+@pytest.mark.parametrize("file", ["results.json", "test_tasks.csv"])
+def test_results_that_cannot_be_written(sinusoid, tmp_path, file):
+    (tmp_path / file).mkdir()
+    with pytest.raises(UserError, match=f"cannot write in '{tmp_path}': .*; free some space or mend its permissions"):
+        train.train_and_evaluate(sinusoid, tmp_path)
+
+
+def test_the_sinusoid_from_config_to_results(sinusoid, tmp_path):
+    config = sinusoid
     found = train.train_and_evaluate(config, str(tmp_path))
     assert found["dataset"] == "sinusoid"
     assert math.isfinite(found["mean_squared_error"])

@@ -22,7 +22,7 @@ from tf_mamlpp.data.bulk_decoding import decoded_chunks
 from tf_mamlpp.data.image_bank import ImageBank, release_pages
 from tf_mamlpp.data.sources.listing import Pictures
 from tf_mamlpp.errors import UserError
-from tf_mamlpp.files import temporary_folder_beside
+from tf_mamlpp.files import expanded, temporary_folder_beside
 
 _FORMAT = 2  # raise when the cache's layout, or how pictures are decoded or resized, changes
 
@@ -36,7 +36,8 @@ def cache_root(cache_dir: str | os.PathLike[str] | None = None) -> Path:
         >>> cache_root("/tmp/pictures").as_posix()
         '/tmp/pictures'
     """
-    return Path(cache_dir or os.environ.get("TF_MAMLPP_CACHE") or "~/.cache/tf_mamlpp").expanduser()
+    chosen = cache_dir or os.environ.get("TF_MAMLPP_CACHE") or "~/.cache/tf_mamlpp"
+    return expanded(chosen, "set TF_MAMLPP_CACHE or data.cache_dir to a folder for the picture cache")
 
 
 def build_or_load(

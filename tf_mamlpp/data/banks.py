@@ -6,7 +6,6 @@ import itertools
 import os
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 
 from tf_mamlpp.data.bank_cache import build_or_load, shared_pictures
 from tf_mamlpp.data.image_bank import ImageBank
@@ -19,6 +18,7 @@ from tf_mamlpp.data.sources.omniglot import omniglot_splits
 from tf_mamlpp.data.sources.splits import FRACTIONS, check_fractions
 from tf_mamlpp.data.sources.tfds import tfds_splits
 from tf_mamlpp.errors import UserError
+from tf_mamlpp.files import expanded
 
 NAMES = ("glyphs", "omniglot", "mini_imagenet", "image_folder", "tfds:<name>")
 
@@ -130,7 +130,7 @@ def _open_files(
         raise UserError(f"unknown data source {name!r}; known are {', '.join(NAMES)}")
     if path is None:
         raise UserError(f"data source {name!r} needs a path: the folder that holds its pictures")
-    folder = Path(path).expanduser()
+    folder = expanded(path)
     if name == "mini_imagenet":
         return mini_imagenet_splits(folder)
     if name == "omniglot":

@@ -60,14 +60,14 @@ def export_run(
     if form == "saved_model":
         check_output(output)  # before the accuracy is measured, which takes minutes
     config, learner, checkpoints = open_run(workdir, data_path)
-    checkpoints.restore_best(0)
+    best = checkpoints.restore_best(0)
     data = config.data
     pictures = PictureFormat(data.image_size, data.channels, data.mean, data.std, data.resize)
     deployed = task_learner(learner, pictures, inner_steps=inner_steps, query_statistics=query_statistics)
     count = config.evaluation.test_tasks if tasks is None else tasks
     metadata = {
         "test": _measure(config, deployed, count) if count else None,
-        "train_steps": int(checkpoints.best[0]["update"]),
+        "train_steps": int(best["update"]),
         "config": _without_machine(config),
     }
     if form == "tflite":

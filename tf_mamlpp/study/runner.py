@@ -16,6 +16,7 @@ from typing import Any
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.files import write_json
 from tf_mamlpp.records.run_record import RunRecord
+from tf_mamlpp.runtime import in_main_thread
 from tf_mamlpp.study.plan import Plan
 from tf_mamlpp.study.progress import progress_line
 
@@ -85,7 +86,8 @@ class Runner:
         Raises:
             UserError: the first run fails, by a mistake that would stop every other run too.
         """
-        handlers = {s: signal.signal(s, self._on_signal) for s in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+        numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP) if in_main_thread() else ()
+        handlers = {number: signal.signal(number, self._on_signal) for number in numbers}
         try:
             while self._queue or self._running:
                 for slot in range(self.jobs):

@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tf_mamlpp.errors import DIVERGED, UserError
+from tf_mamlpp.errors import DIVERGED, UserError, writing
 from tf_mamlpp.files import write_text
 from tf_mamlpp.records.diagnosis import Finding, diagnose
 from tf_mamlpp.records.run_files import UPDATE_LOGS, read_metrics, read_updates, rounded
@@ -76,7 +76,8 @@ class MetricsFile(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Any = None) -> None:
         rows = read_metrics(self.path)
-        _rewrite(self.path, "".join(json.dumps(row) + "\n" for row in rows if row["update"] <= self.saver.update))
+        with writing(self.path.parent):
+            _rewrite(self.path, "".join(json.dumps(row) + "\n" for row in rows if row["update"] <= self.saver.update))
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self._times.clear()
@@ -97,7 +98,7 @@ class MetricsFile(keras.callbacks.Callback):
             **rounded(self.model.epoch_record()),
             **{k: float(v) for k, v in logs.items() if k not in UPDATE_LOGS},
         }
-        with open(self.path, "a") as file:
+        with writing(self.path.parent), open(self.path, "a") as file:
             file.write(json.dumps(row) + "\n")
 
 
@@ -137,12 +138,13 @@ class UpdatesFile(keras.callbacks.Callback):
         lines += [self._line(*row) for row in rows]
         lost = [math.nan] * len(UPDATE_LOGS)
         lines += [self._line(update, *lost) for update in range(len(lines), self.saver.update + 1)]
-        _rewrite(self.path, "".join(lines))
-        if not self.path.exists():
-            self.path.write_text("".join(lines))
+        with writing(self.path.parent):
+            _rewrite(self.path, "".join(lines))
+            if not self.path.exists():
+                self.path.write_text("".join(lines))
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        with open(self.path, "a") as file:
+        with writing(self.path.parent), open(self.path, "a") as file:
             file.write(self._line(self.saver.update + 1, *(logs.get(name, 0.0) for name in UPDATE_LOGS)))
 
     @staticmethod

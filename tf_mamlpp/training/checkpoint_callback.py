@@ -10,6 +10,7 @@ from typing import Any
 
 import keras
 
+from tf_mamlpp.runtime import in_main_thread
 from tf_mamlpp.training.checkpoints import Checkpoints
 
 
@@ -77,8 +78,12 @@ class SaveCheckpoints(keras.callbacks.Callback):
 
     @contextlib.contextmanager
     def signals(self) -> Iterator[None]:
-        """While this lasts, SIGTERM and SIGINT wait for the update under way and a checkpoint."""
-        handlers = {s: signal.signal(s, self._on_signal) for s in (signal.SIGTERM, signal.SIGINT)}
+        """While this lasts, SIGTERM and SIGINT wait for the update under way and a checkpoint.
+
+        Outside the main thread they do what they did before.
+        """
+        numbers = (signal.SIGTERM, signal.SIGINT) if in_main_thread() else ()
+        handlers = {number: signal.signal(number, self._on_signal) for number in numbers}
         try:
             yield
         finally:

@@ -7,7 +7,8 @@ import math
 import shutil
 import sys
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -132,23 +133,25 @@ class Checkpoints:
         return int(self.update)
 
     def _read_latest(self) -> None:
-        damaged = []
-        for update in reversed(self._updates()):
-            path = self._path("update", update)
-            try:
-                self._read(self._all, "update", update)
-                if update != int(self.update):
-                    raise ValueError(f"it is of update {int(self.update)}")
-            except _UNREADABLE as error:
-                damaged.append(path)
-                print(
-                    f"checkpoint '{path}' cannot be read ({reason(error)}), trying the one before",
-                    file=sys.stderr,
-                )
-                continue
-            return
-        if damaged:
+        while True:
+            updates = self._updates()
+            for update in reversed(updates):
+                try:
+                    self._read(self._all, "update", update)
+                    if update != int(self.update):
+                        raise ValueError(f"it is of update {int(self.update)}")
+                    return
+                except _UNREADABLE as error:
+                    self._report_unreadable(update, error)
+            if updates == self._updates():
+                break  # else a run that goes on has replaced them meanwhile
+        if updates:
             raise UserError(f"no checkpoint in '{self.folder}' can be read: move the run away and start again")
+
+    def _report_unreadable(self, update: int, error: BaseException) -> None:
+        if any(self.folder.glob(f"update-{update}.*")):  # else a run that goes on has deleted it meanwhile
+            path = self._path("update", update)
+            print(f"checkpoint '{path}' cannot be read ({reason(error)}), trying the one before", file=sys.stderr)
 
     # --- The best validation epochs -----------------------------------------------------------------
 
@@ -187,9 +190,45 @@ class Checkpoints:
             entry["index_crc32"] = _index_crc32(self._write(self._weights, "best", update))
             self._write_best(entries[: self.keep_best])
 
-    def restore_best(self, rank: int = 0) -> None:
-        """Restores the weights (not the optimizer) of the kept epoch `rank`, 0 the best."""
-        entry = self.best[rank]
+    def restore_best(self, rank: int = 0) -> dict[str, Any]:
+        """Restores the weights (not the optimizer) of the kept epoch `rank`, 0 the best.
+
+        Returns:
+            Its entry of `best`.
+        """
+        while True:
+            entry = self.best[rank]
+            try:
+                self._restore_best_epoch(entry)
+                return entry
+            except UserError:
+                if entry in self.best:
+                    raise
+                # A run that goes on has replaced it meanwhile.
+
+    def best_members(self, count: int) -> list[Callable[[], None]]:
+        """Functions that each put the weights of one of the best epochs into the learner, the best first.
+
+        All are read now, so that a run that goes on cannot change which epochs they are, and stay in memory.
+
+        Args:
+            count: how many, or as many as there are.
+        """
+        variables = _raw(self._learner.variables)
+        while True:
+            entries = self.best[:count]
+            try:
+                values = []
+                for entry in entries:
+                    self._restore_best_epoch(entry)
+                    values.append([v.numpy() for v in variables])
+                return [partial(_assign, variables, member) for member in values]
+            except UserError:
+                if entries == self.best[:count]:
+                    raise
+                # A run that goes on has replaced them meanwhile.
+
+    def _restore_best_epoch(self, entry: dict[str, Any]) -> None:
         path = self._path("best", entry["update"])
         try:
             if entry.get("index_crc32") not in (None, _index_crc32(path)):  # None: written before it was kept
@@ -211,6 +250,11 @@ class Checkpoints:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_json(self.folder / "best.json", entries)
             self._remove("best", keep=[e["update"] for e in entries])
+
+
+def _assign(variables: Sequence[tf.Variable], values: Sequence[np.ndarray]) -> None:
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
 
 
 def _is_entry(entry: Any) -> bool:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import numpy as np
 from tf_mamlpp import data
 from tf_mamlpp.config import Config
 from tf_mamlpp.data.pixel_baselines import nearest_class_mean_accuracy
-from tf_mamlpp.errors import UserError
+from tf_mamlpp.errors import UserError, writing
 from tf_mamlpp.meta.evaluation import evaluate
 from tf_mamlpp.meta.outer_loop import EpisodicModel
 from tf_mamlpp.runtime import explain_memory_errors
@@ -49,12 +48,14 @@ def run_results(
         >>> run_results(config, None, learner, checkpoints, tmp_path / "test_tasks.csv")["tasks"]
         4
     """
-    ensemble, of_ensemble = _test_best_epochs(config, banks, learner, checkpoints)
+    members = _best_members(config, checkpoints)
+    ensemble, of_ensemble = _test_members(config, banks, learner, checkpoints, members)
     single, of_single = ensemble, of_ensemble
-    if ensemble["ensemble"] > 1:
-        single, of_single = _test_best_epochs(config, banks, learner, checkpoints, ensemble=1)
+    if len(members) > 1:
+        single, of_single = _test_members(config, banks, learner, checkpoints, members[:1])
     lines = [f"{i},{a:.6g},{b:.6g}" for i, (a, b) in enumerate(zip(of_ensemble, of_single, strict=True))]
-    tasks.write_text("\n".join(["task,ensemble,single_model", *lines, ""]))
+    with writing(tasks.parent):
+        tasks.write_text("\n".join(["task,ensemble,single_model", *lines, ""]))
     metric = learner.metric_name
     if banks is not None:
         d = config.data
@@ -76,34 +77,39 @@ def run_results(
     return ensemble
 
 
-def _test_best_epochs(
+def _best_members(config: Config, checkpoints: Checkpoints, count: int | None = None) -> list[Callable[[], None]]:
+    """The run's best epochs, each to be loaded into the learner; None takes as many as the config's ensemble has."""
+    members = checkpoints.best_members(count or config.evaluation.ensemble)
+    if not members:
+        raise UserError(f"'{checkpoints.folder}' lists no finished epoch in best.json: train in a new workdir")
+    return members
+
+
+def _test_members(
     config: Config,
     banks: Banks,
     learner: EpisodicModel,
     checkpoints: Checkpoints,
+    members: Sequence[Callable[[], None]],
     *,
     split: str = "test",
     tasks: int | None = None,
     query_statistics: str | None = None,
-    ensemble: int | None = None,
     inner_steps: int | None = None,
 ) -> tuple[dict[str, Any], np.ndarray]:
-    """Evaluates the run's best epochs on fixed tasks; None takes the config's setting.
+    """Evaluates an ensemble of the run's epochs on fixed tasks; None takes the config's setting.
 
     Returns:
         The metric with everything that must be told beside it (docs/results.md has the keys), and the metric of every
         task, `[tasks]`.
     """
     count = tasks or config.evaluation.test_tasks
-    members = min(ensemble or config.evaluation.ensemble, len(checkpoints.best))
-    if not members:
-        raise UserError(f"'{checkpoints.folder}' lists no finished epoch in best.json: train in a new workdir")
     found = evaluate(
         learner,
         fixed_episodes(config, banks, split, count),
         inner_steps=inner_steps,
         query_statistics=query_statistics,
-        members=[partial(checkpoints.restore_best, rank) for rank in range(members)],
+        members=members,
     )
     metric = learner.metric_name
     return {
@@ -116,7 +122,7 @@ def _test_best_epochs(
         "method": config.method,
         "label_permutations": config.learner.label_permutations,
         "query_statistics": query_statistics or learner.evaluation_statistics,
-        "ensemble": members,
+        "ensemble": len(members),
         "tasks": count,
         metric: found.value,
         "confidence_95": found.confidence_95 if math.isfinite(found.confidence_95) else None,
@@ -134,6 +140,7 @@ def evaluate_run(
     *,
     data_path: str | None = None,
     label_permutations: int | None = None,
+    ensemble: int | None = None,
     **settings: Any,
 ) -> list[dict[str, Any]]:
     """Evaluates the best epochs of the run in `workdir`, once for each of `query_statistics`.
@@ -143,8 +150,8 @@ def evaluate_run(
         query_statistics: each `batch`, `running`, `support` or None for the run's setting.
         data_path: replaces the config's `data.path`.
         label_permutations: replaces the config's `learner.label_permutations`, on which training does not depend.
-        **settings: `split` (`test`), and, None for the run's own, `tasks` (how many), `ensemble` (how many of the
-            best epochs) and `inner_steps`.
+        ensemble: how many of the best epochs; None for the run's setting.
+        **settings: `split` (`test`), and, None for the run's own, `tasks` (how many) and `inner_steps`.
 
     Returns:
         For each of `query_statistics` the metric with everything that must be told beside it.
@@ -169,7 +176,8 @@ def evaluate_run(
     """
     config, learner, checkpoints = open_run(workdir, data_path, label_permutations)
     banks = load_banks(config)
+    members = _best_members(config, checkpoints, ensemble)  # the same for all, also of a run that goes on
     return [
-        _test_best_epochs(config, banks, learner, checkpoints, query_statistics=choice, **settings)[0]
+        _test_members(config, banks, learner, checkpoints, members, query_statistics=choice, **settings)[0]
         for choice in query_statistics
     ]

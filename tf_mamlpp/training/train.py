@@ -12,7 +12,7 @@ import keras
 
 from tf_mamlpp import config as configs
 from tf_mamlpp.config import Config
-from tf_mamlpp.errors import UserError
+from tf_mamlpp.errors import UserError, writing
 from tf_mamlpp.files import write_json
 from tf_mamlpp.meta.outer_loop import EpisodicModel
 from tf_mamlpp.meta.schedules import Schedules
@@ -77,7 +77,8 @@ def train_and_evaluate(config: Config, workdir: str | os.PathLike[str]) -> dict[
         results = None
         if workers.chief:
             results = run_results(config, banks, learner, checkpoints, workdir / "test_tasks.csv")
-            write_json(workdir / "results.json", results)
+            with writing(workdir):
+                write_json(workdir / "results.json", results)
         return workers.share(results)
 
 

@@ -46,7 +46,7 @@ def claim_workdir(config: Config, workdir: Path) -> Iterator[None]:
                 )
         with writing(workdir):
             write_json(file, configs.to_dict(config))
-            yield
+        yield
 
 
 def read_config(workdir: Path) -> Config:

@@ -14,6 +14,7 @@ import numpy as np
 from tf_mamlpp.data.sources.listing import Pictures, Splits
 from tf_mamlpp.data.sources.splits import FRACTIONS, SPLIT_FOLDERS, SPLITS, divide_classes
 from tf_mamlpp.errors import UserError
+from tf_mamlpp.files import expanded
 
 _SPLIT_OF = {name: split for split, names in SPLIT_FOLDERS.items() for name in names}
 """Which split of ours each split of a set is, by its name."""
@@ -88,7 +89,7 @@ def _prepared(name: str, path: str | os.PathLike[str] | None) -> Any:
 
     import tf_mamlpp.data.sources.tfds_mini_imagenet  # noqa: F401  registers it
 
-    data_dir = None if path is None else os.path.expanduser(path)
+    data_dir = None if path is None else str(expanded(path))
     try:
         builder = tfds.builder(name.removeprefix("tfds:"), data_dir=data_dir)
         builder.download_and_prepare()
