@@ -24,6 +24,9 @@ _PERMUTATIONS = flags.DEFINE_integer(
     "label_permutations", None, "Rotations of the labels to average, 1 to the way; the run's setting by default."
 )
 _PATH = flags.DEFINE_string("data_path", None, "Where the data are, if they have moved since training.")
+_SPLIT_FILE = flags.DEFINE_string(
+    "split_file", None, "Lists of the classes of each split: WORKDIR/classes.json keeps to the run's own."
+)
 _JSON = flags.DEFINE_bool("json", False, "Print the results as one JSON object on the last line.")
 
 
@@ -45,6 +48,7 @@ def main(overrides: list[str]) -> None:
         Path(_WORKDIR.value),
         wanted or [None],
         data_path=_PATH.value,
+        split_file=_SPLIT_FILE.value,
         label_permutations=_PERMUTATIONS.value,
         split=_SPLIT.value,
         tasks=_TASKS.value,

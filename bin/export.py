@@ -28,6 +28,9 @@ _TASKS = flags.DEFINE_integer(
     "tasks", None, "Test tasks to measure the accuracy on; the run's setting by default, 0 for none.", lower_bound=0
 )
 _PATH = flags.DEFINE_string("data_path", None, "Where the data are, if they have moved since training.")
+_SPLIT_FILE = flags.DEFINE_string(
+    "split_file", None, "Lists of the classes of each split: WORKDIR/classes.json keeps to the run's own."
+)
 
 
 def _check_flags(workdir: Path, output: Path) -> None:
@@ -76,6 +79,7 @@ def main(overrides: list[str]) -> None:
         query_statistics=_STATISTICS.value,
         tasks=_TASKS.value,
         data_path=_PATH.value,
+        split_file=_SPLIT_FILE.value,
     )
     _print_notes(described["config"]["learner"])
     test, measured = described["test"], ""

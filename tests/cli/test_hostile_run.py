@@ -11,6 +11,7 @@ import pytest
     [
         ("config.json", b"{"),
         ("config.json", b"\xff"),
+        ("classes.json", b"[1]"),
         ("checkpoints/best.json", b"[1]"),
         ("checkpoints/best.json", None),
         ("checkpoints/best-*.index", b"x"),

@@ -7,6 +7,7 @@ A bank's folder in the cache holds `images.npy` (the pixels), `digests.npy` (a h
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -129,6 +130,24 @@ def shared_pictures(one: ImageBank, other: ImageBank) -> list[tuple[str, str]]:
     origins, other_origins = (json.loads((folder / _PICTURES).read_text()) for folder in (one.folder, other.folder))
     order = np.argsort(rows)
     return [(origins[row], other_origins[copy]) for row, copy in zip(rows[order], other_rows[order], strict=True)]
+
+
+def class_hashes(bank: ImageBank) -> list[str]:
+    """For each class of a bank, a hash that changes with its pictures and their order.
+
+    Example:
+        >>> bank = ImageBank(np.zeros((3, 4, 4, 1), np.uint8), np.array([0, 2, 3]), ("ant", "bee"), "insects train")
+        >>> [len(found) for found in class_hashes(bank)], len(set(class_hashes(bank)))
+        ([16, 16], 2)
+    """
+    if bank.folder is None:
+        digests = np.array([_digest(picture) for picture in bank.images], np.uint64)
+    else:
+        digests = np.load(bank.folder / _DIGESTS, allow_pickle=False)
+    return [
+        hashlib.blake2b(digests[first:last].astype("<u8").tobytes(), digest_size=8).hexdigest()
+        for first, last in itertools.pairwise(bank.offsets.tolist())
+    ]
 
 
 def _load(folder: Path, name: str, shape: tuple[int, ...]) -> ImageBank | None:

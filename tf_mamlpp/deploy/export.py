@@ -17,6 +17,7 @@ from tf_mamlpp.deploy.saved_model import Signatures, check_output, export_saved_
 from tf_mamlpp.deploy.task_learner import TaskLearner, task_learner
 from tf_mamlpp.meta.evaluation import Evaluation
 from tf_mamlpp.training.build import fixed_episodes, load_banks
+from tf_mamlpp.training.run_classes import read_classes
 from tf_mamlpp.training.workdir import open_run
 
 
@@ -29,6 +30,7 @@ def export_run(
     query_statistics: str = "support",
     tasks: int | None = None,
     data_path: str | None = None,
+    split_file: str | None = None,
 ) -> dict[str, Any]:
     """Exports the best epoch of a run.
 
@@ -40,6 +42,7 @@ def export_run(
         query_statistics: see `TaskLearner`.
         tasks: test tasks to measure the accuracy on before writing, 0 for none; None for the run's setting.
         data_path: replaces the config's `data.path`.
+        split_file: replaces the config's `data.split_file`, see `evaluate_run`.
 
     Returns:
         What `metadata.json` holds.
@@ -59,14 +62,14 @@ def export_run(
     """
     if form == "saved_model":
         check_output(output)  # before the accuracy is measured, which takes minutes
-    config, learner, checkpoints = open_run(workdir, data_path)
+    config, learner, checkpoints = open_run(workdir, data_path, split_file=split_file)
     best = checkpoints.restore_best(0)
     data = config.data
     pictures = PictureFormat(data.image_size, data.channels, data.mean, data.std, data.resize)
     deployed = task_learner(learner, pictures, inner_steps=inner_steps, query_statistics=query_statistics)
     count = config.evaluation.test_tasks if tasks is None else tasks
     metadata = {
-        "test": _measure(config, deployed, count) if count else None,
+        "test": _measure(config, workdir, deployed, count) if count else None,
         "train_steps": int(best["update"]),
         "config": _without_machine(config),
     }
@@ -85,11 +88,12 @@ def _without_machine(config: Config) -> dict[str, Any]:
     return tree
 
 
-def _measure(config: Config, learner: TaskLearner, count: int) -> dict[str, Any]:
+def _measure(config: Config, workdir: Path, learner: TaskLearner, count: int) -> dict[str, Any]:
     """The accuracy of the exported functions, which take pixels, on the first `count` test tasks."""
     # Mean 0 and deviation 1/255 undo the scaling, so that the tasks' pictures are pixels again.
     pixels = dataclasses.replace(config.data, mean=(0.0,), std=(1 / 255,))
-    episodes = fixed_episodes(dataclasses.replace(config, data=pixels), load_banks(config), "test", count)
+    banks = load_banks(config, read_classes(workdir), workdir)
+    episodes = fixed_episodes(dataclasses.replace(config, data=pixels), banks, "test", count)
     adapt_and_predict = Signatures(learner).over_tasks()
     accuracies = []
     for batch in episodes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -11,22 +12,29 @@ import tensorflow as tf
 
 from tf_mamlpp import data
 from tf_mamlpp.config import Config
+from tf_mamlpp.data.sources.splits import SplitFile
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.meta.meta_learner import MetaLearner
 from tf_mamlpp.meta.outer_loop import EpisodicModel
 from tf_mamlpp.meta.prototypical_networks import PrototypicalNetworks
 from tf_mamlpp.models import by_name
+from tf_mamlpp.training.run_classes import check_classes
 from tf_mamlpp.workers import join
 
 Banks = Mapping[str, data.ImageBank] | None
 """The pictures of each split; None for a regression, which has none."""
 
 
-def load_banks(config: Config) -> Banks:
+def load_banks(config: Config, known: SplitFile | None = None, workdir: Path = Path()) -> Banks:
     """The pictures of each split, checked against the task's shape.
 
+    Args:
+        config: of the run.
+        known: the classes of the run, if it has begun: the data must have the same.
+        workdir: of that run.
+
     Raises:
-        UserError: they are missing, damaged or too few.
+        UserError: they are missing, damaged or too few, or not of the run's classes.
 
     Example:
         >>> from tf_mamlpp.config import Data
@@ -47,6 +55,8 @@ def load_banks(config: Config) -> Banks:
         split_file=d.split_file,
         cache_dir=d.cache_dir,
     )
+    if known is not None:
+        check_classes(known, banks, workdir)
     for bank in banks.values():
         data.check_bank(bank, d.way, d.shot, d.query_shot)
     return banks

@@ -18,6 +18,7 @@ from tf_mamlpp.meta.outer_loop import EpisodicModel
 from tf_mamlpp.runtime import explain_memory_errors
 from tf_mamlpp.training.build import Banks, fixed_episodes, load_banks
 from tf_mamlpp.training.checkpoints import Checkpoints
+from tf_mamlpp.training.run_classes import read_classes
 from tf_mamlpp.training.workdir import open_run
 
 
@@ -140,6 +141,7 @@ def evaluate_run(
     *,
     data_path: str | None = None,
     label_permutations: int | None = None,
+    split_file: str | None = None,
     ensemble: int | None = None,
     **settings: Any,
 ) -> list[dict[str, Any]]:
@@ -150,6 +152,8 @@ def evaluate_run(
         query_statistics: each `batch`, `running`, `support` or None for the run's setting.
         data_path: replaces the config's `data.path`.
         label_permutations: replaces the config's `learner.label_permutations`, on which training does not depend.
+        split_file: lists of the classes of each split, in place of the config's division, such as the run's own
+            `classes.json`. It must give the classes of the run.
         ensemble: how many of the best epochs; None for the run's setting.
         **settings: `split` (`test`), and, None for the run's own, `tasks` (how many) and `inner_steps`.
 
@@ -174,8 +178,8 @@ def evaluate_run(
         >>> [found["query_statistics"] for found in evaluate_run(tmp_path, ["batch", "support"])]
         ['batch', 'support']
     """
-    config, learner, checkpoints = open_run(workdir, data_path, label_permutations)
-    banks = load_banks(config)
+    config, learner, checkpoints = open_run(workdir, data_path, label_permutations, split_file)
+    banks = load_banks(config, read_classes(workdir), workdir)
     members = _best_members(config, checkpoints, ensemble)  # the same for all, also of a run that goes on
     return [
         _test_members(config, banks, learner, checkpoints, members, query_statistics=choice, **settings)[0]

@@ -12,6 +12,7 @@ import keras
 
 from tf_mamlpp import config as configs
 from tf_mamlpp.config import Config
+from tf_mamlpp.data.sources.splits import SplitFile
 from tf_mamlpp.errors import UserError, writing
 from tf_mamlpp.files import write_json
 from tf_mamlpp.meta.outer_loop import EpisodicModel
@@ -22,8 +23,9 @@ from tf_mamlpp.training.callbacks import MetricsFile, Progress, StabilityWarning
 from tf_mamlpp.training.checkpoint_callback import SaveCheckpoints
 from tf_mamlpp.training.checkpoints import Checkpoints
 from tf_mamlpp.training.results import run_results
+from tf_mamlpp.training.run_classes import read_classes, write_classes
 from tf_mamlpp.training.tensorboard import TensorBoard
-from tf_mamlpp.training.workdir import claim_workdir
+from tf_mamlpp.training.workdir import claim_workdir, holds_run
 from tf_mamlpp.workers import Workers
 
 
@@ -36,8 +38,8 @@ def train_and_evaluate(config: Config, workdir: str | os.PathLike[str]) -> dict[
 
     Args:
         config: what to run.
-        workdir: gets `config.json`, `metrics.jsonl`, `updates.csv`, `checkpoints/`, `tensorboard/`, `test_tasks.csv`
-            and `results.json`.
+        workdir: gets `config.json`, `classes.json`, `metrics.jsonl`, `updates.csv`, `checkpoints/`, `tensorboard/`,
+            `test_tasks.csv` and `results.json`.
 
     Returns:
         The results: the test of the ensemble, with the single best epoch's beside it.
@@ -67,10 +69,15 @@ def train_and_evaluate(config: Config, workdir: str | os.PathLike[str]) -> dict[
         check_same(config, workers)
         with strategy.scope():
             learner = make_learner(config)
-        banks = load_banks(config)  # after the learner: a wrong model is told before pictures are decoded
+        known = _share_classes(workdir, workers)
+        # After the learner: a wrong model is told before pictures are decoded.
+        banks = load_banks(config, known, workdir)
         checkpoints = Checkpoints(workdir / "checkpoints", learner, config.evaluation.ensemble, workers)
         update = checkpoints.restore_latest()
         checkpoints.forget_best_after(update)
+        if workers.chief and known is None and banks is not None:
+            with writing(workdir):
+                write_classes(workdir, banks)
         if update:
             print(f"resuming '{workdir}' after update {update}", flush=True)
         _fit(config, banks, learner, checkpoints, workdir, workers, strategy.num_replicas_in_sync)
@@ -80,6 +87,13 @@ def train_and_evaluate(config: Config, workdir: str | os.PathLike[str]) -> dict[
             with writing(workdir):
                 write_json(workdir / "results.json", results)
         return workers.share(results)
+
+
+def _share_classes(workdir: Path, workers: Workers) -> SplitFile | None:
+    """The classes of the run that the workers resume, which the chief alone can read; None if there is none."""
+    found = read_classes(workdir) if workers.chief and holds_run(workdir) else None
+    shared = workers.share(None if found is None else dataclasses.asdict(found))
+    return None if shared is None else SplitFile(**shared)
 
 
 def check_same(config: Config, workers: Workers) -> None:

@@ -11,12 +11,14 @@ from typing import Any
 from tf_mamlpp import config as configs
 from tf_mamlpp.config import Config
 from tf_mamlpp.config.schema import prefixed
+from tf_mamlpp.data.sources.splits import FRACTIONS
 from tf_mamlpp.errors import UserError, writing
 from tf_mamlpp.files import claimed, write_json
 from tf_mamlpp.meta.outer_loop import EpisodicModel
 from tf_mamlpp.records.run_files import read_json
 from tf_mamlpp.training.build import make_learner
 from tf_mamlpp.training.checkpoints import Checkpoints
+from tf_mamlpp.training.run_classes import is_classes_file
 
 
 @contextlib.contextmanager
@@ -37,8 +39,8 @@ def claim_workdir(config: Config, workdir: Path) -> Iterator[None]:
     """
     with claimed(workdir, f"workdir '{workdir}' is in use by another run: wait for it or choose another"):
         file = workdir / "config.json"
-        if file.exists() and any((workdir / "checkpoints").glob("update-*")):  # else it holds a mistake, no run
-            changed = configs.differences(read_config(workdir), config)
+        if file.exists() and holds_run(workdir):  # else it holds a mistake, no run
+            changed = configs.differences(_same_division(read_config(workdir), config, workdir), config)
             if changed:
                 raise UserError(
                     f"workdir '{workdir}' holds a run of another config ({'; '.join(changed[:3])}): "
@@ -47,6 +49,28 @@ def claim_workdir(config: Config, workdir: Path) -> Iterator[None]:
         with writing(workdir):
             write_json(file, configs.to_dict(config))
         yield
+
+
+def holds_run(workdir: Path) -> bool:
+    """Whether a run in this folder has come to a checkpoint.
+
+    Example:
+        >>> holds_run(tmp_path)
+        False
+    """
+    return any((workdir / "checkpoints").glob("update-*"))
+
+
+def _same_division(config: Config, new: Config, workdir: Path) -> Config:
+    """The run's config, divided into splits as the new one is, where one of them names the classes that the run keeps.
+
+    Whether the classes are the same is found when the pictures are loaded.
+    """
+    if not any(is_classes_file(c.data.split_file, workdir) for c in (config, new)):
+        return config
+    keys = ("split_seed", "split_fractions", "split_file")
+    division = {key: getattr(new.data, key) for key in keys}
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, **division))
 
 
 def read_config(workdir: Path) -> Config:
@@ -67,7 +91,10 @@ def read_config(workdir: Path) -> Config:
 
 
 def open_run(
-    workdir: Path, data_path: str | None = None, label_permutations: int | None = None
+    workdir: Path,
+    data_path: str | None = None,
+    label_permutations: int | None = None,
+    split_file: str | None = None,
 ) -> tuple[Config, EpisodicModel, Checkpoints]:
     """A run to read from.
 
@@ -75,6 +102,7 @@ def open_run(
         workdir: of the run.
         data_path: replaces the config's `data.path`.
         label_permutations: replaces the config's `learner.label_permutations`.
+        split_file: replaces the config's `data.split_file`, and its fractions.
 
     Returns:
         The config with these changes, the learner after the last update, and the checkpoints.
@@ -96,8 +124,10 @@ def open_run(
     with prefixed("learner."):
         settings = dataclasses.replace(config.learner, **changed)
     config = dataclasses.replace(config, learner=settings)
-    if data_path:
-        config = dataclasses.replace(config, data=dataclasses.replace(config.data, path=data_path))
+    division = {"split_file": split_file, "split_fractions": FRACTIONS} if split_file else {}
+    moved = {"path": data_path} if data_path else {}
+    with prefixed("data."):
+        config = dataclasses.replace(config, data=dataclasses.replace(config.data, **moved, **division))
     learner = make_learner(config)
     checkpoints = Checkpoints(workdir / "checkpoints", learner, config.evaluation.ensemble)
     if not checkpoints.best:

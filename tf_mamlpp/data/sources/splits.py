@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +26,61 @@ FRACTIONS = (0.6, 0.2, 0.2)
 OMNIGLOT_CLASSES = 1623
 
 _OMNIGLOT_SIZES = (1150, 50)  # the paper's train and validation; the other 423 classes are for testing
+
+
+@dataclass(frozen=True)
+class SplitFile:
+    """Lists of the classes of each split, read from a file.
+
+    Attributes:
+        lists: class names of "train", "validation" and "test".
+        pictures: what a run wrote beside them about its pictures; None in a file that a user wrote. The lists of a run
+            keep their order, because its tasks depend on it.
+
+    Example:
+        >>> (tmp_path / "lists.json").write_text('{"train": ["ant", "bee"], "validation": ["cat"], "test": ["dog"]}')
+        65
+        >>> SplitFile.read(tmp_path / "lists.json").lists["train"]
+        ['ant', 'bee']
+    """
+
+    lists: dict[str, list[str]]
+    pictures: dict[str, dict[str, Any]] | None = None
+
+    @classmethod
+    def read(cls, file: str | os.PathLike[str]) -> SplitFile:
+        """Reads the file.
+
+        Raises:
+            UserError: it is missing or malformed.
+        """
+        try:
+            lists = json.loads(Path(file).expanduser().read_text())
+        except (OSError, ValueError, RecursionError) as error:
+            raise UserError(f"{file}: cannot be read as JSON ({error})") from error
+        pictures = lists.pop("pictures", None) if isinstance(lists, dict) else None
+        if not isinstance(lists, dict) or sorted(lists) != sorted(SPLITS):
+            raise UserError(f'{file}: must hold {{"train": [class names], "validation": [...], "test": [...]}}')
+        if pictures is not None and not (
+            isinstance(pictures, dict) and all(isinstance(pictures.get(split), dict) for split in SPLITS)
+        ):
+            raise UserError(f"{file}: 'pictures' is not what a run writes: remove it, and the lists alone count")
+        for split, names in lists.items():
+            # A run's split may be empty: its shares of the classes may be 0.
+            of_names = isinstance(names, list) and all(isinstance(name, str) for name in names)
+            if not of_names or (not names and pictures is None):
+                raise UserError(f"{file}: '{split}' must be a list of one or more class names")
+        return cls(lists, pictures)
+
+
+def same_name(name: str) -> str:
+    """A class name for comparison: a letter and its accent are one character, however a file system keeps them.
+
+    Example:
+        >>> same_name("caf" + "e\N{COMBINING ACUTE ACCENT}") == "caf\N{LATIN SMALL LETTER E WITH ACUTE}"
+        True
+    """
+    return unicodedata.normalize("NFC", name)
 
 
 def check_fractions(name: str, fractions: Sequence[float]) -> None:
@@ -56,6 +114,7 @@ def divide_classes(
     fractions: Sequence[float] = FRACTIONS,
     *,
     source: str,
+    short_names: Sequence[str] = (),
 ) -> dict[str, list[int]]:
     """Divides classes into train, validation and test: by the lists of a file, or else at random.
 
@@ -69,9 +128,10 @@ def divide_classes(
         fractions: shares of train, validation and test, which sum to 1; a share above 0 is one class at least. Omniglot
             is divided by them only if they differ from `FRACTIONS`.
         source: what to call the data in an error; also tells Omniglot, and sets of TFDS named after it.
+        short_names: another name for each class that the file may use.
 
     Returns:
-        Class numbers of "train", "validation" and "test", each in rising order.
+        Class numbers of "train", "validation" and "test", each in rising order, or in the order of a run's own file.
 
     Raises:
         UserError: too few classes; or the file is missing or malformed, names a class twice or one unknown.
@@ -81,7 +141,7 @@ def divide_classes(
         {'train': [0, 1, 3], 'validation': [2], 'test': [4]}
     """
     if split_file is not None:
-        return _class_numbers(_read_lists(Path(split_file).expanduser()), class_names, f"{split_file}", source)
+        return _class_numbers(SplitFile.read(split_file), class_names, short_names, f"{split_file}", source)
     total = len(class_names)
     validation, test = (max(1, round(part * total)) if part else 0 for part in fractions[1:])
     if validation + test >= total:
@@ -99,29 +159,33 @@ def divide_classes(
     return {split: sorted(part.tolist()) for split, part in zip(SPLITS, parts, strict=True)}
 
 
-def _read_lists(file: Path) -> dict[str, list[str]]:
-    try:
-        lists = json.loads(file.read_text())
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{file}: cannot be read as JSON ({error})") from error
-    if not isinstance(lists, dict) or sorted(lists) != sorted(SPLITS):
-        raise UserError(f'{file}: must hold {{"train": [class names], "validation": [...], "test": [...]}}')
-    for split, names in lists.items():
-        if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
-            raise UserError(f"{file}: '{split}' must be a list of one or more class names")
-    return lists
-
-
 def _class_numbers(
-    lists: dict[str, list[str]], class_names: Sequence[str], file: str, source: str
+    given: SplitFile, class_names: Sequence[str], short_names: Sequence[str], file: str, source: str
 ) -> dict[str, list[int]]:
-    number = {name: n for n, name in enumerate(class_names)}
-    seen: set[str] = set()
+    exact = {name: [n] for n, name in enumerate(class_names)}
+    # Where no name is the very same: names in another form of Unicode, then short ones.
+    forms: tuple[Mapping[str, list[int]], ...] = (_numbers(class_names), _numbers(short_names))
+    seen: set[int] = set()
+    divided: dict[str, list[int]] = {}
     for split in SPLITS:
-        for name in lists[split]:
-            if name not in number:
+        divided[split] = []
+        for name in given.lists[split]:
+            found = exact.get(name) or next((form[key] for form in forms if (key := same_name(name)) in form), [])
+            if not found:
                 raise UserError(f"{file}: {source} has no class {name!r}; it has {', '.join(class_names[:3])}, ...")
-            if name in seen:
+            if len(found) > 1:
+                both = " and ".join(repr(class_names[n]) for n in found[:2])
+                raise UserError(f"{file}: {name!r} may be {both} of {source}: write its whole name")
+            if found[0] in seen:
                 raise UserError(f"{file}: names the class {name!r} twice; splits must not share classes")
-            seen.add(name)
-    return {split: sorted(number[name] for name in lists[split]) for split in SPLITS}
+            seen.add(found[0])
+            divided[split].append(found[0])
+    return divided if given.pictures is not None else {split: sorted(numbers) for split, numbers in divided.items()}
+
+
+def _numbers(names: Sequence[str]) -> dict[str, list[int]]:
+    """The numbers of the classes that have a name, whatever its form of Unicode."""
+    found: dict[str, list[int]] = {}
+    for number, name in enumerate(names):
+        found.setdefault(same_name(name), []).append(number)
+    return found
