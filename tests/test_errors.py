@@ -1,7 +1,7 @@
 import pytest
 import tensorflow as tf
 
-from tf_mamlpp.errors import UserError, reason, writing
+from tf_mamlpp.errors import UserError, WorkerLost, reason, writing
 
 
 def test_a_reason_is_one_line_without_names_of_nodes():
@@ -30,3 +30,18 @@ def test_other_errors_stay_what_they_are(tmp_path, error):
     with pytest.raises(type(error)) as caught, writing(tmp_path):
         raise error
     assert caught.value is error
+
+
+@pytest.mark.parametrize("kind", [UserError, WorkerLost])
+def test_errors_pass_through_autograph(kind):
+    """Which makes a new error of each; of others than Exception's constructor it makes a StagingError."""
+    assert issubclass(kind, ValueError)
+
+    @tf.function
+    def refused(x):
+        if tf.reduce_all(x > 0):
+            raise kind("give a smaller way")
+        return x
+
+    with pytest.raises(kind, match="give a smaller way"):
+        refused(tf.ones(2))

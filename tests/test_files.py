@@ -2,12 +2,13 @@
 
 import os
 import tempfile
+from pathlib import Path
 
 import pytest
 
 from tf_mamlpp.data.bank_cache import cache_root
 from tf_mamlpp.errors import UserError
-from tf_mamlpp.files import claimed, expanded, pattern_problem, plain_path, write_json
+from tf_mamlpp.files import claimed, expanded, new_folder, pattern_problem, plain_path, whole_file, write_json
 
 
 def test_one_process_at_a_time(tmp_path):
@@ -30,6 +31,42 @@ def test_write_json_replaces_whole_files(tmp_path):
     with pytest.raises(TypeError):
         write_json(file, {"a": object()})
     assert file.read_text() == '{\n  "a": 1\n}\n'
+
+
+def test_an_error_keeps_the_old_file_and_leaves_nothing_beside_it(tmp_path):
+    file = tmp_path / "a.txt"
+    file.write_text("old")
+    with pytest.raises(RuntimeError), whole_file(file) as part:
+        part.write_text("new")
+        raise RuntimeError
+    assert file.read_text() == "old" and list(tmp_path.iterdir()) == [file]
+    with pytest.raises(IsADirectoryError), whole_file(Path(".")):
+        pass
+
+
+def test_a_folder_is_whole_or_not_there(tmp_path):
+    with pytest.raises(RuntimeError), new_folder(tmp_path / "model") as building:
+        (building / "weights").touch()
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(UserError, match="'.*model' cannot be written: No space left"), new_folder(tmp_path / "model"):
+        raise OSError(28, "No space left on device")
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="exists already"), new_folder(tmp_path / "file"):
+        pass
+
+
+@pytest.mark.parametrize("mask", [0o002, 0o077])
+def test_who_may_read_is_the_umask_s_to_say(tmp_path, mask):
+    before = os.umask(mask)
+    try:
+        write_json(tmp_path / "a.json", 1)
+        with new_folder(tmp_path / "model"):
+            pass
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a.json").stat().st_mode & 0o777 == 0o666 & ~mask
+    assert (tmp_path / "model").stat().st_mode & 0o777 == 0o777 & ~mask
 
 
 @pytest.mark.parametrize("path", ["~/pictures", "~nobody-of-this-name/pictures"])

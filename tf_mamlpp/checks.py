@@ -7,7 +7,7 @@ import math
 import sys
 import types
 import typing
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -48,7 +48,7 @@ def check_type(name: str, value: Any, hint: Any) -> Any:
             return float(value)
         if isinstance(option, type) and type(value) is option:
             return value
-        if typing.get_origin(option) is typing.get_origin(typing.Callable[..., Any]) and callable(value):
+        if typing.get_origin(option) is Callable and callable(value):
             return value
     kind = hint.__name__ if isinstance(hint, type) else str(hint).replace("collections.abc.", "")
     raise UserError(f"{name} is of type {kind}, and {value!r} is not")
@@ -73,7 +73,7 @@ def check_range(name: str, value: Any, *, zero: bool = False, negative: bool = F
     """
     for part in value if isinstance(value, tuple) else (value,):
         if isinstance(part, str) and "\0" in part:
-            raise UserError(f"{name} is {part!r}: it has a character that is none")
+            raise UserError(f"{name} is {part!r}: it has a NUL character")
         if isinstance(part, bool) or not isinstance(part, int | float):
             continue
         if not (-_LARGEST <= part <= _LARGEST if isinstance(part, int) else math.isfinite(part)):

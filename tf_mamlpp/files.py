@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
 import shutil
 import tempfile
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -155,6 +157,8 @@ def whole_file(path: Path) -> Iterator[Path]:
         >>> file.read_text()
         '1 2 3'
     """
+    if not path.name:  # such as "."
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
     part = path.with_name(f".{path.name}-{os.getpid()}.part")
     try:
         yield part
@@ -193,7 +197,7 @@ def write_json(path: Path, value: Any) -> None:
 
 @contextlib.contextmanager
 def temporary_folder_beside(folder: Path) -> Iterator[Path]:
-    """A new, private folder on the same disk as `folder`, to be renamed to it; deleted at the end if it is still there.
+    """A new folder on the same disk as `folder`, to be renamed to it; deleted at the end if it is still there.
 
     Raises:
         OSError: it cannot be made.
@@ -205,10 +209,10 @@ def temporary_folder_beside(folder: Path) -> Iterator[Path]:
         >>> wanted.is_dir()
         True
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    # Not mkdtemp, whose folders are private: who may read it is the umask's to say.
+    building = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
+    building.mkdir(parents=True)
     try:
-        building.chmod(0o755)  # mkdtemp's is private, and a server runs as another user
         yield building
     finally:
         shutil.rmtree(building, ignore_errors=True)

@@ -120,8 +120,8 @@ def test_a_wrong_override_is_named(flag, named):
             "learner.shared_head needs .*: adapted=body does not",
         ),
         ("learner.shared_head=1 learner.label_permutations=5", "learner.label_permutations has no use with"),
-        ("learner.shared_head=1 data.name=sinusoid", "learner.shared_head needs classes: a regression has none"),
-        ("learner.prototypes=1 data.name=sinusoid", "learner.prototypes needs classes: a regression has none"),
+        ("learner.shared_head=1 data.name=sinusoid", "learner.shared_head needs classes: give `way`"),
+        ("learner.prototypes=1 data.name=sinusoid", "learner.prototypes needs classes: give `way`"),
         ("learner.label_permutations=5 data.name=sinusoid", "learner.label_permutations needs classes"),
         ("learner.adapted=", "learner.adapted is empty"),
         ("model.name=resnet12 model.widths=", "model.widths is empty"),
@@ -261,5 +261,5 @@ def test_differences_ignore_where_and_how_a_run_computes():
 
 
 def test_not_a_number():
-    with pytest.raises(UserError, match="learning_rate is nan"):
+    with pytest.raises(UserError, match="^training.learning_rate is nan"):
         Config(training=Training(learning_rate=math.nan))

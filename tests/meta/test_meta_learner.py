@@ -181,7 +181,7 @@ def test_a_subclassed_model_trains(make_tasks):
             {"adapted": "conv0", "shared_head": True},
             "shared_head makes all classes alike, so the inner loop has to adapt",
         ),
-        ({"adapted": 3}, "adapted is of type str | Callable.*, and 3 is not"),
+        ({"adapted": 3}, r"adapted is of type str \| Callable.*, and 3 is not"),
         ({"adapted": "conv("}, r"adapted is all, head, body or a regular expression; 'conv\(' is none: missing \)"),
         ({"elementwise_rates": True, "shared_head": True}, "shared_head and elementwise_rates contradict each other"),
         ({"inner_step": 3}, "inner_step is no setting of a learner: did you mean inner_steps?"),

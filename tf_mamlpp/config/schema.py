@@ -16,13 +16,30 @@ from tf_mamlpp.meta.settings import Learner, method_name
 _SPLITS_GIVEN = ("glyphs", "mini_imagenet", "sinusoid")  # sources whose classes are divided already
 
 
+@contextlib.contextmanager
+def prefixed(prefix: str) -> Iterator[None]:
+    """Puts a section's name before an error that begins with a setting's name, and has no section yet.
+
+    Example:
+        >>> with prefixed("learner."):
+        ...     Learner(inner_steps=0)
+        Traceback (most recent call last):
+        tf_mamlpp.errors.UserError: learner.inner_steps is 0: it must be positive
+    """
+    try:
+        yield
+    except UserError as error:
+        raise UserError(str(error) if str(error).startswith(prefix) else f"{prefix}{error}") from error
+
+
 @dataclass(frozen=True)
 class Data:
     """Where pictures come from and what a task is.
 
     Example:
-        >>> Data(name="omniglot", path="data/omniglot", way=20).query_shot
-        1
+        >>> Data(name="omniglot", path="data/omniglot", way=20, mean=(0.5, 0.5))
+        Traceback (most recent call last):
+        tf_mamlpp.errors.UserError: data.mean needs one number, or one for each of the 1 channels
     """
 
     name: str = "glyphs"  # glyphs, omniglot, mini_imagenet, image_folder, tfds:<name>, sinusoid
@@ -42,18 +59,19 @@ class Data:
     cache_dir: str | None = None  # of decoded pictures; None for ~/.cache/tf_mamlpp
 
     def __post_init__(self) -> None:
-        check_fields(self, zero=("split_seed",), negative=("mean", "std", "split_fractions"))
-        check_choice("channels", self.channels, (1, 3))
-        check_choice("resize", self.resize, ("stretch", "crop"))
-        check_fractions("split_fractions", self.split_fractions)
-        if not self.is_regression and self.way < 2:
-            raise UserError(f"way is {self.way}: a task needs at least 2 classes")
-        for name, values in (("mean", self.mean), ("std", self.std)):
-            if len(values) not in (1, self.channels):
-                raise UserError(f"{name} needs one number, or one for each of the {self.channels} channels")
-        if 0.0 in self.std:
-            raise UserError("std must not be 0")
-        self._check_splits()
+        with prefixed("data."):
+            check_fields(self, zero=("split_seed",), negative=("mean", "std", "split_fractions"))
+            check_choice("channels", self.channels, (1, 3))
+            check_choice("resize", self.resize, ("stretch", "crop"))
+            check_fractions("split_fractions", self.split_fractions)
+            if not self.is_regression and self.way < 2:
+                raise UserError(f"way is {self.way}: a task needs at least 2 classes")
+            for name, values in (("mean", self.mean), ("std", self.std)):
+                if len(values) not in (1, self.channels):
+                    raise UserError(f"{name} needs one number, or one for each of the {self.channels} channels")
+            if 0.0 in self.std:
+                raise UserError("std must not be 0")
+            self._check_splits()
 
     def _check_splits(self) -> None:
         if self.split_file and self.name in _SPLITS_GIVEN:
@@ -77,7 +95,7 @@ class Model:
     Example:
         >>> Model(name="resnet12", blocks=3)
         Traceback (most recent call last):
-        tf_mamlpp.errors.UserError: blocks is for model.name=conv4, not for 'resnet12'
+        tf_mamlpp.errors.UserError: model.blocks is for model.name=conv4, not for 'resnet12'
     """
 
     name: str = "conv4"  # conv4, resnet12, mlp, keras:<name in keras.applications>, <module>:<function>
@@ -89,18 +107,19 @@ class Model:
     dtype: str = "float32"  # float32, mixed_bfloat16 (weights stay float32)
 
     def __post_init__(self) -> None:
-        check_fields(self)
-        if ":" not in self.name:
-            check_choice("name", self.name, ("conv4", "resnet12", "mlp", "keras:<name>", "<module>:<function>"))
-        check_choice("dtype", self.dtype, ("float32", "mixed_bfloat16"))
-        if self.weights and not self.name.startswith("keras:"):
-            raise UserError(f"weights is for model.name=keras:<name>, not for '{self.name}'")
-        if not self.widths:
-            raise UserError("widths is empty")
-        # Not `filters`: configs set them, whatever the network that a flag then chooses.
-        for name, network in (("blocks", "conv4"), ("strided", "conv4"), ("widths", "resnet12")):
-            if self.name != network and getattr(self, name) != getattr(Model, name):
-                raise UserError(f"{name} is for model.name={network}, not for '{self.name}'")
+        with prefixed("model."):
+            check_fields(self)
+            if ":" not in self.name:
+                check_choice("name", self.name, ("conv4", "resnet12", "mlp", "keras:<name>", "<module>:<function>"))
+            check_choice("dtype", self.dtype, ("float32", "mixed_bfloat16"))
+            if self.weights and not self.name.startswith("keras:"):
+                raise UserError(f"weights is for model.name=keras:<name>, not for '{self.name}'")
+            if not self.widths:
+                raise UserError("widths is empty")
+            # Not `filters`: configs set them, whatever the network that a flag then chooses.
+            for name, network in (("blocks", "conv4"), ("strided", "conv4"), ("widths", "resnet12")):
+                if self.name != network and getattr(self, name) != getattr(Model, name):
+                    raise UserError(f"{name} is for model.name={network}, not for '{self.name}'")
 
 
 @dataclass(frozen=True)
@@ -108,8 +127,9 @@ class Training:
     """The outer loop.
 
     Example:
-        >>> Training(epochs=3, updates=60).tasks
-        8
+        >>> Training(epochs=0)
+        Traceback (most recent call last):
+        tf_mamlpp.errors.UserError: training.epochs is 0: it must be positive
     """
 
     epochs: int = 10
@@ -121,8 +141,9 @@ class Training:
     jit_compile: bool = False  # XLA; far slower on a CPU
 
     def __post_init__(self) -> None:
-        check_fields(self)
-        check_choice("strategy", self.strategy, ("none", "mirrored", "multi_worker"))
+        with prefixed("training."):
+            check_fields(self)
+            check_choice("strategy", self.strategy, ("none", "mirrored", "multi_worker"))
 
 
 @dataclass(frozen=True)
@@ -130,8 +151,9 @@ class Evaluation:
     """Validation after every epoch and the test at the end.
 
     Example:
-        >>> Evaluation(test_tasks=1000).ensemble
-        5
+        >>> Evaluation(test_tasks=-1)
+        Traceback (most recent call last):
+        tf_mamlpp.errors.UserError: evaluation.test_tasks is -1: it must be positive
     """
 
     validation_tasks: int = 600
@@ -139,7 +161,8 @@ class Evaluation:
     ensemble: int = 5  # best validation epochs whose softmax the test averages (fewer if there are fewer)
 
     def __post_init__(self) -> None:
-        check_fields(self)
+        with prefixed("evaluation."):
+            check_fields(self)
 
 
 @dataclass(frozen=True)
@@ -187,22 +210,6 @@ class Config:
     def metric(self) -> str:
         """What validation and test measure."""
         return "mean_squared_error" if self.is_regression else "accuracy"
-
-
-@contextlib.contextmanager
-def prefixed(prefix: str) -> Iterator[None]:
-    """Puts a section's name before an error that begins with a setting's name.
-
-    Example:
-        >>> with prefixed("data."):
-        ...     Data(way=1)
-        Traceback (most recent call last):
-        tf_mamlpp.errors.UserError: data.way is 1: a task needs at least 2 classes
-    """
-    try:
-        yield
-    except UserError as error:
-        raise UserError(f"{prefix}{error}") from error
 
 
 MACHINE_KEYS = (

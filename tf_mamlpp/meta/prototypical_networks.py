@@ -13,7 +13,7 @@ from tf_mamlpp.meta.functional_model import FunctionalModel, check_built
 from tf_mamlpp.meta.learned_rates import LearnedRates
 from tf_mamlpp.meta.losses import mean_loss
 from tf_mamlpp.meta.outer_loop import EpisodicModel
-from tf_mamlpp.meta.settings import Learner
+from tf_mamlpp.meta.settings import WITHOUT_INNER_LOOP, Learner
 from tf_mamlpp.meta.task import Task, Tensors
 
 
@@ -49,7 +49,11 @@ class PrototypicalNetworks(EpisodicModel):
     """
 
     def __init__(self, model: keras.Model, *, way: int, name: str = "prototypical_networks", **settings: Any):
-        super().__init__(Learner.of({**settings, "prototypes": True}), way=way, inner_steps=0, name=name)
+        chosen = Learner.of({**settings, "prototypes": True})
+        unused = [setting for setting in settings if setting not in WITHOUT_INNER_LOOP]
+        if unused:
+            raise UserError(f"{unused[0]} has no use: prototypical networks have no inner loop")
+        super().__init__(chosen, way=way, inner_steps=0, name=name)
         check_built(model)
         features = without_head(model)
         if not features.weights:

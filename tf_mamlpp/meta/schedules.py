@@ -18,8 +18,9 @@ class Phase(NamedTuple):
         all_steps: whether the query loss after every inner step counts, not only the last one.
 
     Example:
-        >>> Phase(second_order=False, all_steps=True).second_order
-        False
+        >>> settings = Learner(multi_step_loss=True, multi_step_loss_epochs=10)
+        >>> phase_of(0, settings) == phase_of(9, settings), phase_of(9, settings) == phase_of(10, settings)
+        (True, False)
     """
 
     second_order: bool
@@ -76,8 +77,16 @@ class Schedules(keras.callbacks.Callback):
         rate: the rate that cosine annealing starts from; None for the one compiled.
 
     Example:
-        >>> Schedules(epochs=100, rate=1e-3).epochs
-        100
+        >>> import tensorflow as tf, tf_mamlpp as mp
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+        >>> learner = mp.MetaLearner(model, way=2, inner_steps=1, cosine_annealing=True, minimum_rate=1e-5)
+        >>> learner.compile(keras.optimizers.SGD(0.1))
+        >>> schedules = Schedules(epochs=2)
+        >>> schedules.set_model(learner)
+        >>> schedules.on_train_begin()
+        >>> schedules.on_epoch_begin(1)
+        >>> round(float(learner.optimizer.learning_rate), 4)
+        0.05
     """
 
     def __init__(self, epochs: int | None = None, rate: float | None = None):

@@ -47,8 +47,9 @@ class Learner:
             weights: ANIL), `body` (all but the head: BOIL), or a regular expression that is searched for in a
             variable's path (`conv4/conv0/kernel`).  In Python also a predicate on the path.
         shared_head: every class starts with the same head, the one vector that is learned (UNICORN-MAML).
-        label_permutations: the test adapts to this many rotations of the classes' order and averages their
-            probabilities; 1 to `way`.  A test takes that many times as long.
+        label_permutations: `curves` and `tf_mamlpp.evaluate` (not the validation of `fit`, nor Keras's `evaluate`)
+            adapt to this many rotations of the classes' order and average their probabilities; 1 to `way`.  They take
+            that many times as long.
         prototypes: Prototypical Networks: no inner loop, and none of its switches.
         multi_step_loss_epochs: epochs until only the last step's query loss counts.
         second_order_from_epoch: the first epoch (0-based) of second-order gradients under annealing; the paper's 50.
@@ -124,7 +125,7 @@ class Learner:
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> Learner:
-        """The settings that keyword arguments are.
+        """Makes settings from keyword arguments.
 
         Raises:
             UserError: an unknown one, with the nearest that there is.
@@ -165,7 +166,7 @@ class Learner:
                 ("label_permutations", self.label_permutations > 1),
             ):
                 if used:
-                    raise UserError(f"{name} needs classes: a regression has none")
+                    raise UserError(f"{name} needs classes: give `way` (a regression has none)")
         if not 1 <= self.label_permutations <= (way or 1):
             raise UserError(f"label_permutations is {self.label_permutations}: it must be 1 to the way, {way}")
 
@@ -180,8 +181,18 @@ _MAML: dict[str, Any] = {
     "shared_head": False,
 }
 
+WITHOUT_INNER_LOOP = (
+    "query_statistics",
+    "evaluation_statistics",
+    "cosine_annealing",
+    "minimum_rate",
+    "gradient_clip",
+    "parallel_tasks",
+)
+"""The settings that have a use where there is no inner loop."""
+
 INNER_LOOP = (*(k for k in _MAML if k != "cosine_annealing"), "label_permutations", "batched_tasks", "rematerialise")
-"""Settings that have no use where there is no inner loop."""
+"""Switches that have no use where there is no inner loop.  Of the rest, configs set some whatever the method."""
 
 
 class _Presets(dict[str, dict[str, Any]]):

@@ -61,20 +61,18 @@ def rounded(epoch_record: Mapping[str, Any]) -> dict[str, Any]:
     """What a learner records of an epoch, as `metrics.jsonl` keeps it: tables to six digits.
 
     Args:
-        epoch_record: of `EpisodicModel.epoch_record`.
+        epoch_record: of `EpisodicModel.epoch_record`; what is no table stays as it is.
 
     Example:
         >>> rounded({"loss_weights": [1 / 3], "inner_rates": {"dense/kernel": [0.123456789]}})
         {'loss_weights': [0.333333], 'inner_rates': {'dense/kernel': [0.123457]}}
     """
-    return {
-        name: [round(weight, 6) for weight in value]
-        if name == "loss_weights"
-        else {path: [float(f"{v:.6g}") for v in row] for path, row in value.items()}
-        if isinstance(value, Mapping)
-        else value
-        for name, value in epoch_record.items()
-    }
+    kept = dict(epoch_record)
+    if "loss_weights" in kept:
+        kept["loss_weights"] = [round(weight, 6) for weight in kept["loss_weights"]]
+    for name in {"inner_rates", "batch_norm_drift"} & kept.keys():
+        kept[name] = {path: [float(f"{value:.6g}") for value in row] for path, row in kept[name].items()}
+    return kept
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ from tf_mamlpp.errors import UserError
 from tf_mamlpp.meta.meta_learner import MetaLearner
 from tf_mamlpp.meta.outer_loop import EpisodicModel
 from tf_mamlpp.meta.prototypical_networks import PrototypicalNetworks
+from tf_mamlpp.meta.settings import WITHOUT_INNER_LOOP
 from tf_mamlpp.models import by_name
 from tf_mamlpp.training.run_classes import check_classes
 from tf_mamlpp.workers import join
@@ -147,7 +148,7 @@ def make_learner(config: Config) -> EpisodicModel:
     model = by_name.build(shape=shape, outputs=outputs, **dataclasses.asdict(config.model))
     learner: EpisodicModel
     if config.learner.prototypes:
-        learner = PrototypicalNetworks(model, way=d.way, **settings)
+        learner = PrototypicalNetworks(model, way=d.way, **{name: settings[name] for name in WITHOUT_INNER_LOOP})
     elif config.is_regression:
         learner = MetaLearner(model, loss=config.metric, metric=config.metric, **settings)
     else:

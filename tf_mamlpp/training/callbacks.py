@@ -65,8 +65,17 @@ class MetricsFile(keras.callbacks.Callback):
         saver: knows the update and the time.
 
     Example:
-        >>> MetricsFile(tmp_path / "metrics.jsonl", saver=None).path.name
-        'metrics.jsonl'
+        >>> from types import SimpleNamespace
+        >>> import tf_mamlpp as mp
+        >>> learner = mp.MetaLearner(keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)]), way=2)
+        >>> learner.compile("adam")
+        >>> file = MetricsFile(tmp_path / "metrics.jsonl", saver=SimpleNamespace(update=100, seconds=12.5))
+        >>> file.set_model(learner)
+        >>> file.on_train_begin()
+        >>> file.on_epoch_end(0, {"loss": 1.5})
+        >>> row = json.loads(file.path.read_text())
+        >>> row["epoch"], row["update"], row["loss"], row["second_order"]
+        (1, 100, 1.5, True)
     """
 
     def __init__(self, path: Path, saver: SaveCheckpoints):

@@ -34,7 +34,8 @@ class SaveCheckpoints(keras.callbacks.Callback):
         start: updates done before this `fit`.
         every: updates between checkpoints.
         updates: of a full epoch.
-        score: the validation log that ranks epochs; larger is better unless `minimise`.
+        score: the validation log that ranks epochs.
+        minimise: whether smaller is better.
         any_worker: whether a flag of this process is set in any of those that train together, so that a signal to one
             of them ends all at the same update.
 

@@ -107,7 +107,7 @@ class TensorBoard(keras.callbacks.Callback):
             tf.summary.scalar("speed/updates_per_second", updates / max(self._trained - self._then, 1e-9))
             tf.summary.scalar("schedule/outer_rate", learner.optimizer.learning_rate.numpy())
             record = learner.epoch_record()
-            if record:
+            if "inner_rates" in record:
                 self._write_inner_loop(record, learner.settings, drawn)
             if pictures:
                 tf.summary.image("tasks/support_then_query", np.stack(pictures), max_outputs=len(pictures))
