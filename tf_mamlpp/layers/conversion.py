@@ -11,7 +11,13 @@ from tf_mamlpp.errors import UserError
 from tf_mamlpp.layers.convolution import MatmulConv2D, NarrowConv2D, is_narrow
 from tf_mamlpp.layers.exact_norms import ExactGroupNormalization, ExactLayerNormalization
 from tf_mamlpp.layers.per_step_batch_norm import PerStepBatchNormalization
-from tf_mamlpp.layers.pooling import DisjointMaxPooling2D
+from tf_mamlpp.layers.pooling import (
+    DisjointMaxPooling2D,
+    ExactMaxPooling1D,
+    ExactMaxPooling2D,
+    ExactMaxPooling3D,
+    pool_keeps_shape,
+)
 
 _STOCK: dict[type, type | None] = {
     keras.layers.BatchNormalization: None,  # needs the number of steps
@@ -19,12 +25,21 @@ _STOCK: dict[type, type | None] = {
     keras.layers.GroupNormalization: ExactGroupNormalization,
 }
 
+_POOLS: dict[type, type] = {
+    keras.layers.MaxPooling1D: ExactMaxPooling1D,
+    keras.layers.MaxPooling2D: ExactMaxPooling2D,
+    keras.layers.MaxPooling3D: ExactMaxPooling3D,
+}
 
 _EXACT = (PerStepBatchNormalization, ExactLayerNormalization, ExactGroupNormalization)
 
 
 def _is_inexact(layer: keras.layers.Layer) -> bool:
     return isinstance(layer, tuple(_STOCK)) and not isinstance(layer, _EXACT)
+
+
+def _is_inexact_pool(layer: keras.layers.Layer) -> bool:
+    return type(layer) in _POOLS and pool_keeps_shape(layer)
 
 
 def _leaves(model: keras.layers.Layer) -> list[keras.layers.Layer]:
@@ -65,12 +80,14 @@ def convert_normalization(
     per_step_statistics: bool = False,
     batched_tasks: bool = False,
 ) -> keras.Model:
-    """The model with exact normalisation layers in place of stock ones, weights kept.
+    """The model with exact layers in place of stock ones whose second derivatives are wrong, weights kept.
 
-    `BatchNormalization` becomes `PerStepBatchNormalization` (its weights repeated in every row), and
-    `LayerNormalization` and `GroupNormalization` their exact namesakes; convolutions of few inputs and max-pools
-    become cheaper layers of the same numbers (`substitute`).  A model that has no normalisation is returned as it is;
-    else the result is a copy (names kept) and the argument is left alone.
+    `BatchNormalization` becomes `PerStepBatchNormalization` (its weights repeated in every row),
+    `LayerNormalization` and `GroupNormalization` their exact namesakes, as do max-pools whose outputs have the shape
+    of their inputs; convolutions of few inputs and other max-pools become cheaper layers of the same numbers
+    (`substitute`).  A model that has neither normalisation nor such a pool is returned as it is; else the result is a
+    copy (names kept) and the argument is left alone.  A pool that cannot be exchanged is left to
+    `inexact.exact_operations_only`, since to first order it is right.
 
     Args:
         model: Sequential or functional, nested as you like, and built.  A subclassed model has to use
@@ -90,7 +107,8 @@ def convert_normalization(
         ['Conv2D', 'PerStepBatchNormalization']
     """
     inexact = [layer.name for layer in _leaves(model) if _is_inexact(layer)]
-    if not batched_tasks and not inexact:
+    pools = any(_is_inexact_pool(layer) for layer in _leaves(model))
+    if not batched_tasks and not inexact and not pools:
         return model
 
     def counterpart(layer: keras.layers.Layer) -> keras.layers.Layer:
@@ -98,6 +116,8 @@ def convert_normalization(
 
     graph_known = isinstance(model, keras.Sequential) or hasattr(model, "operations")
     if not (graph_known and model.built) and not inexact:
+        if not batched_tasks:
+            return model
         raise UserError(f"batched_tasks needs a built Sequential or functional model, which '{model.name}' is not")
     if graph_known and model.built:
         try:
@@ -106,6 +126,8 @@ def convert_normalization(
             raise
         except (ValueError, TypeError, NotImplementedError) as error:
             why = " ".join(str(error).split())[:200]
+            if not inexact and not batched_tasks:
+                return model
             if not inexact:
                 raise UserError(f"model '{model.name}' cannot be copied for batched_tasks: {why}") from error
             raise UserError(
@@ -132,7 +154,7 @@ def _copy_weights(source: keras.Model, target: keras.Model) -> None:
 
 
 def substitute(layer: keras.layers.Layer, batched_tasks: bool = False) -> keras.layers.Layer | None:
-    """A cheaper layer of the same numbers, without the weights, to take the place of this one; None to keep it.
+    """An exact or cheaper layer of the same numbers, without the weights, for the place of this one; None to keep it.
 
     Args:
         layer: built.
@@ -144,6 +166,8 @@ def substitute(layer: keras.layers.Layer, batched_tasks: bool = False) -> keras.
         'DisjointMaxPooling2D'
     """
     cls: Any = None
+    if _is_inexact_pool(layer):
+        return _POOLS[type(layer)].from_config(layer.get_config())
     if getattr(layer, "data_format", None) != "channels_last":
         return None
     if type(layer) is keras.layers.MaxPooling2D:

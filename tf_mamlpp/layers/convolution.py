@@ -58,7 +58,7 @@ class Convolved:
         centred = patches - mean
         covariance = tf.matmul(centred, centred, transpose_a=True) / tf.cast(tf.shape(patches)[0], dtype)
         weights = tf.reshape(kernel, [size, -1])
-        # Rounded by parts in 10^7 of the patches' variance, which can be more than all of a channel's.
+        # Rounding errs by 1e-7 of the patches' variance, which may exceed a channel's own; no variance is negative.
         variance = tf.maximum(tf.reduce_sum(weights * (covariance @ weights), 0), 0)
         bias = 0 if self.bias is None else tf.cast(self.bias, dtype)
         return tf.linalg.matvec(weights, mean, transpose_a=True) + bias, variance

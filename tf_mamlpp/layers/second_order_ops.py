@@ -33,6 +33,16 @@ def first_order_only() -> Iterator[None]:
         _needed.reset(token)
 
 
+def is_first_order_only() -> bool:
+    """Whether the call is inside `first_order_only`.
+
+    Example:
+        >>> is_first_order_only()
+        False
+    """
+    return not _needed.get()
+
+
 def max_pool(x: tf.Tensor, size: Sequence[int]) -> tf.Tensor:
     """Max-pool without overlap; what is left over at the border counts for nothing.
 

@@ -15,9 +15,7 @@ import tensorflow as tf
 
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.meta.meta_learner import MetaLearner
-
-# Kinks (ReLU, pooling) spoil some finite differences, long ones more often: the first that agrees, or the best, counts.
-_STEPS = (1e-5, 1e-6, 1e-7, 1e-4)
+from tf_mamlpp.meta.second_derivatives import DIFFERENCE_STEPS, second_derivative_error
 
 
 def check_meta_gradient(
@@ -75,7 +73,7 @@ def check_meta_gradient(
             return loss
 
         deviations[variable.path] = np.inf
-        for h in _STEPS:
+        for h in DIFFERENCE_STEPS:
             deviation = abs((loss_at(h) - loss_at(-h)) / (2 * h) - exact) / max(scale, 1e-12)
             deviations[variable.path] = min(deviations[variable.path], deviation)
             if deviation < tolerance / 10:
@@ -104,7 +102,7 @@ def _blame(model: keras.Model, batch: Mapping[str, tf.Tensor], tolerance: float)
 
 
 def second_derivative_errors(model: keras.Model, images: Any, seed: int = 0) -> dict[str, float]:
-    """For each layer without sublayers, how far its own second derivatives are off finite differences (relative).
+    """For each layer without sublayers, how far its own second derivatives are off, in a graph (relative).
 
     Args:
         model: in float64.
@@ -116,9 +114,8 @@ def second_derivative_errors(model: keras.Model, images: Any, seed: int = 0) -> 
         >>> second_derivative_errors(model, np.ones((4, 2)))["dense"] < 1e-5
         True
     """
-    generator = np.random.default_rng(seed)
     return {
-        layer.name: _second_derivative_error(layer, args, kwargs, generator)
+        layer.name: _second_derivative_error(layer, args, kwargs, seed)
         for layer, args, kwargs in _recorded_calls(model, tf.cast(images, tf.float64))
     }
 
@@ -164,44 +161,20 @@ def _is_single(value: tf.Tensor) -> bool:
     return distinct and np.array_equal(exact, exact.astype(np.float32).astype(exact.dtype))
 
 
-def _second_derivative_error(
-    layer: keras.layers.Layer, args: Any, kwargs: Any, generator: np.random.Generator
-) -> float:
+def _second_derivative_error(layer: keras.layers.Layer, args: Any, kwargs: Any, seed: int) -> float:
     inputs = [a for a in tf.nest.flatten(args) if isinstance(a, tf.Tensor) and a.dtype == tf.float64]
-    point = [tf.convert_to_tensor(v) for v in layer.trainable_variables] + inputs
     state = [tf.convert_to_tensor(v) for v in layer.non_trainable_variables]
-    weights = len(layer.trainable_variables)
-    projection: list[tf.Tensor] = []
+    count = len(layer.trainable_variables)
 
-    def gradient(point: list[tf.Tensor]) -> list[tf.Tensor]:
-        with tf.GradientTape() as tape:
-            tape.watch(point)
-            rest = iter(point[weights:])
-            fed = tf.nest.map_structure(
-                lambda a: next(rest) if isinstance(a, tf.Tensor) and a.dtype == tf.float64 else a, args
-            )
-            output, _ = layer.stateless_call(point[:weights], state, *fed, **kwargs)
-            if not projection:
-                projection.append(tf.constant(generator.normal(size=output.shape)))
-            # The square makes linear layers have something to get wrong.
-            total = tf.reduce_sum((output + 0.1 * output**2) * projection[0])
-        return tape.gradient(total, point, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+    def call(*point: tf.Tensor) -> Any:
+        rest = iter(point[count:])
+        fed = tf.nest.map_structure(
+            lambda a: next(rest) if isinstance(a, tf.Tensor) and a.dtype == tf.float64 else a, args
+        )
+        return layer.stateless_call(list(point[:count]), state, *fed, **kwargs)[0]
 
-    direction = [tf.constant(generator.normal(size=p.shape)) for p in point]
-    with tf.GradientTape() as tape:
-        tape.watch(point)
-        along = tf.add_n([tf.reduce_sum(g * d) for g, d in zip(gradient(point), direction, strict=True)])
-    exact = tape.gradient(along, point, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-
-    def flat(tensors: list[tf.Tensor]) -> np.ndarray:
-        return np.concatenate([t.numpy().ravel() for t in tensors])
-
-    def difference(h: float) -> np.ndarray:
-        ends = [flat(gradient([p + s * h * d for p, d in zip(point, direction, strict=True)])) for s in (1, -1)]
-        return (ends[0] - ends[1]) / (2 * h)
-
-    length = max(float(np.linalg.norm(flat(exact))), 1e-12)
-    return min(float(np.linalg.norm(difference(h) - flat(exact))) / length for h in _STEPS)
+    point = [tf.convert_to_tensor(v) for v in layer.trainable_variables] + inputs
+    return second_derivative_error(call, point, seed) if point else 0.0
 
 
 def _recorded_calls(model: keras.Model, images: tf.Tensor) -> Iterator[tuple[keras.layers.Layer, Any, Any]]:

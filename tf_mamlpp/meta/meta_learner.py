@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.layers.conversion import convert_normalization
+from tf_mamlpp.layers.inexact import check_layers
 from tf_mamlpp.layers.per_step_batch_norm import per_step_drift
 from tf_mamlpp.meta.adapted_weights import adapted_variables, shared_head_positions
 from tf_mamlpp.meta.functional_model import FunctionalModel, check_built, check_width
@@ -67,7 +68,8 @@ class MetaLearner(EpisodicModel):
             `learned_rates`, `cosine_annealing`, with `multi_step_loss_epochs`, `second_order_from_epoch` and
             `minimum_rate`; `elementwise_rates`, `first_order`, `adapted`, `shared_head`, `label_permutations`,
             `query_statistics`, `evaluation_statistics`, `gradient_clip`, `parallel_tasks`, `batched_tasks`,
-            `rematerialise`.  They are kept as the attribute `settings`.
+            `rematerialise`.  They are kept as the attribute `settings`, which is frozen: to change one, make another
+            learner.
 
     Raises:
         UserError: a setting that is unknown or contradicts another, or a model that does not fit.
@@ -109,6 +111,8 @@ class MetaLearner(EpisodicModel):
             model, chosen.inner_steps, chosen.per_step_weights, chosen.per_step_statistics, chosen.batched_tasks
         )
         check_built(self.model)
+        if not chosen.first_order:
+            check_layers(self.model)
         shape = getattr(self.model, "output_shape", None)
         if isinstance(shape, tuple):
             check_width(self.model, shape[-1], way)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from tf_mamlpp.layers.inexact import exact_operations_only
 from tf_mamlpp.meta.functional_model import FunctionalModel
 from tf_mamlpp.meta.rematerialisation import recomputed_loop
 from tf_mamlpp.meta.schedules import Phase
@@ -129,17 +131,19 @@ def _outer_step(
     # it: nothing that a task reads may be its own record, whose gradient is stopped.
     one_row = settings.query_statistics == "running" and not settings.per_step_statistics
     query_records = has_query_pass and settings.query_statistics != "support" and (is_last or not one_row)
-    fast, state = model.step(
-        fast,
-        state,
-        task,
-        k,
-        start=start,
-        rates=rates,
-        second_order=phase.second_order,
-        training=True,
-        record=not query_records and not one_row,
-    )
+    # In the first phase already, so that no run gets to the second one only to be refused there.
+    with nullcontext() if settings.first_order else exact_operations_only(model.model.name, fast):
+        fast, state = model.step(
+            fast,
+            state,
+            task,
+            k,
+            start=start,
+            rates=rates,
+            second_order=phase.second_order,
+            training=True,
+            record=not query_records and not one_row,
+        )
     if not has_query_pass:
         return (fast, list(state)), tf.zeros((), start[0].dtype), None
     # Tensors of their own: of one that came twice, each place would get the whole gradient.

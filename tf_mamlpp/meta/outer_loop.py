@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -22,8 +23,8 @@ from tf_mamlpp.workers import Workers, step_function
 class EpisodicModel(keras.Model):
     """Meta-trains on meta-batches of tasks through Keras's `fit`; what it does with one task is the subclass's.
 
-    A subclass makes its variables, calls `_finish` at the end of its `__init__`, and has the methods `task_loss` and
-    `task_curve`.
+    `MetaLearner` and `PrototypicalNetworks` are its subclasses.  Each makes its variables, calls `_finish` at the end
+    of its `__init__`, and has the methods `task_loss` and `task_curve`.
 
     Args:
         settings: every switch; kept as the attribute `settings`.
@@ -176,9 +177,10 @@ class EpisodicModel(keras.Model):
 
         def one(indexed: tuple[tf.Tensor, Task]) -> tuple[Any, ...]:
             index, task = first + indexed[0], indexed[1]
-            with tf.GradientTape() as tape:
-                total, new_state, loss, metric = self.task_loss(task, with_task_seeds(state, index))
-            gradients = tape.gradient(total, sources, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+            with _known_derivatives():
+                with tf.GradientTape() as tape:
+                    total, new_state, loss, metric = self.task_loss(task, with_task_seeds(state, index))
+                gradients = tape.gradient(total, sources, unconnected_gradients=tf.UnconnectedGradients.ZERO)
             return gradients, with_task_seeds(new_state, -index), total, loss, metric
 
         scalar = tf.TensorSpec((), sources[0].dtype)
@@ -198,7 +200,7 @@ class EpisodicModel(keras.Model):
         return [tf.reduce_mean(g, 0) for g in gradients], new_state, metrics
 
     def _map(self, function: Callable[[Any], Any], tasks: Task, signature: Any, batched: bool = False) -> Any:
-        """`function` of each task's number and tensors; one after the other, a few at once, or all in one batch."""
+        """`function` of each task's number and tensors: `parallel_tasks` at once, or all as one batch (`batched`)."""
         elements = (tf.range(tf.shape(tasks["support_labels"])[0]), dict(tasks))
         if not batched:
             at_once = self._tasks_at_once
@@ -282,3 +284,18 @@ class EpisodicModel(keras.Model):
     def step_metric(k: int) -> str:
         """The name under which the metric after `k` inner steps is logged."""
         return f"step_{k}"
+
+
+@contextlib.contextmanager
+def _known_derivatives() -> Iterator[None]:
+    """Says in one line which operation has no derivative, or no second one."""
+    try:
+        yield
+    except LookupError as error:
+        unknown = re.search(r"gradient registry has no entry for: (\w+)", str(error))
+        if not unknown:
+            raise
+        raise UserError(
+            f"TensorFlow has no derivative of {unknown[1]}, an operation that this model needs one of: use another "
+            "layer or activation in its place, or set first_order if it is one of second order (...Grad)"
+        ) from error

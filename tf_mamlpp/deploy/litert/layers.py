@@ -14,7 +14,7 @@ from tf_mamlpp.deploy.litert.windows import AxisWindows, maxima, patches, sums
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.layers.convolution import MatmulConv2D, NarrowConv2D
 from tf_mamlpp.layers.per_step_batch_norm import PerStepBatchNormalization, row_of
-from tf_mamlpp.layers.pooling import DisjointMaxPooling2D
+from tf_mamlpp.layers.pooling import DisjointMaxPooling2D, ExactMaxPooling2D
 from tf_mamlpp.layers.step_context import current_pass
 from tf_mamlpp.models import conv4
 
@@ -125,6 +125,7 @@ _CALLS: dict[type, Callable[..., tf.Tensor]] = {
     keras.layers.Reshape: lambda layer, inputs: ops.reshaped(inputs, layer.compute_output_shape(inputs.shape)[1:]),
     keras.layers.ZeroPadding2D: lambda layer, inputs: ops.padded(inputs, layer.padding),
     DisjointMaxPooling2D: _max_pool,
+    ExactMaxPooling2D: _max_pool,
     MatmulConv2D: _convolution,
     NarrowConv2D: _convolution,
     PerStepBatchNormalization: _batch_norm,
