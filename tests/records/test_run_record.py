@@ -3,10 +3,7 @@
 import json
 
 import numpy as np
-import pytest
 
-from tf_mamlpp.errors import UserError
-from tf_mamlpp.records.run_files import read_metrics
 from tf_mamlpp.records.run_record import RunRecord, by_method
 
 
@@ -81,14 +78,6 @@ def test_per_task_numbers_need_a_result(tmp_path):
     record = write(tmp_path / "a", results={"accuracy": 0.9})
     np.testing.assert_array_equal(record.per_task["ensemble"], [0.8, 1.0])
     np.testing.assert_array_equal(record.per_task["single_model"], [0.6, 0.4])
-
-
-def test_damaged_files(tmp_path):
-    (tmp_path / "results.json").write_text("{")
-    with pytest.raises(UserError, match="results.json' is damaged"):
-        _ = RunRecord("maml", 0, tmp_path, 30).results
-    (tmp_path / "metrics.jsonl").write_text('{"update": 1}\n{"upd')
-    assert read_metrics(tmp_path / "metrics.jsonl") == [{"update": 1}]
 
 
 def test_groups_keep_the_order(tmp_path):
