@@ -105,3 +105,30 @@ def test_mistakes_are_named(model, support, query, tmp_path):
     model.way = 4
     with pytest.raises(UserError, match="no picture of class 'red'"):
         folders.adapt_to_folder(model, support)
+
+
+@pytest.mark.parametrize("output", [".", "out", "black/out"])
+@pytest.mark.parametrize("evaluate", [False, True])
+def test_answers_inside_the_query_folder_are_not_classified(model, support, query, capsys, output, evaluate):
+    task = folders.adapt_to_folder(model, support)
+    first = folders.predict_folder(model, task, query)
+    predictions.write_predictions(first, task, query / output)
+    again = folders.predict_folder(model, task, query, evaluate)
+    assert again.files == first.files and again.skipped == 0
+    sheet = query / output / "contact_sheet.png"
+    assert capsys.readouterr().err == f"skipped: {sheet}: the contact sheet of the predictions.csv beside it\n"
+
+
+def test_answers_inside_the_support_folder_are_no_class(model, support, query, capsys):
+    task = folders.adapt_to_folder(model, support)
+    for output in ("out", "grey"):
+        predictions.write_predictions(folders.predict_folder(model, task, query), task, support / output)
+    again = folders.adapt_to_folder(model, support)
+    assert again.class_names == task.class_names and len(again.labels) == len(task.labels)
+    assert capsys.readouterr().err.count("skipped: ") == 2
+
+
+def test_a_picture_of_that_name_alone_is_a_picture(model, support, query):
+    (query / "black" / "0.png").rename(query / "black" / "contact_sheet.png")
+    found = folders.predict_folder(model, folders.adapt_to_folder(model, support), query)
+    assert len(found.files) == 16

@@ -13,7 +13,7 @@ from tf_mamlpp.data.picture_files import SUFFIXES, class_folders, walk
 from tf_mamlpp.deploy.adapted_task import AdaptedTask
 from tf_mamlpp.deploy.contact_sheet import thumbnail
 from tf_mamlpp.deploy.deployed_model import DeployedModel
-from tf_mamlpp.deploy.predictions import Predictions
+from tf_mamlpp.deploy.predictions import SHEET, TABLE, Predictions
 from tf_mamlpp.errors import UserError
 
 _CHUNK = 256  # pictures decoded at once
@@ -50,8 +50,14 @@ def read_pictures(files: Iterable[Path], model: DeployedModel) -> Iterator[tuple
         yield file, picture, sized.numpy().astype(np.uint8)
 
 
-def files_by_class(folder: Path) -> dict[str, list[Path]]:
+def files_by_class(folder: Path, *, tell: bool = True) -> dict[str, list[Path]]:
     """The picture files in the class folders of `folder`, by the classes' names.
+
+    Contact sheets of earlier predictions are left out.
+
+    Args:
+        folder: that holds the class folders.
+        tell: whether the contact sheets are named on stderr.
 
     Raises:
         UserError: no such folder, or no pictures in class folders.
@@ -64,12 +70,24 @@ def files_by_class(folder: Path) -> dict[str, list[Path]]:
     """
     if not folder.is_dir():
         raise UserError(f"'{folder}' is no folder: give one that holds a folder of pictures for each class")
-    classes = {name: [Path(file) for file in files] for name, files in class_folders(folder).items()}
+    found = {name: _without_sheets(map(Path, files), tell) for name, files in class_folders(folder).items()}
+    classes = {name: files for name, files in found.items() if files}
     if not classes:
         raise UserError(
             f"'{folder}' has no class folders with pictures: put each class's pictures in a folder of its own"
         )
     return classes
+
+
+def _without_sheets(files: Iterable[Path], tell: bool = True) -> list[Path]:
+    """The files without the contact sheets of earlier predictions."""
+    kept = []
+    for file in files:
+        if file.name != SHEET or not (file.parent / TABLE).exists():
+            kept.append(file)
+        elif tell:
+            print(f"skipped: {file}: the contact sheet of the {TABLE} beside it", file=sys.stderr)
+    return kept
 
 
 def adapt_to_folder(model: DeployedModel, folder: Path) -> AdaptedTask:
@@ -125,7 +143,8 @@ def predict_folder(model: DeployedModel, task: AdaptedTask, folder: Path, evalua
         Traceback (most recent call last):
         tf_mamlpp.errors.UserError: '...' has no pictures (.png...)
     """
-    files, truth_of = _query_files(folder), {}
+    truth_of: dict[Path, str] = {}
+    files = _query_files(folder)
     if evaluate:
         truth_of = _true_classes(folder, files, task)
         files = sorted(truth_of)
@@ -160,7 +179,7 @@ def predict_folder(model: DeployedModel, task: AdaptedTask, folder: Path, evalua
 def _query_files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise UserError(f"'{folder}' is no folder: give one that holds the pictures to classify")
-    files = sorted(Path(top, name) for top, names in walk(folder) for name in names)
+    files = _without_sheets(sorted(Path(top, name) for top, names in walk(folder) for name in names))
     if not files:
         raise UserError(f"'{folder}' has no pictures ({', '.join(SUFFIXES)})")
     return files
@@ -168,7 +187,7 @@ def _query_files(folder: Path) -> list[Path]:
 
 def _true_classes(folder: Path, files: list[Path], task: AdaptedTask) -> dict[Path, str]:
     """The class folder that each picture is in; pictures in none are named and left out."""
-    truth_of = {file: name for name, inside in files_by_class(folder).items() for file in inside}
+    truth_of = {file: name for name, inside in files_by_class(folder, tell=False).items() for file in inside}
     unknown = sorted(set(truth_of.values()) - set(task.class_names))
     if unknown:
         raise UserError(f"'{folder}' has class '{unknown[0]}', which was not learned ({', '.join(task.class_names)})")

@@ -16,6 +16,9 @@ from tf_mamlpp.deploy.adapted_task import AdaptedTask
 from tf_mamlpp.deploy.contact_sheet import QueryPicture, contact_sheet
 from tf_mamlpp.errors import UserError
 
+TABLE, SHEET = "predictions.csv", "contact_sheet.png"
+"""The files that `write_predictions` writes."""
+
 
 @dataclass(frozen=True)
 class Predictions:
@@ -76,14 +79,14 @@ def write_predictions(predictions: Predictions, task: AdaptedTask, output: Path)
         output.mkdir(parents=True, exist_ok=True)
         # Names of files need not be text: bytes that are none are written as \xff.
         options: dict[str, Any] = {"newline": "", "encoding": "utf-8", "errors": "backslashreplace"}
-        with open(output / "predictions.csv", "w", **options) as file:
+        with open(output / TABLE, "w", **options) as file:
             table = csv.writer(file)
             truth = ["truth"] if predictions.truths else []
             table.writerow(["file", "label", *truth, *(f"probability {name}" for name in predictions.class_names)])
             for i, (name, label) in enumerate(zip(predictions.files, predictions.labels, strict=True)):
                 truth = [predictions.truths[i]] if predictions.truths else []
                 table.writerow([name, label, *truth, *(f"{p:.6f}" for p in predictions.probabilities[i])])
-        _draw(predictions, task).save(output / "contact_sheet.png")
+        _draw(predictions, task).save(output / SHEET)
     except OSError as error:
         raise UserError(f"'{output}' cannot be written: {error.strerror or error}; choose another output") from error
 
