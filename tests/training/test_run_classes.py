@@ -183,3 +183,33 @@ def test_a_run_that_never_came_to_a_checkpoint_begins_anew(tmp_path, monkeypatch
     (tmp_path / "run" / "classes.json").write_text('{"train": ["a"], "validation": [], "test": [], "pictures": {}}')
     train.train_and_evaluate(config(tree(tmp_path / "pets", POOL)), tmp_path / "run")
     assert len(json.loads((tmp_path / "run" / "classes.json").read_text())["train"]) == 8
+
+
+# --- How the data were read -------------------------------------------------------------------------------
+
+
+def printed(capsys, root, **data):
+    train.load_banks(config(root, **data))
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if str(root) in line]
+    return line.removeprefix(f"{root}: ")
+
+
+def test_a_pool_is_told(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("TF_MAMLPP_CACHE", str(tmp_path / "cache"))
+    root = tree(tmp_path / "pets", POOL, pictures=3)
+    expected = "train 8 classes (24 pictures), validation 2 classes (6 pictures), test 2 classes (6 pictures)"
+    assert printed(capsys, root) == f"one pool of 12 classes, divided by data.split_seed=0: {expected}"
+    lists = {"train": POOL[:8], "validation": POOL[8:10], "test": POOL[10:]}
+    (tmp_path / "lists.json").write_text(json.dumps(lists))
+    file = str(tmp_path / "lists.json")
+    assert printed(capsys, root, split_file=file) == f"divided by {file}: {expected}"
+
+
+def test_folders_of_splits_are_told(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("TF_MAMLPP_CACHE", str(tmp_path / "cache"))
+    root = tree(tmp_path / "pets", ["images/Train/a", "images/Train/b", "images/Val/c", "images/Val/d"], pictures=2)
+    tree(root, ["images/Test/e", "images/Test/f", "images/more/g"], pictures=3)
+    assert printed(capsys, root) == (
+        "with the splits Train/, Val/ and Test/: train 2 classes (4 pictures), validation 2 classes (4 pictures), "
+        "test 2 classes (6 pictures); not read: more/"
+    )

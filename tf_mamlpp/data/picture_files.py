@@ -96,6 +96,24 @@ def class_folders(root: Path) -> dict[str, list[str]]:
     return dict(sorted(classes.items()))
 
 
+def subfolders(folder: Path) -> list[str]:
+    """The paths of a folder's subfolders, sorted, links followed and hidden ones left out.
+
+    Raises:
+        UserError: the folder cannot be read.
+
+    Example:
+        >>> for name in ("cats", ".git"):
+        ...     (tmp_path / name).mkdir()
+        >>> [os.path.basename(found) for found in subfolders(tmp_path)]
+        ['cats']
+    """
+    try:
+        return [path for path, _ in _content(str(folder))[1]]
+    except OSError as error:
+        raise UserError(f"{error.filename or folder}: cannot be read ({error.strerror})") from error
+
+
 def walk(root: Path) -> Iterator[tuple[str, list[str]]]:
     """Every folder of a tree, with the names of the pictures that lie in it.
 

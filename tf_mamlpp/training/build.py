@@ -11,7 +11,9 @@ import keras
 import tensorflow as tf
 
 from tf_mamlpp import data
-from tf_mamlpp.config import Config
+from tf_mamlpp.config import Config, Data
+from tf_mamlpp.data.picture_files import subfolders
+from tf_mamlpp.data.sources.split_folders import split_folders
 from tf_mamlpp.data.sources.splits import SplitFile
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.meta.meta_learner import MetaLearner
@@ -27,7 +29,7 @@ Banks = Mapping[str, data.ImageBank] | None
 
 
 def load_banks(config: Config, known: SplitFile | None = None, workdir: Path = Path()) -> Banks:
-    """The pictures of each split, checked against the task's shape.
+    """The pictures of each split, checked against the task's shape; prints how the data were divided.
 
     Args:
         config: of the run.
@@ -56,11 +58,34 @@ def load_banks(config: Config, known: SplitFile | None = None, workdir: Path = P
         split_file=d.split_file,
         cache_dir=d.cache_dir,
     )
+    if d.name != "glyphs":
+        print(_division(d, banks), flush=True)
     if known is not None:
         check_classes(known, banks, workdir)
     for bank in banks.values():
         data.check_bank(bank, d.way, d.shot, d.query_shot)
     return banks
+
+
+def _division(d: Data, banks: Mapping[str, data.ImageBank]) -> str:
+    """In one line: how the data were read, and the classes and pictures of each split."""
+    folders, unread = None, list[str]()
+    if d.split_file is None and d.path is not None and d.name in ("image_folder", "mini_imagenet"):
+        folders = split_folders(Path(d.path).expanduser())
+    if d.split_file is not None:
+        how = f"divided by {d.split_file}"
+    elif folders:
+        place, taken = next(iter(folders.values())).parent, [folder.name for folder in folders.values()]
+        unread = [f"{Path(other).name}/" for other in subfolders(place) if Path(other).name not in taken]
+        how = f"with the splits {taken[0]}/, {taken[1]}/ and {taken[2]}/"
+    elif d.name == "omniglot" or any(bank.by_fractions for bank in banks.values()):
+        pool = sum(len(bank.class_names) for bank in banks.values())
+        how = f"one pool of {pool} classes, divided by data.split_seed={d.split_seed}"
+    else:
+        how = "with its own splits"
+    parts = [f"{split} {len(b.class_names)} classes ({len(b.images)} pictures)" for split, b in banks.items()]
+    left = f"; not read: {', '.join(unread[:3])}{', ...' if len(unread) > 3 else ''}" if unread else ""
+    return f"{d.path or d.name}: {how}: {', '.join(parts)}{left}"
 
 
 def make_episodes(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import os
@@ -10,7 +11,8 @@ from pathlib import Path
 
 from tf_mamlpp.data.picture_files import checked_stat, class_folders, read_file
 from tf_mamlpp.data.sources.listing import Pictures, Splits
-from tf_mamlpp.data.sources.splits import FRACTIONS, SPLIT_FOLDERS, SPLITS, divide_classes
+from tf_mamlpp.data.sources.split_folders import check_pool, split_folders
+from tf_mamlpp.data.sources.splits import FRACTIONS, SPLITS, SplitFile, divide_classes
 from tf_mamlpp.errors import UserError
 
 _EXPECTED = "expected a folder of pictures for each class, or train/, val/ and test/ with such folders"
@@ -27,7 +29,7 @@ def folder_splits(
     """Lists the pictures of a tree of class folders by split, without decoding any.
 
     A class is any folder, at any depth, that holds pictures itself; its name is its path below the root.
-    With a `split_file`, or without train/, val/ and test/ (also: valid/, validation/), all classes are one pool.
+    With a `split_file`, or without folders of splits (see `split_folders`), all classes are one pool.
 
     Args:
         path: root of the tree.
@@ -58,16 +60,32 @@ def folder_splits(
     if not classes:
         raise UserError(f"{path}: has no class folders with pictures; {_EXPECTED}")
     names = list(classes)
-    divided = divide_classes(names, split_seed, split_file, split_fractions, source=f"{path}")
+    if split_file is not None:
+        return _listed(_divided_by_file(path, classes, split_file))
+    check_pool(path, names)
+    divided = divide_classes(names, split_seed, fractions=split_fractions, source=f"{path}")
     splits = {split: {names[n]: classes[names[n]] for n in divided[split]} for split in SPLITS}
-    return _listed(splits, by_fractions=split_file is None)
+    return _listed(splits, by_fractions=True)
+
+
+def _divided_by_file(path: Path, classes: _Classes, split_file: str | os.PathLike[str]) -> dict[str, _Classes]:
+    """The classes that a file lists; their names may leave out the folder of a split, as in a run's own file."""
+    names, below = list(classes), list[str]()
+    with contextlib.suppress(UserError):  # with a file, a tree may have any folders
+        below = [f"{folder.relative_to(path).as_posix()}/" for folder in (split_folders(path) or {}).values()]
+    short = [next((name[len(prefix) :] for prefix in below if name.startswith(prefix)), name) for name in names]
+    divided = divide_classes(names, 0, split_file, source=f"{path}", short_names=short)
+    given = SplitFile.read(split_file)
+    # A run's classes are called as it called them, so that it finds them to be the same.
+    called = {s: [names[n] for n in divided[s]] if given.pictures is None else given.lists[s] for s in SPLITS}
+    return {s: {name: classes[names[n]] for name, n in zip(called[s], divided[s], strict=True)} for s in SPLITS}
 
 
 def given_splits(path: Path) -> Splits | None:
-    """The splits that a tree's own folders train/, val/ and test/ make.
+    """The splits that a tree's own folders make, such as train/, val/ and test/; see `split_folders`.
 
     Args:
-        path: root of the tree; validation's folder may also be called valid/ or validation/.
+        path: root of the tree.
 
     Returns:
         Splits as those of `folder_splits`; None if the tree has no such folders.
@@ -84,24 +102,15 @@ def given_splits(path: Path) -> Splits | None:
         >>> {split: open_pictures().class_names for split, (key, open_pictures) in given_splits(tmp_path).items()}
         {'train': ('ant', 'bee'), 'validation': ('cat',), 'test': ('dog',)}
     """
-    candidates = {split: [path / name for name in names] for split, names in SPLIT_FOLDERS.items()}
-    # A folder called "test" that holds only pictures is a class like any other.
-    found = {split: [f for f in folders if _has_subfolders(f)] for split, folders in candidates.items()}
-    if not any(found.values()):
+    folders = split_folders(path)
+    if folders is None:
         return None
     splits = {}
-    for split, folders in found.items():
-        if len(folders) != 1:
-            wanted = " or ".join(f"{name}/" for name in SPLIT_FOLDERS[split])
-            raise UserError(f"{path}: needs one folder {wanted} beside its other splits, or no splits at all")
-        splits[split] = class_folders(folders[0])
+    for split, folder in folders.items():
+        splits[split] = class_folders(folder)
         if not splits[split]:
-            raise UserError(f"{folders[0]}: has no class folders with pictures; {_EXPECTED}")
+            raise UserError(f"{folder}: has no class folders with pictures; {_EXPECTED}")
     return _listed(splits)
-
-
-def _has_subfolders(folder: Path) -> bool:
-    return folder.is_dir() and any(inside.is_dir() for inside in folder.iterdir())
 
 
 def _listed(splits: dict[str, _Classes], by_fractions: bool = False) -> Splits:
@@ -109,8 +118,8 @@ def _listed(splits: dict[str, _Classes], by_fractions: bool = False) -> Splits:
 
 
 def _key(classes: _Classes) -> str:
-    """A hash that changes with the files' paths, sizes and times of change."""
-    state = hashlib.sha256()
+    """A hash that changes with the classes' names and the files' paths, sizes and times of change."""
+    state = hashlib.sha256(repr([(name, len(files)) for name, files in classes.items()]).encode(errors="replace"))
     for file in itertools.chain.from_iterable(classes.values()):
         try:
             found = checked_stat(file)
