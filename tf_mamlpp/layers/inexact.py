@@ -7,6 +7,7 @@ Such a model trains without a word on a wrong meta-gradient.  What is wrong was 
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -77,6 +78,34 @@ def exact_operations_only(model: str, weights: Sequence[tf.Tensor]) -> Iterator[
                     f"model '{model}': the second derivatives of operation '{inner.name}' are wrong in TensorFlow, "
                     f"{problem}; or set first_order"
                 )
+
+
+@contextlib.contextmanager
+def name_missing_derivatives() -> Iterator[None]:
+    """Says in one line which operation inside has no derivative, or no second one.
+
+    Raises:
+        UserError: naming the operation.
+
+    Example:
+        >>> with name_missing_derivatives(), tf.GradientTape() as outer:
+        ...     x = tf.Variable(1.0)
+        ...     with tf.GradientTape() as tape:
+        ...         y = tf.nn.softsign(x)
+        ...     outer.gradient(tape.gradient(y, x), x)
+        Traceback (most recent call last):
+        tf_mamlpp.errors.UserError: TensorFlow has no derivative of SoftsignGrad, ...
+    """
+    try:
+        yield
+    except LookupError as error:
+        unknown = re.search(r"gradient registry has no entry for: (\w+)", str(error))
+        if not unknown:
+            raise
+        raise UserError(
+            f"TensorFlow has no derivative of {unknown[1]}, which this model needs: use another layer or activation in "
+            "its place, or set first_order if it is one of second order (...Grad)"
+        ) from error
 
 
 def _depending_on(sources: Sequence[tf.Tensor], operations: Iterable[tf.Operation]) -> Iterator[tf.Operation]:

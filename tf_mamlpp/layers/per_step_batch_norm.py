@@ -149,7 +149,19 @@ class PerStepBatchNormalization(keras.layers.Layer):
             row: of the inner step.
             momentum: how much of the old value stays; with 0 gradients flow through the new one.
             old, batch: `[C]`, the row as it is, and the batch's.
+
+        Raises:
+            UserError: a pass replaces the statistics for the second time: the layer is called twice in it.
         """
+        this_pass = current_pass.get()
+        if momentum == 0 and this_pass is not None:
+            if id(table) in this_pass.replaced:
+                raise UserError(
+                    f"batch norm '{self.name}' is called more than once in its model, so that support statistics, one "
+                    "mean and variance a layer, cannot serve each call: set query_statistics (and "
+                    "evaluation_statistics) to batch or running, or give each call a batch norm of its own"
+                )
+            this_pass.replaced.add(id(table))
         # With momentum 0 the statistics are a result that gradients flow through; else a record that they must not.
         new = batch if momentum == 0 else momentum * old + (1 - momentum) * tf.stop_gradient(batch)
         if self.per_step_statistics:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import tensorflow as tf
@@ -23,6 +23,9 @@ import tensorflow as tf
 class Pass:
     """What one pass through the model asks of its batch norms; see `inner_step`.
 
+    Attributes:
+        replaced: the tables whose moving statistics this pass has replaced by its own, by identity.
+
     Example:
         >>> Pass(step=0, statistics="batch", momentum=None).statistics
         'batch'
@@ -31,6 +34,7 @@ class Pass:
     step: int | tf.Tensor
     statistics: str
     momentum: float | None
+    replaced: set[int] = field(default_factory=set, compare=False)
 
 
 current_pass: contextvars.ContextVar[Pass | None] = contextvars.ContextVar("inner_step", default=None)

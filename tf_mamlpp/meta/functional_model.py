@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import partial
 
 import keras
@@ -162,7 +162,7 @@ class FunctionalModel:
         Returns:
             The outputs `[B, ...]`, in the weights' dtype, and the new state.
         """
-        with inner_step(step, statistics, momentum), nullcontext() if training else first_order_only():
+        with inner_step(step, statistics, momentum), nullcontext() if training else first_order_only(), _plain_errors():
             outputs, state = self.model.stateless_call(weights, state, images, training=training)
         check_width(self.model, outputs.shape[-1], self.way)  # a subclassed model shows its width only here
         return tf.cast(outputs, weights[0].dtype), state
@@ -175,6 +175,17 @@ class FunctionalModel:
             weights, state, support_images, step, statistics="batch", momentum=0.0, training=training
         )
         return new_state
+
+    def check_support_statistics(self) -> None:
+        """Refuses, before anything is trained, what `support_statistics` would; of a model whose inputs are known.
+
+        Raises:
+            UserError: a batch norm is called more than once.
+        """
+        inputs = getattr(self.model, "inputs", None) or []
+        if len(inputs) == 1:
+            statistics = tf.function(lambda x: self.support_statistics(self.start, self.state, x, 0), autograph=False)
+            statistics.get_concrete_function(tf.TensorSpec(inputs[0].shape, inputs[0].dtype))
 
     def query_outputs(
         self,
@@ -258,3 +269,14 @@ class FunctionalModel:
             training=training,
         )
         return self.loss(task["support_labels"], outputs), state
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """Lets the text of a layer's UserError stand alone: Keras makes a new error of it, with the call's arguments."""
+    try:
+        yield
+    except UserError as error:
+        while isinstance(error.__context__, UserError):
+            error = error.__context__
+        raise error from None

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from tf_mamlpp.errors import UserError
+from tf_mamlpp.layers.inexact import name_missing_derivatives
 from tf_mamlpp.meta.functional_model import FunctionalModel, with_task_seeds
 from tf_mamlpp.meta.losses import mean_of, metric_function
 from tf_mamlpp.meta.schedules import Schedules
@@ -62,6 +62,8 @@ class EpisodicModel(keras.Model):
     ) -> None:
         """Makes the metrics; the variables are all there."""
         self.functional_model = functional_model
+        if "support" in (self.query_statistics, self.evaluation_statistics):
+            functional_model.check_support_statistics()
         self._float = self.model.trainable_variables[0].dtype
         self.classifies = self.way is not None or loss is None
         self.metric_function = metric_function(metric)
@@ -177,7 +179,7 @@ class EpisodicModel(keras.Model):
 
         def one(indexed: tuple[tf.Tensor, Task]) -> tuple[Any, ...]:
             index, task = first + indexed[0], indexed[1]
-            with _known_derivatives():
+            with name_missing_derivatives():
                 with tf.GradientTape() as tape:
                     total, new_state, loss, metric = self.task_loss(task, with_task_seeds(state, index))
                 gradients = tape.gradient(total, sources, unconnected_gradients=tf.UnconnectedGradients.ZERO)
@@ -284,18 +286,3 @@ class EpisodicModel(keras.Model):
     def step_metric(k: int) -> str:
         """The name under which the metric after `k` inner steps is logged."""
         return f"step_{k}"
-
-
-@contextlib.contextmanager
-def _known_derivatives() -> Iterator[None]:
-    """Says in one line which operation has no derivative, or no second one."""
-    try:
-        yield
-    except LookupError as error:
-        unknown = re.search(r"gradient registry has no entry for: (\w+)", str(error))
-        if not unknown:
-            raise
-        raise UserError(
-            f"TensorFlow has no derivative of {unknown[1]}, an operation that this model needs one of: use another "
-            "layer or activation in its place, or set first_order if it is one of second order (...Grad)"
-        ) from error
