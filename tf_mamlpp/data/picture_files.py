@@ -47,6 +47,24 @@ def checked_stat(file: str | os.PathLike[str]) -> os.stat_result:
     return found
 
 
+def file_state(found: os.stat_result) -> tuple[int, int, int]:
+    """What changes when a file's content does: its size, and the times of change of content and of file.
+
+    A copy that keeps the time of the content (`cp -p`, `rsync -a`) or a renamed file sets the time of the file, which
+    no program can set otherwise.
+
+    Example:
+        >>> (tmp_path / "cat.png").write_bytes(b"12345")
+        5
+        >>> before = file_state(os.stat(tmp_path / "cat.png"))
+        >>> os.utime(tmp_path / "cat.png", ns=(0, before[1]))
+        >>> after = file_state(os.stat(tmp_path / "cat.png"))
+        >>> after[:2] == before[:2], after == before
+        (True, False)
+    """
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
 def read_file(file: str) -> bytes:
     """The content of a picture's file.
 

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from tf_mamlpp.data.picture_files import checked_stat, class_folders, read_file
+from tf_mamlpp.data.picture_files import checked_stat, class_folders, file_state, read_file
 from tf_mamlpp.data.sources.listing import Pictures, Splits
 from tf_mamlpp.data.sources.split_folders import check_pool, split_folders
 from tf_mamlpp.data.sources.splits import FRACTIONS, SPLITS, SplitFile, divide_classes
@@ -118,14 +118,14 @@ def _listed(splits: dict[str, _Classes], by_fractions: bool = False) -> Splits:
 
 
 def _key(classes: _Classes) -> str:
-    """A hash that changes with the classes' names and the files' paths, sizes and times of change."""
+    """A hash that changes with the classes' names and the files' paths and states."""
     state = hashlib.sha256(repr([(name, len(files)) for name, files in classes.items()]).encode(errors="replace"))
     for file in itertools.chain.from_iterable(classes.values()):
         try:
-            found = checked_stat(file)
+            found = file_state(checked_stat(file))
         except OSError as error:
             raise UserError(f"{file}: cannot be read ({error.strerror or error})") from error
-        state.update(os.fsencode(f"{os.path.abspath(file)}\0{found.st_size}\0{found.st_mtime_ns}\0"))
+        state.update(os.fsencode(f"{os.path.abspath(file)}\0{found}\0"))
     return state.hexdigest()
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from tf_mamlpp.data.picture_files import SUFFIXES
+from tf_mamlpp.data.picture_files import SUFFIXES, file_state
 from tf_mamlpp.data.sources.archives import members
 from tf_mamlpp.data.sources.image_folder import given_splits
 from tf_mamlpp.data.sources.listing import Pictures, Splits
@@ -63,8 +63,8 @@ def mini_imagenet_splits(path: Path) -> Splits:
 
 
 def _key(archives: list[Path]) -> str:
-    """Changes with the archives' paths, sizes and times of change."""
-    return repr([(str(a.resolve()), a.stat().st_size, a.stat().st_mtime_ns) for a in archives])
+    """Changes with the archives' paths and states."""
+    return repr([(str(a.resolve()), file_state(a.stat())) for a in archives])
 
 
 def _list_pictures(archives: list[Path], split: str) -> Pictures:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from tf_mamlpp.data.picture_files import checked_stat, read_file
+from tf_mamlpp.data.picture_files import checked_stat, file_state, read_file
 from tf_mamlpp.data.sources.archives import open_zip, read_zipped
 from tf_mamlpp.data.sources.listing import Pictures, Splits
 from tf_mamlpp.data.sources.splits import OMNIGLOT_CLASSES, divide_classes
@@ -102,12 +102,11 @@ def _is_drawing(member: PurePosixPath) -> bool:
 
 
 def _state(archive: Path, classes: dict[str, list[_Drawing]]) -> object:
-    """The path, size and time of change of an archive, or of each drawing in a folder."""
+    """The path and state of an archive, or of each drawing in a folder."""
     files = [archive]
     if archive.is_dir():
         files = sorted(archive / d.member for group in classes.values() for d in group if d.archive == archive)
-    found = [(file, checked_stat(file)) for file in files]
-    return [(str(file.resolve()), state.st_size, state.st_mtime_ns) for file, state in found]
+    return [(str(file.resolve()), file_state(checked_stat(file))) for file in files]
 
 
 def _pictures(classes: list[tuple[str, list[_Drawing]]]) -> Pictures:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from tf_mamlpp.data.picture_files import file_state
 from tf_mamlpp.data.sources.listing import Pictures, Splits
 from tf_mamlpp.data.sources.splits import FRACTIONS, SPLIT_FOLDERS, SPLITS, divide_classes
 from tf_mamlpp.errors import UserError
@@ -130,9 +131,9 @@ def _check_splits(builder: Any, name: str) -> None:
 
 
 def _identity(builder: Any) -> str:
-    """A hash that changes with the set's version, place, sizes and times of change."""
+    """A hash that changes with the set's version, place, sizes and files."""
     splits = sorted((split, info.num_examples, info.num_bytes) for split, info in builder.info.splits.items())
-    files = [(str(f), os.stat(f).st_mtime_ns) for s in builder.info.splits.values() for f in s.filepaths]
+    files = [(str(f), file_state(os.stat(f))) for s in builder.info.splits.values() for f in s.filepaths]
     return hashlib.sha256(repr([builder.info.full_name, str(builder.data_dir), splits, files]).encode()).hexdigest()
 
 
