@@ -79,6 +79,48 @@ def test_any_bytes(fuzz, no_hang):
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def icon_of(*pictures):
+    """An icon that says 16 x 16 of each of its pictures."""
+    entries, offset = b"", 6 + 16 * len(pictures)
+    for content in pictures:
+        entries += struct.pack("<BBBBHHII", 16, 16, 0, 0, 1, 32, len(content), offset)
+        offset += len(content)
+    return struct.pack("<HHH", 0, 1, len(pictures)) + entries + b"".join(pictures)
+
+
+def bmp_of(width, height):
+    """A BMP in an icon; run-length coded, so that a few bytes may stand for all its pixels."""
+    return struct.pack("<IiiHHIIiiII", 40, width, 2 * height, 1, 8, 1, 0, 0, 0, 0, 0) + b"\0" * 1024 + b"\0\1"
+
+
+SIDE = (1 << 13) + 1
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [png_of(SIDE, SIDE), bmp_of(SIDE, SIDE), bmp_of(SIDE, -SIDE), struct.pack("<IHHHH", 12, 60000, 60000, 1, 8)],
+)
+@pytest.mark.parametrize("before", [0, 1])
+def test_a_large_picture_in_an_icon_is_refused_before_it_is_decoded(picture, before, monkeypatch):
+    monkeypatch.setattr(Image, "open", lambda *_: pytest.fail("decoded"))
+    content = icon_of(*[png_of(16, 16)] * before, picture)
+    with pytest.raises(UserError, match=r"a.ico: .* x \d+ pixels are too many"):
+        decode_file(content, 3, "a.ico")
+
+
+def test_an_icon_whose_list_is_wrong_has_the_size_of_its_picture():
+    rows = b"".join(b"\0" + bytes([90] * 40) for _ in range(30))
+    with pytest.warns(UserWarning, match="not the expected size"):
+        assert decode_file(icon_of(png_of(40, 30, rows)), 1, "a.ico").shape == (30, 40, 1)
+
+
+def test_containers_that_do_not_tell_their_sizes_are_refused():
+    buffer = io.BytesIO()
+    Image.new("RGBA", (16, 16)).save(buffer, "ICNS")
+    with pytest.raises(UserError, match="ICNS is no usual kind of picture"):
+        decode_file(buffer.getvalue(), 3, "a.png")
+
+
 @pytest.mark.parametrize("size", [(1 << 13, (1 << 13) + 1), (1, MOST_PIXELS + 1), (2**31 - 1, 2**31 - 1), (0, 5)])
 def test_declared_sizes_that_no_picture_has(size):
     with pytest.raises(UserError, match="cat.png: cannot be read as a picture"):

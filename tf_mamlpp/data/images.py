@@ -9,11 +9,13 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Sequence
+from typing import BinaryIO
 
 import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageOps
 
+from tf_mamlpp.data.icons import icon_sizes
 from tf_mamlpp.data.picture_files import checked_stat
 from tf_mamlpp.errors import UserError
 
@@ -136,16 +138,40 @@ def decode_file(source: bytes | str | os.PathLike[str], channels: int, name: str
     try:
         if not isinstance(source, bytes):
             checked_stat(source)
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
-            if image.width * image.height > MOST_PIXELS:
-                raise ValueError(f"{image.width} x {image.height} pixels are too many")
-            if image.format == "EPS":
-                raise ValueError("PostScript is a program, which is not run")
+        file = io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb")
+        with file, _open(file) as image:
             if 32 in getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, ()):
                 raise ValueError("32-bit pixels have no agreed range")
+            _scale_transparent_grey(image)
             return _to_array(ImageOps.exif_transpose(image), channels)
     except Exception as error:  # Pillow's decoders raise nearly anything on a damaged file
         raise UserError(f"{name}: cannot be read as a picture ({error}); replace or remove it") from error
+
+
+def _open(file: BinaryIO) -> Image.Image:
+    """Opens a picture that is safe to decode."""
+    for width, height in icon_sizes(file):
+        _check_size(width, height)
+    image = Image.open(file)
+    _check_size(image.width, image.height)
+    if image.format == "EPS":
+        raise ValueError("PostScript is a program, which is not run")
+    if image.format in ("ICNS", "BLP"):  # they hold pictures of other kinds, whose own sizes Pillow does not tell
+        raise ValueError(f"{image.format} is no usual kind of picture")
+    return image
+
+
+def _check_size(width: int, height: int) -> None:
+    if width * height > MOST_PIXELS:
+        raise ValueError(f"{width} x {height} pixels are too many")
+
+
+def _scale_transparent_grey(image: Image.Image) -> None:
+    """Brings the transparent grey of a PNG of 2 or 4 bits to 8 bits, as Pillow does the pixels, but not this grey."""
+    grey, tile = image.info.get("transparency"), getattr(image, "tile", None)
+    scale = {"L;2": 85, "L;4": 17}.get(str(tile[0].args)) if tile and image.format == "PNG" else None
+    if scale and isinstance(grey, int):
+        image.info["transparency"] = grey * scale
 
 
 def to_channels(image: np.ndarray, channels: int) -> np.ndarray:

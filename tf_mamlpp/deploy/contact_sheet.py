@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-import matplotlib
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
+
+from tf_mamlpp.deploy.sheet_text import draw_text
 
 # All in pixels.
 _WIDTH, _MARGIN, _GAP = 1200, 32, 12
 _NAMES = 210  # the column of class names
-_CELL, _CAPTION = 112, 62  # a query picture's side, and the text below it
+_CELL, _CAPTION = 112, 78  # a query picture's side, and the text below it
 _SUPPORT_CELL = _CELL * 3 // 4
 
 _INK, _FAINT, _LINE, _RIGHT, _WRONG = "#1b1b1f", "#6a6a72", "#e3e3e8", "#007a4d", "#c62828"
@@ -31,6 +30,7 @@ class QueryPicture:
         label: the predicted class.
         probability: of that class, 0..1.
         truth: the true class, None where it is not known.
+        file: the picture's path, of which the end is shown.
 
     Example:
         >>> QueryPicture(np.zeros((28, 28, 1), np.uint8), "cat", 0.9).truth is None
@@ -41,6 +41,7 @@ class QueryPicture:
     label: str
     probability: float
     truth: str | None = None
+    file: str = ""
 
 
 def contact_sheet(
@@ -61,7 +62,7 @@ def contact_sheet(
         >>> picture = np.zeros((28, 28, 1), np.uint8)
         >>> sheet = contact_sheet("Pets", [("cat", [picture])], [QueryPicture(picture, "cat", 0.9)])
         >>> sheet.size
-        (1200, 534)
+        (1200, 550)
     """
     colours = {name: _COLOURS[i % len(_COLOURS)] for i, (name, _) in enumerate(support)}
     columns = (_WIDTH - 2 * _MARGIN + _GAP) // (_CELL + _GAP)
@@ -70,7 +71,7 @@ def contact_sheet(
     height = 150 + support_step * len(support) + 70 + rows * query_step + (36 if left_out else 0) + _MARGIN
     sheet = Image.new("RGB", (_WIDTH, height), "white")
     draw = ImageDraw.Draw(sheet)
-    draw.text((_MARGIN, 28), _fitted(draw, title, _font(24, True), _WIDTH - 2 * _MARGIN), _INK, _font(24, True))
+    draw_text(draw, (_MARGIN, 28), title, _INK, 24, bold=True, room=_WIDTH - 2 * _MARGIN)
     y = _heading(draw, 84, "Learned from", f"{sum(len(p) for _, p in support)} pictures, {len(support)} classes")
     for name, pictures in support:
         _support_row(sheet, draw, y, name, pictures, colours[name])
@@ -81,14 +82,14 @@ def contact_sheet(
         _query_cell(sheet, draw, x, y + (i // columns) * query_step, query, colours[query.label])
     if left_out:
         text = f"… and {left_out} more in predictions.csv"
-        draw.text((_MARGIN, y + rows * query_step + 6), text, _FAINT, _font(15))
+        draw_text(draw, (_MARGIN, y + rows * query_step + 6), text, _FAINT, 15)
     return sheet
 
 
 def _heading(draw: ImageDraw.ImageDraw, y: int, text: str, detail: str) -> int:
     draw.line((_MARGIN, y, _WIDTH - _MARGIN, y), _LINE, 2)
-    draw.text((_MARGIN, y + 10), text, _INK, _font(17, True))
-    draw.text((_WIDTH - _MARGIN, y + 12), detail, _FAINT, _font(15), anchor="ra")
+    draw_text(draw, (_MARGIN, y + 10), text, _INK, 17, bold=True)
+    draw_text(draw, (_WIDTH - _MARGIN, y + 12), detail, _FAINT, 15, anchor="ra")
     return y + 46
 
 
@@ -102,13 +103,12 @@ def _support_row(
 ) -> None:
     size = _SUPPORT_CELL
     draw.rounded_rectangle((_MARGIN, y, _MARGIN + 8, y + size), 4, colour)
-    font = _font(17)
-    draw.text((_MARGIN + 22, y + size // 2), _fitted(draw, name, font, _NAMES - 40), _INK, font, anchor="lm")
+    draw_text(draw, (_MARGIN + 22, y + size // 2), name, _INK, 17, room=_NAMES - 40, anchor="lm")
     room = (_WIDTH - _MARGIN - _MARGIN - _NAMES - 60) // (size + 8)
     for i, picture in enumerate(pictures[:room]):
         _paste(sheet, draw, _MARGIN + _NAMES + i * (size + 8), y, picture, size)
     if len(pictures) > room:
-        draw.text((_WIDTH - _MARGIN, y + size // 2), f"+{len(pictures) - room}", _FAINT, _font(15), anchor="rm")
+        draw_text(draw, (_WIDTH - _MARGIN, y + size // 2), f"+{len(pictures) - room}", _FAINT, 15, anchor="rm")
 
 
 def _query_cell(
@@ -118,13 +118,15 @@ def _query_cell(
     wrong = query.truth is not None and query.truth != query.label
     if query.truth is not None:
         draw.rectangle((x - 3, y - 3, x + _CELL + 2, y + _CELL + 2), outline=_WRONG if wrong else _RIGHT, width=3)
-    draw.text((x, y + _CELL + 6), _fitted(draw, query.label, _font(14, True), _CELL), _INK, _font(14, True))
+    draw_text(draw, (x, y + _CELL + 6), query.label, _INK, 14, bold=True, room=_CELL)
     bottom, room = y + _CELL + 27, _CELL - 46
-    draw.text((x + _CELL, bottom), f"{100 * query.probability:.0f} %", _FAINT, _font(12), anchor="ra")
+    draw_text(draw, (x + _CELL, bottom), f"{100 * query.probability:.0f} %", _FAINT, 12, anchor="ra")
     draw.rounded_rectangle((x, bottom + 4, x + room, bottom + 10), 3, _LINE)
     draw.rounded_rectangle((x, bottom + 4, x + max(int(room * query.probability), 6), bottom + 10), 3, colour)
+    if query.file:
+        draw_text(draw, (x, bottom + 17), query.file, _FAINT, 11, room=_CELL, keep_end=True)
     if wrong:
-        draw.text((x, bottom + 17), _fitted(draw, f"is {query.truth}", _font(12), _CELL), _WRONG, _font(12))
+        draw_text(draw, (x, bottom + 32), f"is {query.truth}", _WRONG, 12, room=_CELL)
 
 
 def _paste(sheet: Image.Image, draw: ImageDraw.ImageDraw, x: int, y: int, picture: np.ndarray, size: int) -> None:
@@ -150,19 +152,3 @@ def thumbnail(picture: np.ndarray) -> np.ndarray:
     image.thumbnail((2 * _CELL, 2 * _CELL))
     array = np.asarray(image)
     return array[..., None] if array.ndim == 2 else array
-
-
-@functools.cache
-def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
-    file = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
-    return ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts", "ttf", file)), size)
-
-
-def _fitted(draw: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont, room: float) -> str:
-    """The text, with "…" in place of its end where it is too long."""
-    text = " ".join(text.split()) or "?"
-    if draw.textlength(text, font) <= room:
-        return text
-    while len(text) > 1 and draw.textlength(text + "…", font) > room:
-        text = text[:-1]
-    return text + "…"
