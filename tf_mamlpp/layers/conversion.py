@@ -151,6 +151,28 @@ def _copy_weights(source: keras.Model, target: keras.Model) -> None:
     for old, new in zip(_leaves(source), _leaves(target), strict=True):
         for a, b in zip(old.weights, new.weights, strict=True):
             b.assign(tf.broadcast_to(a.value, b.shape))
+    copy_trainable(source, target)
+
+
+def copy_trainable(source: keras.Model, target: keras.Model) -> None:
+    """Freezes in a copy of a model what is frozen in the model, weight by weight: layers' configs do not tell.
+
+    Args:
+        source: the model.
+        target: its copy, with as many variables in the same order.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])
+        >>> model.layers[0].kernel.trainable = False
+        >>> copy = keras.models.clone_model(model)
+        >>> copy_trainable(model, copy)
+        >>> [v.name for v in copy.trainable_variables]
+        ['bias']
+    """
+    for old, new in zip(source.variables, target.variables, strict=True):
+        new.trainable = old.trainable
+    if not source.trainable:
+        target.trainable = False
 
 
 def substitute(layer: keras.layers.Layer, batched_tasks: bool = False) -> keras.layers.Layer | None:

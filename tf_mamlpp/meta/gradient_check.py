@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_mamlpp.errors import UserError
+from tf_mamlpp.layers.conversion import copy_trainable
 from tf_mamlpp.meta.meta_learner import MetaLearner
 from tf_mamlpp.meta.second_derivatives import DIFFERENCE_STEPS, second_derivative_error
 
@@ -231,4 +232,5 @@ def in_float64(model: keras.Model) -> keras.Model:
     twin = keras.models.clone_model(model, clone_function=copy, recursive=True)
     for new, old in zip(twin.variables, model.variables, strict=True):
         new.assign(tf.cast(old.value, new.dtype))
+    copy_trainable(model, twin)
     return twin

@@ -12,6 +12,7 @@ import tensorflow as tf
 from tf_mamlpp.deploy.litert import ops
 from tf_mamlpp.deploy.litert.windows import AxisWindows, maxima, patches, sums
 from tf_mamlpp.errors import UserError
+from tf_mamlpp.layers.conversion import copy_trainable
 from tf_mamlpp.layers.convolution import MatmulConv2D, NarrowConv2D
 from tf_mamlpp.layers.per_step_batch_norm import PerStepBatchNormalization, row_of
 from tf_mamlpp.layers.pooling import DisjointMaxPooling2D, ExactMaxPooling2D
@@ -175,6 +176,7 @@ def differentiable_copy(model: keras.Model) -> keras.Model:
 
     copy = keras.models.clone_model(model, clone_function=replace, recursive=True)
     copy.set_weights(model.get_weights())
+    copy_trainable(model, copy)
     return copy
 
 
