@@ -79,7 +79,7 @@ def fitted(
         >>> [part for part, _ in fitted("one  two\\nthree", size=12)]
         ['one two three']
         >>> [part for part, _ in fitted("pictures/2024/0001.jpg", size=12, room=60, keep_end=True)]
-        ['…0001.jpg']
+        ['…...1.jpg']
     """
     text = " ".join(text.split()) or "?"
     runs = _runs(text, size, bold)
