@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tf_mamlpp.errors import UserError
 from tf_mamlpp.meta.evaluation import Evaluation, evaluate
 from tf_mamlpp.meta.meta_learner import MetaLearner
 from tf_mamlpp.models.mlp import mlp
@@ -93,3 +94,52 @@ def test_every_query_statistics_is_passed_on(smooth_model, scatter, make_tasks):
         found = evaluate(learner, [tasks], query_statistics=statistics)
         expected = accuracy(learner.curves(tasks, query_statistics=statistics), tasks)
         np.testing.assert_allclose(found.per_task, expected, atol=1e-7)
+
+
+def shuffled(tasks):
+    return tf.data.Dataset.from_tensor_slices(tasks).shuffle(8, seed=1).batch(2)
+
+
+def test_a_shuffled_dataset_is_read_once_with_its_labels(learner, tasks):
+    found = evaluate(learner, shuffled(tasks))
+    in_order = accuracy(learner.curves(tasks).numpy(), tasks)
+    np.testing.assert_allclose(np.sort(found.per_task[:, -1]), np.sort(in_order[:, -1]), atol=1e-7)
+    assert found.value == pytest.approx(in_order[:, -1].mean())
+
+
+def test_a_generator_is_read_once(learner, tasks):
+    assert evaluate(learner, iter([tasks])).value == evaluate(learner, [tasks]).value
+
+
+def another_picture(tasks):
+    changed = {**tasks, "support_images": tasks["support_images"] + tf.one_hot(0, 4, dtype=tf.float64) * 1e-9}
+    return [tasks], [changed]
+
+
+@pytest.mark.parametrize(
+    ("data", "found"),
+    [
+        (shuffled, "other tasks"),
+        (lambda tasks: iter([tasks]), "fewer tasks"),
+        (lambda tasks: Readings(*another_picture(tasks)), "other tasks"),
+    ],
+    ids=["shuffled", "a generator", "other pictures of the same labels"],
+)
+def test_members_that_would_get_other_tasks_are_refused(learner, tasks, data, found):
+    with pytest.raises(UserError, match=f"member 2 got {found} .*: give a dataset that yields the same"):
+        evaluate(learner, data(tasks), members=[lambda: None] * 2)
+
+
+class Readings:
+    """Data that are others each time they are read."""
+
+    def __init__(self, *readings):
+        self.readings = iter(readings)
+
+    def __iter__(self):
+        return iter(next(self.readings))
+
+
+def test_no_tasks_at_all(learner):
+    with pytest.raises(UserError, match="no tasks to evaluate on"):
+        evaluate(learner, [])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import zlib
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tf_mamlpp.errors import UserError
 from tf_mamlpp.intervals import mean_interval
 from tf_mamlpp.meta.outer_loop import EpisodicModel
 
@@ -57,7 +59,7 @@ def evaluate(
 
     Args:
         learner: its weights are those that the last member loaded.
-        tasks: meta-batches; read once for every member.
+        tasks: meta-batches; read once for every member, and the same ones each time.
         inner_steps: None for as many as trained.
         query_statistics: `batch`, `running` or `support`; None for the learner's.
         members: each loads one member of the ensemble into the learner; their probabilities (regression: outputs)
@@ -65,6 +67,9 @@ def evaluate(
 
     Returns:
         The metric of every task after every inner step.
+
+    Raises:
+        UserError: there are no tasks, or other ones for another member.
 
     Example:
         >>> from tf_mamlpp import MetaLearner
@@ -82,11 +87,39 @@ def evaluate(
         return tf.nn.softmax(curves) if learner.classifies else curves
 
     total: np.ndarray | float = 0.0
-    labels = np.concatenate([batch["query_labels"] for batch in tasks])
-    for count, load in enumerate(members, 1):
+    several = list(members)
+    first: list[int] = []
+    for count, load in enumerate(several, 1):
         load()
-        member = np.concatenate([outputs(batch).numpy() for batch in tasks])
+        curves, label_batches, digests = [], [], []
+        for batch in tasks:
+            curves.append(outputs(batch).numpy())
+            label_batches.append(np.asarray(batch["query_labels"]))
+            digests.append(_digest(batch) if len(several) > 1 else 0)
+        if count == 1:
+            first = digests
+        _check_same(first, digests, count)
+        member, labels = np.concatenate(curves), np.concatenate(label_batches)
         total = total + (member - total) / count
     repeated = np.repeat(labels[:, None], total.shape[1], axis=1)  # type: ignore[union-attr]
     values = keras.ops.convert_to_numpy(learner.metric_function(repeated, total)).astype(np.float64)
     return Evaluation(values.mean(-1))
+
+
+def _digest(batch: Mapping[str, Any]) -> int:
+    """A checksum of all that a meta-batch holds."""
+    digest = 0
+    for name in sorted(batch):
+        digest = zlib.crc32(np.asarray(batch[name]).tobytes(), digest)
+    return digest
+
+
+def _check_same(first: list[int], digests: list[int], member: int) -> None:
+    if not first:
+        raise UserError("there are no tasks to evaluate on")
+    if digests != first:
+        found = "other tasks" if digests else "fewer tasks (none)"
+        raise UserError(
+            f"the ensemble's member {member} got {found} than its first one: give a dataset that yields the "
+            "same each time it is read (shuffle with reshuffle_each_iteration=False, or a list of meta-batches)"
+        )
