@@ -163,4 +163,24 @@ def test_a_subclassed_model_with_exact_layers_is_taken_as_it_is():
 
     model = Exact()
     model(X)
-    assert convert_normalization(model, 2) is model
+    assert convert_normalization(model, 2, True, True) is model
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (
+            (5, True, True),
+            "'norm' has rows for 2 inner steps, the learner takes 5: make it PerStepBatchNormalization.5.",
+        ),
+        ((1, True, True), "'norm' has rows for 2 inner steps, the learner takes 1"),
+        ((2, False, True), "'norm' has per_step_weights=True, the learner per_step_weights=False: give both the same"),
+        ((2, True, False), "'norm' has per_step_statistics=True, the learner per_step_statistics=False"),
+    ],
+)
+def test_rows_for_other_steps_are_refused(settings, said):
+    model = keras.Sequential([keras.Input((6, 6, 2)), PerStepBatchNormalization(2, name="norm"), layers.Dense(3)])
+    with pytest.raises(UserError, match=said):
+        convert_normalization(model, *settings)
+    one_row = keras.Sequential([keras.Input((4,)), PerStepBatchNormalization(2, False, False), layers.Dense(3)])
+    assert convert_normalization(one_row, 5) is one_row  # no rows, so that the number does not matter

@@ -34,7 +34,7 @@ def shared_block():
 class Subclassed(keras.Model):
     def __init__(self):
         super().__init__()
-        self.norm, self.dense = PerStepBatchNormalization(5, name="norm"), layers.Dense(3)
+        self.norm, self.dense = PerStepBatchNormalization(5, False, False, name="norm"), layers.Dense(3)
 
     def call(self, x, training=False):
         return self.dense(layers.Flatten()(self.norm(self.norm(x) ** 2)))

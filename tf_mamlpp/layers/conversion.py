@@ -98,7 +98,8 @@ def convert_normalization(
 
     Raises:
         UserError: a stock normalisation layer that cannot be replaced, because it sits inside a subclassed
-            model or a layer of the user's own, or is a subclass of a stock one.
+            model or a layer of the user's own, or is a subclass of a stock one; or a `PerStepBatchNormalization` of the
+            user's own with rows for another number of steps, or for none.
 
     Example:
         >>> layers = [keras.Input((8, 8, 1)), keras.layers.Conv2D(4, 3), keras.layers.BatchNormalization()]
@@ -106,6 +107,29 @@ def convert_normalization(
         >>> [type(layer).__name__ for layer in converted.layers]
         ['Conv2D', 'PerStepBatchNormalization']
     """
+    converted = _converted(model, inner_steps, per_step_weights, per_step_statistics, batched_tasks)
+    for layer in _leaves(converted):
+        if isinstance(layer, PerStepBatchNormalization):
+            _check_rows(layer, inner_steps, per_step_weights, per_step_statistics)
+    return converted
+
+
+def _check_rows(layer: PerStepBatchNormalization, inner_steps: int, weights: bool, statistics: bool) -> None:
+    for name, wanted in (("per_step_weights", weights), ("per_step_statistics", statistics)):
+        if getattr(layer, name) != wanted:
+            raise UserError(
+                f"batch norm '{layer.name}' has {name}={not wanted}, the learner {name}={wanted}: give both the same"
+            )
+    if (weights or statistics) and layer.inner_steps != inner_steps:
+        raise UserError(
+            f"batch norm '{layer.name}' has rows for {layer.inner_steps} inner steps, the learner takes {inner_steps}: "
+            f"make it PerStepBatchNormalization({inner_steps}), or set inner_steps={layer.inner_steps}"
+        )
+
+
+def _converted(
+    model: keras.Model, inner_steps: int, per_step_weights: bool, per_step_statistics: bool, batched_tasks: bool
+) -> keras.Model:
     inexact = [layer.name for layer in _leaves(model) if _is_inexact(layer)]
     pools = any(_is_inexact_pool(layer) for layer in _leaves(model))
     if not batched_tasks and not inexact and not pools:

@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from tf_mamlpp.errors import UserError
+from tf_mamlpp.layers.random_draws import seeded_draws_only
 from tf_mamlpp.layers.second_order_ops import first_order_only
 from tf_mamlpp.layers.step_context import inner_step
 from tf_mamlpp.meta.inner_loop import AfterStep, adapt, update
@@ -162,7 +163,8 @@ class FunctionalModel:
         Returns:
             The outputs `[B, ...]`, in the weights' dtype, and the new state.
         """
-        with inner_step(step, statistics, momentum), nullcontext() if training else first_order_only(), _plain_errors():
+        operations = nullcontext() if training else first_order_only()
+        with inner_step(step, statistics, momentum), operations, _plain_errors(), seeded_draws_only(self.model.name):
             outputs, state = self.model.stateless_call(weights, state, images, training=training)
         check_width(self.model, outputs.shape[-1], self.way)  # a subclassed model shows its width only here
         return tf.cast(outputs, weights[0].dtype), state

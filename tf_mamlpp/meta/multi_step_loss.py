@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_mamlpp.layers.inexact import exact_operations_only
+from tf_mamlpp.layers.random_draws import repeatable_draws_only
 from tf_mamlpp.meta.functional_model import FunctionalModel
 from tf_mamlpp.meta.rematerialisation import recomputed_loop
 from tf_mamlpp.meta.schedules import Phase
@@ -86,7 +87,8 @@ def task_loss(
     last = settings.inner_steps - 1
 
     def step(*arguments: Any) -> tuple[Any, tf.Tensor]:
-        return _outer_step(model, task, *arguments, settings=settings, phase=phase)[:2]
+        with repeatable_draws_only(model.model.name) if settings.rematerialise else nullcontext():
+            return _outer_step(model, task, *arguments, settings=settings, phase=phase)[:2]
 
     if settings.rematerialise and last:
         carried, losses = recomputed_loop(step, last, carried, (start, rates))

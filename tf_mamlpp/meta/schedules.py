@@ -52,11 +52,11 @@ def cosine_rate(epoch: int, epochs: int, rate: float, minimum: float) -> float:
     """The outer learning rate, annealed once an epoch (CA, section 4; Loshchilov & Hutter, arXiv 1608.03983).
 
     Formula:
-        minimum + (rate - minimum) (1 + cos(pi epoch / epochs)) / 2
+        minimum + (rate - minimum) (1 + cos(pi epoch / epochs)) / 2, and minimum after that
 
     Args:
         epoch: 0-based.
-        epochs: of the whole run.
+        epochs: until the minimum: usually those of the whole run.
         rate: of epoch 0.
         minimum: that is approached at the end.
 
@@ -64,6 +64,8 @@ def cosine_rate(epoch: int, epochs: int, rate: float, minimum: float) -> float:
         >>> [round(cosine_rate(epoch, 4, 1e-3, 0.0), 6) for epoch in range(4)]
         [0.001, 0.000854, 0.0005, 0.000146]
     """
+    if epoch >= epochs:
+        return minimum
     return minimum + (rate - minimum) * (1 + math.cos(math.pi * epoch / epochs)) / 2
 
 
@@ -73,8 +75,9 @@ class Schedules(keras.callbacks.Callback):
     `MetaLearner.fit` adds one by itself; give your own for a run that `fit` does in parts.
 
     Args:
-        epochs: of the whole run, for the cosine; None for those of this `fit`.
+        epochs: of the whole run; None for those of this `fit`.
         rate: the rate that cosine annealing starts from; None for the one compiled.
+        annealing_epochs: until cosine annealing ends; None for `epochs`.
 
     Example:
         >>> import tensorflow as tf, tf_mamlpp as mp
@@ -89,9 +92,9 @@ class Schedules(keras.callbacks.Callback):
         0.05
     """
 
-    def __init__(self, epochs: int | None = None, rate: float | None = None):
+    def __init__(self, epochs: int | None = None, rate: float | None = None, annealing_epochs: int | None = None):
         super().__init__()
-        self.epochs, self.rate = epochs, rate
+        self.epochs, self.rate, self.annealing_epochs = epochs, rate, annealing_epochs
 
     def on_train_begin(self, logs: Any = None) -> None:
         settings, epochs = self.model.settings, self.epochs or self.params["epochs"]
@@ -110,5 +113,6 @@ class Schedules(keras.callbacks.Callback):
             self.model.make_train_function(force=True)
         settings = self.model.settings
         if settings.cosine_annealing:
-            rate = cosine_rate(epoch, self.epochs or self.params["epochs"], self.rate, settings.minimum_rate)
+            epochs = self.annealing_epochs or self.epochs or self.params["epochs"]
+            rate = cosine_rate(epoch, epochs, self.rate, settings.minimum_rate)
             self.model.optimizer.learning_rate = rate
