@@ -13,3 +13,4 @@ def test_cosine():
     assert rates[5] == pytest.approx((1e-3 + 1e-5) / 2, rel=1e-12)
     assert (np.diff(rates) < 0).all()
     np.testing.assert_allclose(np.add(rates, rates[::-1]), 1e-3 + 1e-5, rtol=1e-12)
+    assert [cosine_rate(epoch, 10, 1e-3, 1e-5) for epoch in (10, 11, 20, 35)] == [1e-5] * 4

@@ -355,3 +355,72 @@ def test_the_sinusoid_from_config_to_results(sinusoid, tmp_path):
     assert train.train_and_evaluate(config, tmp_path) == found
     (again,) = results.evaluate_run(tmp_path, ["batch"], ensemble=2)
     assert again["mean_squared_error"] == found["mean_squared_error"]
+
+
+# --- More epochs ------------------------------------------------------------------------------------------
+
+
+def epochs(config, epochs, **learner):
+    return dataclasses.replace(
+        config,
+        training=dataclasses.replace(config.training, epochs=epochs, annealing_epochs=learner.pop("annealing", None)),
+        learner=dataclasses.replace(config.learner, **learner),
+    )
+
+
+def kept(workdir):
+    """All that a run leaves, without times."""
+    lines = (workdir / "metrics.jsonl").read_text().splitlines()
+    rows = [{k: v for k, v in json.loads(line).items() if not k.startswith("seconds")} for line in lines]
+    arrays = {}
+    for file in sorted((workdir / "checkpoints").glob("*.index")):
+        reader = tf.train.load_checkpoint(str(file.with_suffix("")))
+        names = (name for name in reader.get_variable_to_dtype_map() if "OBJECT_GRAPH" not in name)
+        values = {f"{file.stem} {name}": reader.get_tensor(name).tolist() for name in names if "seconds" not in name}
+        arrays.update(values)
+    files = [(workdir / "updates.csv").read_text(), (workdir / "checkpoints" / "best.json").read_text()]
+    return rows, arrays, files, (workdir / "test_tasks.csv").read_text(), (workdir / "config.json").read_text()
+
+
+@pytest.mark.parametrize("annealing", [False, True])
+def test_more_epochs_are_those_of_a_run_that_had_them_from_its_beginning(sinusoid, tmp_path, capsys, annealing):
+    learner = {"cosine_annealing": annealing, "multi_step_loss": True, "multi_step_loss_epochs": 2}
+    old = 2 if annealing else None
+    train.train_and_evaluate(epochs(sinusoid, 2, **learner), tmp_path / "grown")
+    more = epochs(sinusoid, 3, annealing=old, **learner)
+    found = train.train_and_evaluate(more, tmp_path / "grown")
+    assert f"the run in '{tmp_path / 'grown'}' goes on from 2 to 3 epochs" in capsys.readouterr().out
+    fresh = train.train_and_evaluate(more, tmp_path / "fresh")
+    assert kept(tmp_path / "grown") == kept(tmp_path / "fresh")
+    found.pop("train_seconds"), fresh.pop("train_seconds")
+    assert found == fresh and found["train_steps"] == 9
+    rates = [row["learning_rate"] for row in kept(tmp_path / "grown")[0]]
+    assert rates == pytest.approx([1e-3, (1e-3 + 1e-5) / 2, 1e-5] if annealing else [1e-3] * 3, rel=1e-6)
+    with pytest.raises(UserError, match="training.epochs: 3, 2"):
+        train.train_and_evaluate(epochs(sinusoid, 2, **learner), tmp_path / "grown")
+
+
+def test_more_epochs_of_annealing_need_their_number(sinusoid, tmp_path):
+    config = epochs(sinusoid, 2, cosine_annealing=True)
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "update-2.index").touch()
+    (tmp_path / "config.json").write_text(json.dumps(configs.to_dict(config)))
+    for wrong in ({}, {"annealing": 3}, {"annealing": 1}):
+        message = "anneals over 2 epochs: go on with --config.training.annealing_epochs=2, .* learner.minimum_rate; or"
+        with pytest.raises(UserError, match=message):
+            with workdir.claim_workdir(epochs(config, 4, **wrong), tmp_path):
+                pass
+    assert workdir.read_config(tmp_path) == config
+    for same in (epochs(config, 2, annealing=2), epochs(config, 4, annealing=2), epochs(config, 5, annealing=2)):
+        with workdir.claim_workdir(same, tmp_path):
+            assert workdir.read_config(tmp_path) == same
+    with pytest.raises(UserError, match="seed: 0, 1"):
+        with workdir.claim_workdir(dataclasses.replace(epochs(config, 6, annealing=2), seed=1), tmp_path):
+            pass
+
+
+def test_fewer_epochs_than_are_annealed_are_the_first_of_them(sinusoid, tmp_path):
+    whole = epochs(sinusoid, 2, cosine_annealing=True)
+    train.train_and_evaluate(whole, tmp_path / "whole")
+    train.train_and_evaluate(epochs(sinusoid, 1, cosine_annealing=True, annealing=2), tmp_path / "part")
+    assert kept(tmp_path / "part")[0] == kept(tmp_path / "whole")[0][:1]

@@ -136,7 +136,7 @@ def _fit(
         minimise=not learner.classifies,
         any_worker=workers.any,
     )
-    callbacks = [Schedules(t.epochs, t.learning_rate), StopOnNonFinite(update)]
+    callbacks = [Schedules(t.epochs, t.learning_rate, t.annealing_epochs), StopOnNonFinite(update)]
     if workers.chief:
         callbacks += _records(config, banks, workdir, saver)
     callbacks.append(saver)  # last: what is saved has its records

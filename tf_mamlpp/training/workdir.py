@@ -25,6 +25,8 @@ from tf_mamlpp.training.run_classes import is_classes_file
 def claim_workdir(config: Config, workdir: Path) -> Iterator[None]:
     """Claims the folder for this run: one process at a time, one config for good.
 
+    The number of epochs may grow: then the run becomes what it had been with that number from its beginning.
+
     Args:
         config: of the run, written to `config.json`.
         workdir: is made if it is missing.
@@ -40,12 +42,17 @@ def claim_workdir(config: Config, workdir: Path) -> Iterator[None]:
     with claimed(workdir, f"workdir '{workdir}' is in use by another run: wait for it or choose another"):
         file = workdir / "config.json"
         if file.exists() and holds_run(workdir):  # else it holds a mistake, no run
-            changed = configs.differences(_same_division(read_config(workdir), config, workdir), config)
+            old = read_config(workdir)
+            comparable = _with_more_epochs(_same_division(old, config, workdir), config, workdir)
+            changed = configs.differences(comparable, config)
             if changed:
                 raise UserError(
                     f"workdir '{workdir}' holds a run of another config ({'; '.join(changed[:3])}): "
                     "choose another workdir, or the run's own config to resume it"
                 )
+            if config.training.epochs > old.training.epochs:
+                more = f"from {old.training.epochs} to {config.training.epochs} epochs"
+                print(f"the run in '{workdir}' goes on {more}", flush=True)
         with writing(workdir):
             write_json(file, configs.to_dict(config))
         yield
@@ -71,6 +78,27 @@ def _same_division(config: Config, new: Config, workdir: Path) -> Config:
     keys = ("split_seed", "split_fractions", "split_file")
     division = {key: getattr(new.data, key) for key in keys}
     return dataclasses.replace(config, data=dataclasses.replace(config.data, **division))
+
+
+def _with_more_epochs(config: Config, new: Config, workdir: Path) -> Config:
+    """The run's config with the epochs of the new one, if they are more and the outer rate of each epoch is the same.
+
+    Raises:
+        UserError: it is not.
+    """
+    old, wanted = config.training, new.training
+    if wanted.epochs < old.epochs:
+        return config
+    if config.learner.cosine_annealing:
+        annealed = old.annealing_epochs or old.epochs
+        if (wanted.annealing_epochs or wanted.epochs) != annealed:
+            raise UserError(
+                f"workdir '{workdir}' holds a run whose outer rate anneals over {annealed} epochs: go on with "
+                f"--config.training.annealing_epochs={annealed}, so that epochs after these keep learner.minimum_rate; "
+                "or choose another workdir"
+            )
+    grown = dataclasses.replace(old, epochs=wanted.epochs, annealing_epochs=wanted.annealing_epochs)
+    return dataclasses.replace(config, training=grown)
 
 
 def read_config(workdir: Path) -> Config:
