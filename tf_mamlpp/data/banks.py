@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 
 from tf_mamlpp.data.bank_cache import build_or_load, shared_pictures
@@ -15,7 +16,7 @@ from tf_mamlpp.data.sources.image_folder import folder_splits
 from tf_mamlpp.data.sources.listing import Splits
 from tf_mamlpp.data.sources.mini_imagenet import mini_imagenet_splits
 from tf_mamlpp.data.sources.omniglot import omniglot_splits
-from tf_mamlpp.data.sources.splits import FRACTIONS, check_fractions
+from tf_mamlpp.data.sources.splits import FRACTIONS, check_fractions, same_name
 from tf_mamlpp.data.sources.tfds import tfds_splits
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.files import expanded
@@ -143,8 +144,16 @@ def _check_disjoint(banks: dict[str, ImageBank]) -> None:
 
     Warns of pictures that are in two splits.
     """
-    for one, other in itertools.combinations(banks.values(), 2):
-        shared = sorted(set(one.class_names) & set(other.class_names))
+    names = {split: Counter(map(same_name, bank.class_names)) for split, bank in banks.items()}
+    for split, found in names.items():
+        twice = [name for name, count in found.items() if count > 1]
+        if twice:
+            raise UserError(
+                f"{banks[split].name} has the class {twice[0]} twice, its accents in two forms of Unicode: put its "
+                "pictures together"
+            )
+    for (split, one), (other_split, other) in itertools.combinations(banks.items(), 2):
+        shared = sorted(names[split] & names[other_split])
         if shared:
             raise UserError(
                 f"{one.name} and {other.name} share {len(shared)} classes, such as {shared[0]}; splits must "

@@ -80,6 +80,34 @@ def test_split_file_divides_the_whole_tree(make_tree, tmp_path):
     assert banks["train"].class_names == ("test/d", "val/c")
 
 
+MAC, OTHERS = "cafe\u0301", "caf\u00e9"  # the same name: an accent of its own, or one with its letter
+
+
+@pytest.mark.parametrize("on_disk, in_file", [(MAC, OTHERS), (OTHERS, MAC), (MAC, MAC)])
+def test_accents_in_a_split_file_are_the_same_in_both_forms(make_tree, tmp_path, on_disk, in_file):
+    root = make_tree(tmp_path / "tree", {on_disk: 1, "b": 1, "c": 1, "d": 1})
+    (tmp_path / "lists.json").write_text(json.dumps({"train": ["b", in_file], "validation": ["c"], "test": ["d"]}))
+    banks = load_banks("image_folder", root, image_size=(8, 8), split_file=tmp_path / "lists.json")
+    assert banks["train"].class_names == ("b", on_disk)
+    (tmp_path / "lists.json").write_text(json.dumps({"train": ["b", MAC], "validation": ["c"], "test": [OTHERS]}))
+    with pytest.raises(UserError, match="names the class 'caf.*' twice"):
+        load_banks("image_folder", root, image_size=(8, 8), split_file=tmp_path / "lists.json")
+
+
+@pytest.mark.parametrize("place", ["train", "test"])
+def test_one_name_in_both_forms_is_refused(make_tree, tmp_path, place):
+    tree = {f"train/{MAC}": 1, f"{place}/{OTHERS}": 1, "val/c": 1, "test/d": 1}
+    with pytest.raises(UserError, match="has the class .* twice" if place == "train" else "share 1 classes"):
+        load_banks("image_folder", make_tree(tmp_path / "tree", tree), image_size=(8, 8))
+
+
+def test_a_split_file_tells_both_forms_apart_where_both_are_there(make_tree, tmp_path):
+    root = make_tree(tmp_path / "tree", {MAC: 1, OTHERS: 1, "c": 1, "d": 1})
+    (tmp_path / "lists.json").write_text(json.dumps({"train": [MAC], "validation": ["c"], "test": ["d"]}))
+    banks = load_banks("image_folder", root, image_size=(8, 8), split_file=tmp_path / "lists.json")
+    assert banks["train"].class_names == (MAC,)
+
+
 def test_pictures_in_two_splits_are_counted_and_named(tmp_path, png):
     generator = np.random.default_rng(0)
     pictures = generator.integers(0, 256, (6, 9, 9), dtype=np.uint8)

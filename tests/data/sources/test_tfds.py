@@ -127,10 +127,87 @@ class OfText(_Base):
         yield 0, {"text": split, "label": 0}
 
 
+class _Other(_Base):
+    """A set with the same pictures whose features are of other kinds."""
+
+    PICTURE, LABEL = tfds.features.Image(shape=(12, 12, 3)), tfds.features.ClassLabel(num_classes=10)
+
+    def _info(self):
+        features = tfds.features.FeaturesDict({"image": self.PICTURE, "label": self.LABEL})
+        return self.dataset_info_from_configs(features=features)
+
+    def _split_generators(self, dl_manager):
+        return {split: self._generate_examples(split) for split in ("train", "test")}
+
+    def _generate_examples(self, split):
+        for key, example in super()._generate_examples(split):
+            yield key, {"image": self.picture(example["image"]), "label": self.named(example["label"])}
+
+    def picture(self, image):
+        return image
+
+    def named(self, label):
+        return label
+
+
+class TextLabels(_Other):
+    """Labels that are texts, one of them empty."""
+
+    LABEL = tfds.features.Text()
+
+    def named(self, label):
+        return f"caf\u00e9{9 - label}" if label else ""
+
+
+class IntegerLabels(_Other):
+    """Labels that are integers, one of them -1, and pictures that are tensors without channels."""
+
+    PICTURE, LABEL = tfds.features.Tensor(shape=(12, 12), dtype=np.uint8), np.int64
+
+    def picture(self, image):
+        return image[..., 0]
+
+    def named(self, label):
+        return 100 * label - 1 if label < 1 else 10 * label
+
+
+class ColourTensors(_Other):
+    """Pictures that are compressed tensors in colour."""
+
+    PICTURE = tfds.features.Tensor(shape=(12, 12, 3), dtype=np.uint8, encoding="zlib")
+
+
+class FloatPictures(_Other):
+    """Pictures in floating point, which TFDS keeps as PNG of their bytes."""
+
+    PICTURE = tfds.features.Image(shape=(12, 12, 1), dtype=np.float32)
+
+    def picture(self, image):
+        return image[..., :1].astype(np.float32)
+
+
+class FloatLabels(_Other):
+    """Labels that are no classes."""
+
+    LABEL = np.float32
+
+
+class SeveralLabels(_Other):
+    """Several labels a picture."""
+
+    LABEL = tfds.features.Sequence(tfds.features.ClassLabel(num_classes=10))
+
+    def named(self, label):
+        return [label]
+
+
+OTHER = (TextLabels, IntegerLabels, ColourTensors, FloatPictures, FloatLabels, SeveralLabels)
+
+
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tfds")
-    for builder in (FewShotPets, Disjoint, Unlabelled, OmniglotLike, OtherNames, UnknownSplits, OfText):
+    for builder in (FewShotPets, Disjoint, Unlabelled, OmniglotLike, OtherNames, UnknownSplits, OfText, *OTHER):
         builder(data_dir=folder).download_and_prepare()
     return folder
 
@@ -238,3 +315,76 @@ def test_set_without_labels_is_refused(data_dir):
 def test_unknown_set_is_named(tmp_path):
     with pytest.raises(UserError, match="tfds:no_such_set: neither prepared in"):
         load_banks("tfds:no_such_set", tmp_path)
+
+
+def greys(bank):
+    """The greys of each class's pictures."""
+    return {
+        name: sorted(bank.images[first:last, 0, 0, 0].tolist())
+        for name, first, last in zip(bank.class_names, bank.offsets[:-1], bank.offsets[1:], strict=True)
+    }
+
+
+def all_greys(banks):
+    return {name: found for bank in banks.values() for name, found in greys(bank).items()}
+
+
+def test_labels_that_are_texts(data_dir, tmp_path, monkeypatch):
+    with pytest.warns(UserWarning, match="text_labels: 4 pictures whose label is -1 or empty are left out"):
+        banks = load_banks("tfds:text_labels", data_dir, image_size=(12, 12), channels=1)
+    expected = {
+        f"caf\u00e9{9 - label}": [2 * label, 2 * label + 1, 100 + 2 * label, 101 + 2 * label] for label in range(1, 10)
+    }
+    assert all_greys(banks) == expected
+    assert [len(bank.class_names) for bank in banks.values()] == [5, 2, 2]
+    assert list(banks["train"].class_names) == sorted(banks["train"].class_names)
+    monkeypatch.setattr(tfds.core.DatasetBuilder, "as_dataset", None)
+    load_banks("tfds:text_labels", data_dir, image_size=(12, 12), channels=1)
+
+
+@pytest.mark.filterwarnings("ignore:.*label is -1 or empty")
+def test_a_split_file_for_labels_that_are_texts(data_dir, tmp_path):
+    file = tmp_path / "lists.json"
+    file.write_text(
+        json.dumps({"train": ["caf\u00e97", "cafe\u03011"], "validation": ["caf\u00e90"], "test": ["caf\u00e93"]})
+    )
+    banks = load_banks("tfds:text_labels", data_dir, image_size=(12, 12), split_file=file)
+    assert banks["train"].class_names == ("caf\u00e91", "caf\u00e97")
+    file.write_text(json.dumps({"train": ["caf\u00e97"], "validation": ["caf\u00e99"], "test": ["caf\u00e93"]}))
+    with pytest.raises(UserError, match="lists.json: tfds:text_labels has no class 'caf\u00e99'"):
+        load_banks("tfds:text_labels", data_dir, image_size=(12, 12), split_file=file)
+
+
+@pytest.mark.filterwarnings("ignore:.*label is -1 or empty")
+def test_labels_that_are_integers_and_pictures_that_are_tensors(data_dir):
+    banks = load_banks("tfds:integer_labels", data_dir, image_size=(12, 12), channels=1)
+    expected = {f"{10 * label}": [2 * label, 2 * label + 1, 100 + 2 * label, 101 + 2 * label] for label in range(1, 10)}
+    assert all_greys(banks) == expected
+    assert [int(name) for name in banks["train"].class_names] == sorted(int(n) for n in banks["train"].class_names)
+
+
+def test_pictures_that_are_tensors_in_colour(data_dir):
+    banks = load_banks("tfds:colour_tensors", data_dir, image_size=(12, 12), channels=1)
+    same = load_banks("tfds:few_shot_pets", data_dir, image_size=(12, 12), channels=1)
+    for split, bank in banks.items():
+        assert [int(name) for name in bank.class_names] == [
+            int(n.removeprefix("class")) for n in same[split].class_names
+        ]
+        assert list(greys(bank).values()) == list(greys(same[split]).values())
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("float_pictures", r"'image' \(Image of float32 \[12, 12, 1\]\), 'label' \(ClassLabel of 10 classes\)"),
+        ("float_labels", r"'label' \(\w+ of float32 \[\]\)"),
+        ("several_labels", r"'label' \(Sequence\)"),
+        ("of_text", r"'text' \(Text\)"),
+    ],
+)
+def test_what_a_set_has_instead_is_named(data_dir, name, found):
+    with pytest.raises(
+        UserError, match=f"tfds:{name}: is no classification set that can be read: .* it has .*{found}"
+    ) as caught:
+        load_banks(f"tfds:{name}", data_dir)
+    assert "\n" not in str(caught.value)

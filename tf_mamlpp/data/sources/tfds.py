@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import itertools
 import os
@@ -13,7 +14,7 @@ import numpy as np
 
 from tf_mamlpp.data.picture_files import file_state
 from tf_mamlpp.data.sources.listing import Pictures, Splits
-from tf_mamlpp.data.sources.splits import FRACTIONS, SPLIT_FOLDERS, SPLITS, divide_classes
+from tf_mamlpp.data.sources.splits import FRACTIONS, SPLIT_FOLDERS, SPLITS, SplitFile, divide_classes
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.files import expanded
 
@@ -35,7 +36,8 @@ def tfds_splits(
     without pictures is left out. Splits of other names are not read: Omniglot's "small1" and "small2" repeat its train
     split, and those of other sets hold unlabelled pictures.
 
-    Pictures and labels are the features "image" and "label", or else the set's `supervised_keys`.
+    Pictures and labels are the features "image" and "label", or else the set's `supervised_keys`. A picture is an Image
+    or a Tensor of uint8, a label a ClassLabel, a Text or an integer; -1 and "" are no labels.
 
     Args:
         name: "tfds:NAME", where NAME is anything `tfds.builder` takes, for example "omniglot" or
@@ -49,7 +51,7 @@ def tfds_splits(
         For each split, a key that changes with the data, and a function that lists the pictures.
 
     Warns:
-        UserWarning: the set has splits that are not read.
+        UserWarning: the set has splits that are not read, or texts or integers that are no labels.
 
     Raises:
         UserError: unknown name, no pictures or labels in the set, or it can neither be found nor downloaded.
@@ -62,26 +64,47 @@ def tfds_splits(
     builder = _prepared(name, path)
     image, label = _features(builder, name)
     _check_splits(builder, name)
-    to_name = builder.info.features[label].int2str
-    names = [to_name(number) for number in range(builder.info.features[label].num_classes)]
-    lists = None if split_file is None else divide_classes(names, split_seed, split_file, source=name)
+    names = _class_names(builder.info.features[label])
+    lists: Any = None
+    if split_file is not None:  # checked at once if the classes are known, else when the labels have been read
+        given = SplitFile.read(split_file)
+        lists = divide_classes(names, split_seed, split_file, source=name) if names else dataclasses.asdict(given)
     key = repr([_identity(builder), image, label, split_seed, list(split_fractions), lists])
     # The labels of all splits, read when the first split is opened: never, if the cache has the pictures.
-    labels: dict[str, list[int]] = {}
+    read: list[_Labels] = []
 
     def opener(split: str) -> Callable[[], Pictures]:
         def open_pictures() -> Pictures:
-            if not labels:
-                labels.update(_labels(builder, name, label))
-            given = lists or _own_splits(labels)
-            divided = given or divide_classes(names, split_seed, fractions=split_fractions, source=name)
-            present = set(itertools.chain.from_iterable(labels.values()))
-            classes = {number: names[number] for number in divided[split] if number in present}
+            if not read:
+                read.append(_read_labels(builder, name, label, names))
+            labels = read[0]
+            if split_file is not None:
+                given = divide_classes(labels.names, split_seed, split_file, source=name)
+            else:
+                given = _own_splits(labels.numbers)
+            divided = given or divide_classes(labels.names, split_seed, fractions=split_fractions, source=name)
+            present = set(itertools.chain.from_iterable(labels.numbers.values()))
+            classes = {number: labels.names[number] for number in divided[split] if number in present}
             return _pictures(builder, image, label, labels, classes, by_fractions=given is None)
 
         return open_pictures
 
     return {split: (key, opener(split)) for split in SPLITS}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Labels:
+    """The labels of a set.
+
+    Attributes:
+        names: of the classes.
+        number: of the class of each label; -1 where a label is withheld.
+        numbers: of the class of every example, by the set's own splits.
+    """
+
+    names: list[str]
+    number: Callable[[Any], int]
+    numbers: dict[str, list[int]]
 
 
 def _prepared(name: str, path: str | os.PathLike[str] | None) -> Any:
@@ -103,20 +126,55 @@ def _prepared(name: str, path: str | os.PathLike[str] | None) -> Any:
 
 def _features(builder: Any, name: str) -> tuple[str, str]:
     """The names of the features that hold a set's pictures and their labels."""
-    import tensorflow_datasets as tfds
-
     features, candidates = builder.info.features, [("image", "label")]
     supervised = builder.info.supervised_keys
     if isinstance(supervised, tuple) and len(supervised) == 2 and all(isinstance(key, str) for key in supervised):
         candidates.append(supervised)
     for image, label in candidates:
-        if image in features and isinstance(features[image], tfds.features.Image) and label in features:
-            if isinstance(features[label], tfds.features.ClassLabel) and features[label].num_classes:
-                return image, label
+        if image in features and label in features and _is_picture(features[image]) and _is_class(features[label]):
+            return image, label
     raise UserError(
-        f"{name}: is no classification set: it needs the features 'image' and 'label', or supervised_keys that name "
-        f"a picture and a class; it has {', '.join(map(repr, features))}"
+        f"{name}: is no classification set that can be read: it needs the features 'image' and 'label', or "
+        "supervised_keys that name such: a picture (an Image of whole numbers, or a Tensor of uint8 of the shape "
+        "[H, W] or [H, W, 1, 3 or 4]) and a class (a ClassLabel with its classes, a Text or an integer); it has "
+        f"{', '.join(f'{key!r} ({_kind(feature)})' for key, feature in features.items())}"
     )
+
+
+def _is_picture(feature: Any) -> bool:
+    import tensorflow_datasets as tfds
+
+    if isinstance(feature, tfds.features.Image):
+        # TFDS keeps floating-point pictures as PNG whose four channels are the bytes of a number.
+        return np.issubdtype(feature.np_dtype, np.integer)
+    shape = feature.shape if isinstance(feature, tfds.features.Tensor) else ()
+    plain = len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3, 4))
+    return plain and feature.np_dtype == np.uint8
+
+
+def _is_class(feature: Any) -> bool:
+    import tensorflow_datasets as tfds
+
+    if isinstance(feature, tfds.features.ClassLabel):
+        return bool(feature.num_classes)
+    if isinstance(feature, tfds.features.Text):
+        return True
+    is_scalar = isinstance(feature, tfds.features.Tensor) and feature.shape == ()
+    return is_scalar and np.issubdtype(feature.np_dtype, np.integer)
+
+
+def _kind(feature: Any) -> str:
+    """What a feature is, for an error."""
+    import tensorflow_datasets as tfds
+
+    kind = type(feature).__name__
+    if isinstance(feature, tfds.features.Text):
+        return kind
+    if isinstance(feature, tfds.features.ClassLabel):
+        return f"{kind} of {feature.num_classes or 'no'} classes"
+    if isinstance(feature, tfds.features.Image | tfds.features.Tensor):
+        return f"{kind} of {np.dtype(feature.np_dtype).name} {list(feature.shape)}"
+    return kind
 
 
 def _check_splits(builder: Any, name: str) -> None:
@@ -142,18 +200,47 @@ def _examples(builder: Any, split: str, decoders: Any) -> Iterator[dict[str, Any
     yield from builder.as_dataset(split=split, shuffle_files=False, decoders=decoders).as_numpy_iterator()
 
 
-def _labels(builder: Any, name: str, label: str) -> dict[str, list[int]]:
-    """The labels of every example by the set's own splits; -1 where a label is withheld."""
+def _class_names(feature: Any) -> list[str]:
+    """The classes of a ClassLabel; none for other labels, which must be read first."""
+    import tensorflow_datasets as tfds
+
+    if not isinstance(feature, tfds.features.ClassLabel):
+        return []
+    return [feature.int2str(number) for number in range(feature.num_classes)]
+
+
+def _read_labels(builder: Any, name: str, label: str, names: list[str]) -> _Labels:
+    """Reads the labels of every example.
+
+    Args:
+        names: the classes, numbered by the labels; empty where the labels are texts or any integers.
+    """
     import tensorflow_datasets as tfds
 
     decoders = tfds.decode.PartialDecoding({label: True})
     found = {
-        split: [int(example[label]) for example in _examples(builder, split, decoders)]
+        split: [_plain(example[label]) for example in _examples(builder, split, decoders)]
         for split in sorted(set(builder.info.splits) & set(_SPLIT_OF), key=list(_SPLIT_OF).index)
     }
-    if not any(number >= 0 for labels in found.values() for number in labels):
+    values = sorted(set(itertools.chain.from_iterable(found.values())) - {-1, ""})
+    if not values:
         raise UserError(f"{name}: has no labelled pictures in its splits {', '.join(found)}")
-    return found
+    number = {value: value for value in values} if names else {value: n for n, value in enumerate(values)}
+    withheld = sum(value in (-1, "") for labels in found.values() for value in labels)
+    if withheld and not names:
+        warnings.warn(
+            f"{name}: {withheld} pictures whose label is -1 or empty are left out as unlabelled", stacklevel=1
+        )
+    return _Labels(
+        names or [str(value) for value in values],
+        lambda value: number.get(_plain(value), -1),
+        {split: [number.get(value, -1) for value in labels] for split, labels in found.items()},
+    )
+
+
+def _plain(label: Any) -> int | str:
+    """A label as it is read, as an integer or a text."""
+    return label.decode(errors="backslashreplace") if isinstance(label, bytes) else int(label)
 
 
 def _own_splits(labels: dict[str, list[int]]) -> dict[str, list[int]] | None:
@@ -167,23 +254,26 @@ def _own_splits(labels: dict[str, list[int]]) -> dict[str, list[int]] | None:
 
 
 def _pictures(
-    builder: Any, image: str, label: str, labels: dict[str, list[int]], classes: dict[int, str], by_fractions: bool
+    builder: Any, image: str, label: str, labels: _Labels, classes: dict[int, str], by_fractions: bool
 ) -> Pictures:
     """Lists the classes, number to name, that have pictures; these stay encoded until they are read."""
     import tensorflow_datasets as tfds
 
-    known = [number for number in itertools.chain.from_iterable(labels.values()) if number >= 0]
+    known = [number for number in itertools.chain.from_iterable(labels.numbers.values()) if number >= 0]
+    encoded = isinstance(builder.info.features[image], tfds.features.Image)
+    decoders = {image: tfds.decode.SkipDecoding()} if encoded else None
     counts = np.bincount(known)[np.array(list(classes), int)]
     firsts = np.cumsum(counts) - counts
 
-    def read() -> Iterator[tuple[int, str, bytes]]:
+    def read() -> Iterator[tuple[int, str, bytes | np.ndarray]]:
         rows = {number: itertools.count(int(first)) for number, first in zip(classes, firsts, strict=True)}
-        for split, found in labels.items():
+        for split, found in labels.numbers.items():
             if rows.keys().isdisjoint(found):
                 continue
-            for index, example in enumerate(_examples(builder, split, {image: tfds.decode.SkipDecoding()})):
-                if int(example[label]) in rows:
+            for index, example in enumerate(_examples(builder, split, decoders)):
+                number = labels.number(example[label])
+                if number in rows:
                     place = f"{builder.info.full_name} {split} example {index}"
-                    yield next(rows[int(example[label])]), place, example[image]
+                    yield next(rows[number]), place, example[image]
 
     return Pictures(tuple(classes.values()), tuple(counts.tolist()), read, by_fractions)
