@@ -119,11 +119,11 @@ def test_no_variance_is_negative():
 
 def test_conversion_again_and_back():
     once = convolution_and_norm("float32")
-    batched = convert_normalization(once, 2, batched_tasks=True)
+    batched = convert_normalization(once, 2, True, True, batched_tasks=True)
     assert type(batched.get_layer("conv")) is MatmulConv2D and not batched.get_layer("norm").fused
     images = np.random.default_rng(0).normal(size=(4, 9, 7, 2)).astype("float32")
     np.testing.assert_allclose(batched(images, training=True), once(images, training=True), rtol=1e-4, atol=1e-5)
-    again = convert_normalization(batched, 2, batched_tasks=True)
+    again = convert_normalization(batched, 2, True, True, batched_tasks=True)
     assert type(again.get_layer("conv")) is MatmulConv2D
 
 
@@ -149,11 +149,14 @@ def test_what_is_replaced():
 
 
 @pytest.mark.parametrize("padding", ["same", "valid"])
-@pytest.mark.parametrize(("size", "strides", "dilation"), [((3, 2), (1, 1), 1), (3, (2, 3), 1), (2, (1, 1), (2, 1))])
-def test_a_convolution_as_a_matrix_product(padding, size, strides, dilation):
+@pytest.mark.parametrize(
+    ("size", "strides", "dilation"), [((3, 2), (1, 1), 1), (3, (2, 3), 1), (2, (1, 1), (2, 1)), (1, (1, 1), 2)]
+)
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_a_convolution_as_a_matrix_product(padding, size, strides, dilation, groups):
     settings = {"strides": strides, "padding": padding, "dilation_rate": dilation, "bias_initializer": "normal"}
-    stock = layers.Conv2D(4, size, dtype="float64", **settings)
-    images = np.random.default_rng(0).normal(size=(2, 7, 8, 3))
+    stock = layers.Conv2D(8, size, dtype="float64", groups=groups, **settings)
+    images = np.random.default_rng(0).normal(size=(2, 7, 8, 4))
     expected = stock(images)
     product = MatmulConv2D.from_config(stock.get_config())
     product.build(images.shape)

@@ -7,6 +7,7 @@ import tensorflow as tf
 from keras import layers
 
 from tf_mamlpp.errors import UserError
+from tf_mamlpp.meta.gradient_check import in_float64
 from tf_mamlpp.meta.meta_learner import MetaLearner
 from tf_mamlpp.meta.settings import presets
 from tf_mamlpp.models.conv4 import conv4
@@ -66,13 +67,47 @@ def test_validation_is_the_same(scatter, make_tasks):
         np.testing.assert_allclose(batched[name], value, rtol=1e-6, err_msg=name)
 
 
-def test_a_layer_that_cannot_be_batched_is_named(make_tasks):
-    model = keras.Sequential(
-        [keras.Input((8, 8, 1)), layers.DepthwiseConv2D(3), layers.GlobalAveragePooling2D(), layers.Dense(3)]
-    )
-    learner = MetaLearner(model, way=3, inner_steps=1, batched_tasks=True)
-    with pytest.raises(UserError, match="batched_tasks cannot batch .*DepthwiseConv2d.*: turn it off"):
+@pytest.mark.parametrize("settings", [{"dilation_rate": 2}, {"kernel_size": 3}], ids=["dilated 1x1", "3x3"])
+@pytest.mark.parametrize("adapted", ["all", "head"])
+def test_grouped_convolutions_are_the_same(make_tasks, scatter, settings, adapted):
+    def learner(batched_tasks):
+        keras.utils.set_random_seed(0)
+        stack = [keras.Input((6, 6, 4)), layers.Conv2D(4, **{"kernel_size": 1, "groups": 2, **settings})]
+        stack += [layers.BatchNormalization(), layers.Activation("tanh"), layers.GlobalAveragePooling2D()]
+        model = scatter(in_float64(keras.Sequential([*stack, layers.Dense(3)])))
+        return MetaLearner(model, way=3, inner_steps=2, batched_tasks=batched_tasks, adapted=adapted)
+
+    assert_equal((learner(False), learner(True)), make_tasks(shape=(6, 6, 4)), 1e-12)
+
+
+def unbatchable(layer, inner_steps):
+    model = keras.Sequential([keras.Input((8, 8, 1)), layer, layers.GlobalAveragePooling2D(), layers.Dense(3)])
+    return MetaLearner(model, way=3, inner_steps=inner_steps, batched_tasks=True)
+
+
+class Unknown(keras.layers.Layer):
+    """An operation that `tf.vectorized_map` knows nothing of."""
+
+    def call(self, x):
+        return x + tf.cast(tf.math.bincount(tf.cast(x[0, 0, 0], tf.int32), minlength=1)[0], x.dtype)
+
+
+@pytest.mark.parametrize("inner_steps", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("layer", "named"),
+    [
+        (lambda: layers.DepthwiseConv2D(3, name="mine"), r"DepthwiseConv2dNative \('(loop_body/)?mine.*'\)"),
+        (lambda: layers.Conv2DTranspose(3, 3, name="mine"), r"Conv2D\w* \('(loop_body/)?mine.*'\)"),
+        (lambda: Unknown(name="mine"), r"\w*Bincount \('(loop_body/)?mine.*'\)"),
+    ],
+    ids=["depthwise", "transposed", "unknown"],
+)
+def test_an_operation_that_cannot_be_batched_is_named_in_one_line(make_tasks, caplog, layer, named, inner_steps):
+    learner = unbatchable(layer(), inner_steps)
+    with pytest.raises(UserError, match=f"^batched_tasks cannot batch operation {named} of this model: turn it off$"):
         tf.function(learner.meta_gradient, autograph=False)(make_tasks(dtype="float32"))
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+    assert not tf.get_logger().filters
 
 
 def test_a_model_that_cannot_be_copied_is_refused():

@@ -219,10 +219,10 @@ def substitute(layer: keras.layers.Layer, batched_tasks: bool = False) -> keras.
     if type(layer) is keras.layers.MaxPooling2D:
         if layer.padding == "valid" and tuple(layer.strides) == tuple(layer.pool_size):
             cls = DisjointMaxPooling2D
-    elif type(layer) in (keras.layers.Conv2D, NarrowConv2D, MatmulConv2D) and layer.groups == 1:
+    elif type(layer) in (keras.layers.Conv2D, NarrowConv2D, MatmulConv2D) and (batched_tasks or layer.groups == 1):
         shapes = [x.shape for node in layer._inbound_nodes for x in node.input_tensors]
         if batched_tasks and all(None not in shape[1:] for shape in shapes):
             cls = MatmulConv2D
         else:
-            cls = NarrowConv2D if is_narrow(layer) else keras.layers.Conv2D
+            cls = NarrowConv2D if layer.groups == 1 and is_narrow(layer) else keras.layers.Conv2D
     return cls.from_config(layer.get_config()) if cls else None

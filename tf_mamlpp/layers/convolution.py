@@ -87,7 +87,7 @@ class NarrowConv2D(keras.layers.Conv2D):
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         outputs = super().call(inputs)
-        if is_narrow(self):
+        if self.groups == 1 and is_narrow(self):
             bias = tf.convert_to_tensor(self.bias) if self.use_bias else None
             mark_convolution(outputs, Convolved(inputs, tf.convert_to_tensor(self.kernel), bias, self.convolution_op))
         return outputs
@@ -114,9 +114,20 @@ class MatmulConv2D(NarrowConv2D):
         columns = place_windows(inputs.shape[2], width, self.strides[1], self.dilation_rate[1], self.padding)
         padded = tf.pad(inputs, [[0, 0], rows.padding, columns.padding, [0, 0]])
         patches = tf.concat([padded[:, r, c] for r in self._slices(0, rows) for c in self._slices(1, columns)], -1)
-        flat = tf.reshape(patches, [-1, height * width * channels])
-        products = flat @ tf.reshape(kernel, [height * width * channels, filters])
+        size = height * width * channels  # of a patch, or of a group's part of it
+        if self.groups == 1:
+            products = tf.reshape(patches, [-1, size]) @ tf.reshape(kernel, [size, filters])
+        else:
+            products = self._grouped_products(patches, kernel)
         return tf.reshape(products, [-1, rows.count, columns.count, filters])
+
+    def _grouped_products(self, patches: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+        """Each group of channels times the kernels of its own filters, which follow one another."""
+        (height, width), (channels, filters) = kernel.shape[:2], kernel.shape[2:]
+        places, size, each = height * width, height * width * channels, filters // self.groups
+        by_group = tf.transpose(tf.reshape(patches, [-1, places, self.groups, channels]), [2, 0, 1, 3])
+        kernels = tf.transpose(tf.reshape(kernel, [size, self.groups, each]), [1, 0, 2])
+        return tf.transpose(tf.reshape(by_group, [self.groups, -1, size]) @ kernels, [1, 0, 2])
 
     def _slices(self, axis: int, windows: Windows) -> list[slice]:
         """The first element of every window, the second of every window, ..."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ import tensorflow as tf
 
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.layers.inexact import name_missing_derivatives
+from tf_mamlpp.meta.batched_map import batched_map
 from tf_mamlpp.meta.functional_model import FunctionalModel, with_task_seeds
 from tf_mamlpp.meta.losses import mean_of, metric_function
 from tf_mamlpp.meta.schedules import Schedules
@@ -207,13 +207,7 @@ class EpisodicModel(keras.Model):
         if not batched:
             at_once = self._tasks_at_once
             return tf.map_fn(function, elements, parallel_iterations=at_once, fn_output_signature=signature)
-        try:
-            return tf.vectorized_map(function, elements, fallback_to_while_loop=False)
-        except ValueError as error:
-            first = str(error).strip().partition("\n")[0]
-            if isinstance(error, UserError) or not re.search("pfor|loop invariant", str(error)):
-                raise
-            raise UserError(f"batched_tasks cannot batch an operation of this model ({first}): turn it off") from error
+        return batched_map(function, elements)
 
     @tf.autograph.experimental.do_not_convert
     def train_step(self, tasks: Task) -> dict[str, tf.Tensor]:
