@@ -136,6 +136,7 @@ class Training:
     updates: int = 500  # an epoch
     tasks: int = 8  # an update
     learning_rate: float = 1e-3  # Adam's
+    start: str | None = None  # a run's folder or a .weights.h5 file whose weights the run begins with
     annealing_epochs: int | None = None  # until learner.cosine_annealing ends; None for `epochs`
     checkpoint_updates: int = 100  # between checkpoints; every epoch ends with one too
     strategy: str = "none"  # none, mirrored (all GPUs of this machine), multi_worker (machines of TF_CONFIG)

@@ -16,6 +16,7 @@ from tf_mamlpp.data.picture_files import subfolders
 from tf_mamlpp.data.sources.split_folders import split_folders
 from tf_mamlpp.data.sources.splits import SplitFile
 from tf_mamlpp.errors import UserError
+from tf_mamlpp.files import expanded
 from tf_mamlpp.meta.meta_learner import MetaLearner
 from tf_mamlpp.meta.outer_loop import EpisodicModel
 from tf_mamlpp.meta.prototypical_networks import PrototypicalNetworks
@@ -71,7 +72,7 @@ def _division(d: Data, banks: Mapping[str, data.ImageBank]) -> str:
     """In one line: how the data were read, and the classes and pictures of each split."""
     folders, unread = None, list[str]()
     if d.split_file is None and d.path is not None and d.name in ("image_folder", "mini_imagenet"):
-        folders = split_folders(Path(d.path).expanduser())
+        folders = split_folders(expanded(d.path))
     if d.split_file is not None:
         how = f"divided by {d.split_file}"
     elif folders:

@@ -24,6 +24,7 @@ from tf_mamlpp.training.checkpoint_callback import SaveCheckpoints
 from tf_mamlpp.training.checkpoints import Checkpoints
 from tf_mamlpp.training.results import run_results
 from tf_mamlpp.training.run_classes import read_classes, write_classes
+from tf_mamlpp.training.start import Start, read_start
 from tf_mamlpp.training.tensorboard import TensorBoard
 from tf_mamlpp.training.workdir import claim_workdir, holds_run
 from tf_mamlpp.workers import Workers
@@ -67,6 +68,7 @@ def train_and_evaluate(config: Config, workdir: str | os.PathLike[str]) -> dict[
     folder = claim_workdir(config, workdir) if workers.chief else contextlib.nullcontext()
     with workers.explain_losses(), folder:
         check_same(config, workers)
+        start = _read_start(config, workdir, workers)  # before the learner, whose seed it would use up
         with strategy.scope():
             learner = make_learner(config)
         known = _share_classes(workdir, workers)
@@ -78,6 +80,10 @@ def train_and_evaluate(config: Config, workdir: str | os.PathLike[str]) -> dict[
         if workers.chief and known is None and banks is not None:
             with writing(workdir):
                 write_classes(workdir, banks)
+        if start:
+            start.check_classes(banks, config.data.name)
+            start.give_to(learner)
+            start.keep(workdir)
         if update:
             print(f"resuming '{workdir}' after update {update}", flush=True)
         _fit(config, banks, learner, checkpoints, workdir, workers, strategy.num_replicas_in_sync)
@@ -87,6 +93,18 @@ def train_and_evaluate(config: Config, workdir: str | os.PathLike[str]) -> dict[
             with writing(workdir):
                 write_json(workdir / "results.json", results)
         return workers.share(results)
+
+
+def _read_start(config: Config, workdir: Path, workers: Workers) -> Start | None:
+    """What a run that has no checkpoint yet begins from; None for random weights."""
+    if not config.training.start or workers.share(workers.chief and holds_run(workdir)):
+        return None
+    if not workers.alone:
+        raise UserError(
+            "training.start is read by one process alone: begin with training.strategy=none, and resume with "
+            "multi_worker from the first checkpoint on"
+        )
+    return read_start(config)
 
 
 def _share_classes(workdir: Path, workers: Workers) -> SplitFile | None:

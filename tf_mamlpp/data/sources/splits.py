@@ -8,12 +8,12 @@ import os
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tf_mamlpp.errors import UserError
+from tf_mamlpp.files import expanded
 
 SPLITS = ("train", "validation", "test")
 
@@ -55,7 +55,7 @@ class SplitFile:
             UserError: it is missing or malformed.
         """
         try:
-            lists = json.loads(Path(file).expanduser().read_text())
+            lists = json.loads(expanded(file).read_text())
         except (OSError, ValueError, RecursionError) as error:
             raise UserError(f"{file}: cannot be read as JSON ({error})") from error
         pictures = lists.pop("pictures", None) if isinstance(lists, dict) else None
