@@ -213,3 +213,31 @@ def test_folders_of_splits_are_told(tmp_path, monkeypatch, capsys):
         "with the splits Train/, Val/ and Test/: train 2 classes (4 pictures), validation 2 classes (4 pictures), "
         "test 2 classes (6 pictures); not read: more/"
     )
+
+
+# --- Damaged pictures -------------------------------------------------------------------------------------
+
+
+def test_damaged_pictures_are_counted_in_the_results(tmp_path, monkeypatch):
+    monkeypatch.setenv("TF_MAMLPP_CACHE", str(tmp_path / "cache"))
+    root = tree(tmp_path / "pets", POOL)
+    (root / "c00" / "0.png").write_bytes(b"")
+    (root / "c01" / "3.png").write_bytes(b"")
+    with pytest.raises(UserError, match="2 pictures cannot be read"):
+        train.train_and_evaluate(config(root), tmp_path / "run")
+    with pytest.warns(UserWarning, match="left out 2 damaged pictures"):
+        found = train.train_and_evaluate(config(root, skip_damaged=True), tmp_path / "run")
+    assert found["damaged_pictures"] == 2
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["damaged_pictures"] == 2
+    with pytest.warns(UserWarning, match="left out 2 damaged pictures"):
+        assert evaluate(root, tmp_path / "run") == found["accuracy"]
+
+
+def test_results_of_other_runs_have_no_such_count(trained):
+    assert "damaged_pictures" not in trained[2]
+
+
+@pytest.mark.parametrize("name", ["glyphs", "sinusoid"])
+def test_leaving_out_has_no_use_where_nothing_is_read(name):
+    with pytest.raises(UserError, match=f"data.skip_damaged has no use with data.name={name}"):
+        Data(name=name, skip_damaged=True)

@@ -56,6 +56,7 @@ class Data:
     split_seed: int = 0  # shuffles classes into train, validation and test
     split_fractions: tuple[float, float, float] = FRACTIONS  # of the classes, for train, validation and test
     split_file: str | None = None  # JSON lists of the classes of each split, instead
+    skip_damaged: bool = False  # leave out pictures that cannot be read, instead of an error
     cache_dir: str | None = None  # of decoded pictures; None for ~/.cache/tf_mamlpp
 
     def __post_init__(self) -> None:
@@ -74,6 +75,8 @@ class Data:
             self._check_splits()
 
     def _check_splits(self) -> None:
+        if self.skip_damaged and self.name in ("glyphs", "sinusoid"):
+            raise UserError(f"skip_damaged has no use with data.name={self.name}, which reads no pictures")
         if self.split_file and self.name in _SPLITS_GIVEN:
             raise UserError(f"split_file has no use with data.name={self.name}, whose splits are given")
         if self.split_fractions != FRACTIONS:

@@ -20,6 +20,7 @@ import numpy as np
 from tqdm import tqdm
 
 from tf_mamlpp.data.bulk_decoding import decoded_chunks
+from tf_mamlpp.data.damaged_pictures import DamagedPictures
 from tf_mamlpp.data.image_bank import ImageBank, release_pages
 from tf_mamlpp.data.sources.listing import Pictures
 from tf_mamlpp.errors import UserError
@@ -49,6 +50,7 @@ def build_or_load(
     image_size: tuple[int, int],
     channels: int,
     resize: str = "stretch",
+    skip_damaged: bool = False,
     cache_dir: str | os.PathLike[str] | None = None,
 ) -> ImageBank:
     """Loads a bank from the cache; decodes it into the cache first where it is missing or damaged.
@@ -60,13 +62,15 @@ def build_or_load(
         image_size: height and width in pixels.
         channels: 1 for grey, 3 for RGB.
         resize: "stretch" or "crop", see `tf_mamlpp.data.resize`.
+        skip_damaged: leave out pictures that cannot be read; the bank lists them as `damaged`.
         cache_dir: the cache folder; see `cache_root`.
 
     Returns:
         The bank, its images memory-mapped read-only. A bank without classes is in memory alone.
 
     Raises:
-        UserError: a picture is corrupt, or the cache folder cannot be written.
+        DamagedPictures: pictures cannot be read; names them.
+        UserError: the cache folder cannot be written.
 
     Example:
         >>> def open_pictures():
@@ -79,7 +83,7 @@ def build_or_load(
         >>> build_or_load("version 1", None, **settings).images[2, 0, 0]  # from the cache: nothing is decoded
         array([30], dtype=uint8)
     """
-    identity = json.dumps([_FORMAT, key, name, list(image_size), channels, resize])
+    identity = json.dumps([_FORMAT, key, name, list(image_size), channels, resize, *["skip damaged"] * skip_damaged])
     digest = hashlib.sha256(identity.encode()).hexdigest()[:20]
     folder = cache_root(cache_dir) / f"{name.replace(' ', '-').replace(':', '-').replace('/', '-')}-{digest}"
     shape = *image_size, channels
@@ -90,7 +94,7 @@ def build_or_load(
             if not pictures.class_names:  # an empty array cannot be mapped
                 images, offsets = np.zeros((0, *shape), np.uint8), np.zeros(1, np.int64)
                 return ImageBank(images, offsets, (), name, by_fractions=pictures.by_fractions)
-            _build(folder, pictures, name, image_size, channels, resize)
+            _build(folder, pictures, name, (*image_size, channels), resize, skip_damaged)
         except OSError as error:
             advice = "free some space or set TF_MAMLPP_CACHE to another folder"
             raise UserError(f"{folder.parent}: cannot write the picture cache ({error}); {advice}") from error
@@ -167,34 +171,58 @@ def _load(folder: Path, name: str, shape: tuple[int, ...]) -> ImageBank | None:
             and offsets[-1] == len(images) == len(origins)
             and all(isinstance(text, str) for text in (*names, *origins))
         )
-        by_fractions = bool(index.get("by_fractions"))
+        by_fractions, damaged = bool(index.get("by_fractions")), tuple(map(str, index.get("damaged", ())))
     except Exception:  # damage makes the readers raise nearly anything
         return None
     # A plain view: np.memmap slows every gather.
-    return ImageBank(np.asarray(images), offsets, names, name, folder, by_fractions) if good else None
+    return ImageBank(np.asarray(images), offsets, names, name, folder, by_fractions, damaged) if good else None
 
 
 def _build(
-    folder: Path, pictures: Pictures, name: str, image_size: tuple[int, int], channels: int, resize: str
+    folder: Path, pictures: Pictures, name: str, shape: tuple[int, ...], resize: str, skip_damaged: bool
 ) -> None:
     """Decodes into a temporary folder and renames it to `folder`, so that nobody ever sees half a cache."""
     with temporary_folder_beside(folder) as building:
-        total = sum(pictures.counts)
-        images = np.lib.format.open_memmap(
-            building / _IMAGES, mode="w+", dtype=np.uint8, shape=(total, *image_size, channels)
-        )
-        _reserve(building / _IMAGES)
-        digests, origins = _decode_into(images, pictures, name, resize)
+        images = _new_images(building / _IMAGES, (sum(pictures.counts), *shape))
+        damaged: dict[int, str] = {}
+        digests, origins = _decode_into(images, pictures, name, resize, damaged)
         images.flush()
+        names, counts = pictures.class_names, pictures.counts
+        if damaged:
+            if not skip_damaged or len(damaged) == len(images):
+                raise DamagedPictures.of(list(damaged.values()))
+            good = np.delete(np.arange(len(images)), list(damaged))
+            _keep_rows(building, images, good)
+            digests, origins = digests[good], [origins[row] for row in good]
+            left = np.bincount(np.repeat(np.arange(len(counts)), counts)[good], minlength=len(counts)).tolist()
+            names, counts = zip(*((n, count) for n, count in zip(names, left, strict=True) if count), strict=True)
         np.save(building / _DIGESTS, digests)
         (building / _PICTURES).write_text(json.dumps(origins))
         index = {
-            "class_names": pictures.class_names,
-            "offsets": np.concatenate([[0], np.cumsum(pictures.counts, dtype=np.int64)]).tolist(),
+            "class_names": names,
+            "offsets": np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]).tolist(),
             "by_fractions": pictures.by_fractions,
+            "damaged": list(damaged.values()),
         }
         (building / _INDEX).write_text(json.dumps(index))
-        _publish(building, folder, name, images.shape[1:])
+        _publish(building, folder, name, shape)
+
+
+def _new_images(file: Path, shape: tuple[int, ...]) -> np.ndarray:
+    images = np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape)
+    _reserve(file)
+    return images
+
+
+def _keep_rows(building: Path, images: np.ndarray, rows: np.ndarray) -> None:
+    """Leaves only some pictures in the file that holds `images`."""
+    kept = _new_images(building / "kept.npy", (len(rows), *images.shape[1:]))
+    for part in np.array_split(np.arange(len(rows)), 1 + len(rows) // 1000):
+        kept[part] = images[rows[part]]
+        release_pages(kept)
+        release_pages(images)
+    kept.flush()
+    os.replace(building / "kept.npy", building / _IMAGES)
 
 
 def _reserve(file: Path) -> None:
@@ -204,8 +232,10 @@ def _reserve(file: Path) -> None:
             os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
 
 
-def _decode_into(images: np.ndarray, pictures: Pictures, name: str, resize: str) -> tuple[np.ndarray, list[str]]:
-    """Decodes pictures into an array [pictures, H, W, C].
+def _decode_into(
+    images: np.ndarray, pictures: Pictures, name: str, resize: str, damaged: dict[int, str]
+) -> tuple[np.ndarray, list[str]]:
+    """Decodes pictures into an array [pictures, H, W, C]; `damaged` gets those that cannot be read.
 
     Shows progress on stderr: a live bar on a terminal; elsewhere (a log file) one line at the end.
 
@@ -216,7 +246,7 @@ def _decode_into(images: np.ndarray, pictures: Pictures, name: str, resize: str)
     digests, origins = np.zeros(total, np.uint64), [""] * total
     _, height, width, channels = images.shape
     with _progress_bar(f"decoding {name}", total) as bar:
-        for rows, names, pixels in decoded_chunks(pictures, (height, width), channels, resize):
+        for rows, names, pixels in decoded_chunks(pictures, (height, width), channels, resize, damaged):
             images[rows] = pixels
             digests[rows] = [_digest(picture) for picture in pixels]
             for row, origin in zip(rows, names, strict=True):
@@ -226,7 +256,7 @@ def _decode_into(images: np.ndarray, pictures: Pictures, name: str, resize: str)
             bar.update(len(rows))
     if not sys.stderr.isatty():
         print(f"decoding {name}: {done} in {time.monotonic() - started:.1f} s", file=sys.stderr)
-    if done != total:
+    if done + len(damaged) != total:
         raise UserError(f"{name}: only {done} of its {total} pictures could be read; did they change meanwhile?")
     return digests, origins
 

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from tf_mamlpp.data.bank_cache import build_or_load, shared_pictures
+from tf_mamlpp.data.damaged_pictures import DamagedPictures
 from tf_mamlpp.data.image_bank import ImageBank
 from tf_mamlpp.data.pixel_defaults import pixel_format
 from tf_mamlpp.data.sources.glyphs import glyph_splits
@@ -34,6 +35,7 @@ def load_banks(
     split_seed: int = 0,
     split_fractions: Sequence[float] = FRACTIONS,
     split_file: str | os.PathLike[str] | None = None,
+    skip_damaged: bool = False,
     cache_dir: str | os.PathLike[str] | None = None,
 ) -> dict[str, ImageBank]:
     """Loads a source, decoding its pictures into the cache the first time.
@@ -53,13 +55,14 @@ def load_banks(
             "tfds:NAME".
         split_file: JSON file that lists the classes of each split instead, see `divide_classes`; for "omniglot",
             "image_folder" and "tfds:NAME".
+        skip_damaged: leave out pictures that cannot be read, and warn of them. Otherwise they are an error.
         cache_dir: the cache folder; see `cache_root`.
 
     Returns:
         Banks "train", "validation" and "test", which share no class.
 
     Warns:
-        UserWarning: the same picture is in two splits.
+        UserWarning: the same picture is in two splits, or pictures are left out.
 
     Raises:
         UserError: unknown name; data that is missing, damaged, or has too few classes.
@@ -79,18 +82,26 @@ def load_banks(
     image_size, channels = image_size or usual_size, channels or usual_channels
     if channels not in (1, 3):
         raise UserError(f"channels={channels}: must be 1 (grey) or 3 (RGB)")
-    banks = {
-        split: build_or_load(
-            key,
-            open_pictures,
-            name=f"{name} {split}",
-            image_size=image_size,
-            channels=channels,
-            resize=resize,
-            cache_dir=cache_dir,
-        )
-        for split, (key, open_pictures) in _open_source(name, path, split_seed, split_fractions, split_file).items()
-    }
+    banks, damage = dict[str, ImageBank](), list[str]()
+    for split, (key, open_pictures) in _open_source(name, path, split_seed, split_fractions, split_file).items():
+        try:
+            banks[split] = build_or_load(
+                key,
+                open_pictures,
+                name=f"{name} {split}",
+                image_size=image_size,
+                channels=channels,
+                resize=resize,
+                skip_damaged=skip_damaged,
+                cache_dir=cache_dir,
+            )
+        except DamagedPictures as error:  # the other splits may have some too
+            damage += error.damage
+    if damage:
+        raise DamagedPictures.of(damage)
+    left_out = [text for bank in banks.values() for text in bank.damaged]
+    if left_out:
+        warnings.warn(f"{name}: left out {len(left_out)} damaged pictures, such as {left_out[0]}", stacklevel=1)
     _check_disjoint(banks)
     return banks
 

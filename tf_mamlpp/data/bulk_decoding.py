@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterator
 
 import numpy as np
 import tensorflow as tf
 
-from tf_mamlpp.data.images import decode_file, to_channels
+from tf_mamlpp.data.images import MEND, decode_file, to_channels
 from tf_mamlpp.data.images import resize as resize_pictures
 from tf_mamlpp.data.sources.listing import Pictures
+from tf_mamlpp.errors import UserError
 
 _CHUNK = 8 << 20  # bytes of decoded pictures that wait to be resized
+
+_PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN)
 
 _Chunk = tuple[list[int], list[str], np.ndarray]
 
 
 def decoded_chunks(
-    pictures: Pictures, image_size: tuple[int, int], channels: int, resize: str = "stretch"
+    pictures: Pictures,
+    image_size: tuple[int, int],
+    channels: int,
+    resize: str = "stretch",
+    damaged: dict[int, str] | None = None,
 ) -> Iterator[_Chunk]:
     """Decodes pictures and brings them to one size, some megabytes at a time.
 
@@ -26,12 +34,13 @@ def decoded_chunks(
         image_size: height and width in pixels.
         channels: 1 for grey, 3 for RGB.
         resize: "stretch" or "crop", see `tf_mamlpp.data.resize`.
+        damaged: gets the row of each picture that cannot be read, and what is wrong with it; None: it is an error.
 
     Yields:
         Row numbers and names of some pictures, and their pixels, uint8 [pictures, H, W, C]; in any order.
 
     Raises:
-        UserError: a picture is corrupt; names it.
+        UserError: a picture is corrupt and there is no `damaged`, or the system cannot read it for now; names it.
 
     Example:
         >>> greys = [np.full((6, 6), grey, np.uint8) for grey in (10, 20)]
@@ -41,7 +50,7 @@ def decoded_chunks(
         [0, 1] ['a.png', 'b.png'] (2, 2, 2, 1)
     """
     sized = _resizer(image_size, channels, resize)
-    for rows, names, images in _stacks(pictures, channels):
+    for rows, names, images in _stacks(pictures, channels, damaged):
         yield rows, names, sized(images)
 
 
@@ -57,21 +66,37 @@ def _resizer(image_size: tuple[int, int], channels: int, policy: str) -> Callabl
     return lambda images: sized(images).numpy()
 
 
-def _stacks(pictures: Pictures, channels: int) -> Iterator[_Chunk]:
+def _stacks(pictures: Pictures, channels: int, damaged: dict[int, str] | None = None) -> Iterator[_Chunk]:
     """Decoded pictures of one shape, stacked, with their row numbers and names."""
     waiting: dict[tuple[int, ...], list[tuple[int, str, np.ndarray]]] = {}
     size = 0
     for row, name, content in pictures.read():
-        if isinstance(content, bytes):
-            image = decode_file(content, channels, name)
-        else:
-            image = to_channels(content, channels)
+        try:
+            image = _decoded(content, channels, name)
+        except UserError as error:
+            if damaged is None or _may_pass(error.__cause__):
+                raise
+            damaged[row] = str(error).removesuffix(MEND)
+            continue
         if waiting and size + image.nbytes > _CHUNK:
             yield from map(_stacked, waiting.values())
             waiting, size = {}, 0
         waiting.setdefault(image.shape, []).append((row, name, image))
         size += image.nbytes
     yield from map(_stacked, waiting.values())
+
+
+def _decoded(content: bytes | np.ndarray | UserError, channels: int, name: str) -> np.ndarray:
+    if isinstance(content, UserError):
+        raise content
+    if isinstance(content, bytes):
+        return decode_file(content, channels, name)
+    return to_channels(content, channels)
+
+
+def _may_pass(cause: BaseException | None) -> bool:
+    """Whether the system is at fault, and not the picture: one left out for that would be missing ever after."""
+    return isinstance(cause, MemoryError) or (isinstance(cause, OSError) and cause.errno in _PASSING)
 
 
 def _stacked(group: list[tuple[int, str, np.ndarray]]) -> _Chunk:

@@ -163,6 +163,7 @@ def episodes(
     split_seed: int = 0,
     split_fractions: Sequence[float] = FRACTIONS,
     split_file: str | os.PathLike[str] | None = None,
+    skip_damaged: bool = False,
     cache_dir: str | os.PathLike[str] | None = None,
 ) -> tf.data.Dataset:
     """Meta-batches of few-shot tasks; element s holds tasks s * tasks to (s + 1) * tasks - 1 of the split.
@@ -171,7 +172,8 @@ def episodes(
         source: name of a source (see `load_banks`), or banks loaded before: one, or a dict with an entry for
             `split`.
         path: where the source's data lies. This argument, image_size, channels, resize, split_seed, split_fractions,
-            split_file and cache_dir are those of `load_banks` and have an effect only where `source` is a name.
+            split_file, skip_damaged and cache_dir are those of `load_banks` and have an effect only where `source` is a
+            name.
         split: "train", "validation" or "test".
         way: classes a task.
         shot: support pictures a class.
@@ -189,6 +191,7 @@ def episodes(
         split_seed: seed of the division of classes into splits, where the source has none of its own.
         split_fractions: shares of the classes that train, validation and test get then.
         split_file: JSON file that lists the classes of each split.
+        skip_damaged: leave out pictures that cannot be read.
         cache_dir: the cache folder.
 
     Returns:
@@ -217,6 +220,7 @@ def episodes(
             split_seed=split_seed,
             split_fractions=split_fractions,
             split_file=split_file,
+            skip_damaged=skip_damaged,
             cache_dir=cache_dir,
         )
     bank = source if isinstance(source, ImageBank) else _of_split(source, split)

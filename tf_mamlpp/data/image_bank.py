@@ -22,6 +22,7 @@ class ImageBank:
         name: source and split, for example "omniglot train".
         folder: where the bank lies in the cache; None for one that was made in memory.
         by_fractions: whether `split_fractions` divided the classes. An error about too few classes then says so.
+        damaged: what is wrong with each picture that was left out because it cannot be read.
 
     Example:
         >>> images = np.zeros((5, 28, 28, 1), np.uint8)  # two pictures of "ant", three of "bee"
@@ -38,6 +39,7 @@ class ImageBank:
     name: str
     folder: Path | None = None
     by_fractions: bool = False
+    damaged: tuple[str, ...] = ()
 
     @property
     def source(self) -> str:

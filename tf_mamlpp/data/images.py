@@ -8,21 +8,25 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from collections.abc import Sequence
 from typing import BinaryIO
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from tf_mamlpp.data.icons import icon_sizes
 from tf_mamlpp.data.picture_files import checked_stat
-from tf_mamlpp.errors import UserError
+from tf_mamlpp.errors import UserError, reason
 
 RESIZE_POLICIES = ("stretch", "crop")
 
 MOST_PIXELS = 1 << 26
 """The most pixels of one picture, 67 million. A small file that declares more is made to exhaust memory."""
+
+MEND = "; replace or remove it"
+"""The end of the error about a picture."""
 
 _MODES = {1: "L", 3: "RGB"}  # Pillow's name for so many channels
 
@@ -145,7 +149,14 @@ def decode_file(source: bytes | str | os.PathLike[str], channels: int, name: str
             _scale_transparent_grey(image)
             return _to_array(ImageOps.exif_transpose(image), channels)
     except Exception as error:  # Pillow's decoders raise nearly anything on a damaged file
-        raise UserError(f"{name}: cannot be read as a picture ({error}); replace or remove it") from error
+        raise UserError(f"{name}: cannot be read as a picture ({_reason(error)}){MEND}") from error
+
+
+def _reason(error: Exception) -> str:
+    """What is wrong with a picture, without Python's names of open files."""
+    if isinstance(error, UnidentifiedImageError):
+        return "it is empty, or of no known kind"
+    return re.sub(r" *<_io\.[^>]*>", "", reason(error))
 
 
 def _open(file: BinaryIO) -> Image.Image:

@@ -65,6 +65,19 @@ def file_state(found: os.stat_result) -> tuple[int, int, int]:
     return found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
+def picture_state(file: str | os.PathLike[str]) -> tuple[int, int, int] | None:
+    """The state of a picture's file, see `file_state`; None if it cannot be read, which is told when it is read.
+
+    Example:
+        >>> picture_state(tmp_path / "nowhere.png") is None
+        True
+    """
+    try:
+        return file_state(checked_stat(file))
+    except OSError:
+        return None
+
+
 def read_file(file: str) -> bytes:
     """The content of a picture's file.
 

@@ -57,6 +57,7 @@ def load_banks(config: Config, known: SplitFile | None = None, workdir: Path = P
         split_seed=d.split_seed,
         split_fractions=d.split_fractions,
         split_file=d.split_file,
+        skip_damaged=d.skip_damaged,
         cache_dir=d.cache_dir,
     )
     if d.name != "glyphs":

@@ -131,7 +131,15 @@ def _test_members(
         "seed": config.seed,
         "train_steps": int(checkpoints.update),
         "train_seconds": round(float(checkpoints.seconds), 1),
+        **_damaged_pictures(config, banks),
     }, found.per_task[:, -1]
+
+
+def _damaged_pictures(config: Config, banks: Banks) -> dict[str, int]:
+    """How many pictures were left out, if that was allowed."""
+    if banks is None or not config.data.skip_damaged:
+        return {}
+    return {"damaged_pictures": sum(len(bank.damaged) for bank in banks.values())}
 
 
 @explain_memory_errors()

@@ -9,8 +9,8 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from tf_mamlpp.data.picture_files import checked_stat, class_folders, file_state, read_file
-from tf_mamlpp.data.sources.listing import Pictures, Splits
+from tf_mamlpp.data.picture_files import class_folders, picture_state, read_file
+from tf_mamlpp.data.sources.listing import Pictures, Splits, content_or_error
 from tf_mamlpp.data.sources.split_folders import check_pool, split_folders
 from tf_mamlpp.data.sources.splits import FRACTIONS, SPLITS, SplitFile, divide_classes
 from tf_mamlpp.errors import UserError
@@ -121,17 +121,13 @@ def _key(classes: _Classes) -> str:
     """A hash that changes with the classes' names and the files' paths and states."""
     state = hashlib.sha256(repr([(name, len(files)) for name, files in classes.items()]).encode(errors="replace"))
     for file in itertools.chain.from_iterable(classes.values()):
-        try:
-            found = file_state(checked_stat(file))
-        except OSError as error:
-            raise UserError(f"{file}: cannot be read ({error.strerror or error})") from error
-        state.update(os.fsencode(f"{os.path.abspath(file)}\0{found}\0"))
+        state.update(os.fsencode(f"{os.path.abspath(file)}\0{picture_state(file)}\0"))
     return state.hexdigest()
 
 
 def _opener(classes: _Classes, by_fractions: bool) -> Callable[[], Pictures]:
-    def read() -> Iterator[tuple[int, str, bytes]]:
+    def read() -> Iterator[tuple[int, str, bytes | UserError]]:
         for row, file in enumerate(itertools.chain.from_iterable(classes.values())):
-            yield row, file, read_file(file)
+            yield row, file, content_or_error(read_file, file)
 
     return lambda: Pictures(tuple(classes), tuple(map(len, classes.values())), read, by_fractions)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+
+from tf_mamlpp.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -16,7 +19,8 @@ class Pictures:
         class_names: one name a class.
         counts: how many pictures each class has.
         read: gives (row, name, content) of every picture, in any order. Rows count the pictures class by class; the
-            name is for error messages; the content is an encoded file, or a decoded uint8 array [H, W] or [H, W, C].
+            name is for error messages; the content is an encoded file, a decoded uint8 array [H, W] or [H, W, C], or
+            the error that says why there is none.
         by_fractions: whether the classes are a fraction of all classes of the source.
 
     Example:
@@ -29,8 +33,23 @@ class Pictures:
 
     class_names: tuple[str, ...]
     counts: tuple[int, ...]
-    read: Callable[[], Iterator[tuple[int, str, bytes | np.ndarray]]]
+    read: Callable[[], Iterator[tuple[int, str, bytes | np.ndarray | UserError]]]
     by_fractions: bool = False
+
+
+def content_or_error(read: Callable[..., bytes], *arguments: Any) -> bytes | UserError:
+    """The content of a picture, or the error that says why it cannot be read: the others are read all the same.
+
+    Example:
+        >>> def read(file):
+        ...     raise UserError(f"{file}: cannot be read")
+        >>> content_or_error(read, "cat.png")
+        UserError('cat.png: cannot be read')
+    """
+    try:
+        return read(*arguments)
+    except UserError as error:
+        return error
 
 
 Splits = dict[str, tuple[str, Callable[[], Pictures]]]

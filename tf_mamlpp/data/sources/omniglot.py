@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from tf_mamlpp.data.picture_files import checked_stat, file_state, read_file
+from tf_mamlpp.data.picture_files import checked_stat, file_state, picture_state, read_file
 from tf_mamlpp.data.sources.archives import open_zip, read_zipped
-from tf_mamlpp.data.sources.listing import Pictures, Splits
+from tf_mamlpp.data.sources.listing import Pictures, Splits, content_or_error
 from tf_mamlpp.data.sources.splits import OMNIGLOT_CLASSES, divide_classes
 from tf_mamlpp.errors import UserError
 
@@ -103,18 +103,18 @@ def _is_drawing(member: PurePosixPath) -> bool:
 
 def _state(archive: Path, classes: dict[str, list[_Drawing]]) -> object:
     """The path and state of an archive, or of each drawing in a folder."""
-    files = [archive]
-    if archive.is_dir():
-        files = sorted(archive / d.member for group in classes.values() for d in group if d.archive == archive)
-    return [(str(file.resolve()), file_state(checked_stat(file))) for file in files]
+    if not archive.is_dir():
+        return [(str(archive.resolve()), file_state(checked_stat(archive)))]
+    files = sorted(archive / d.member for group in classes.values() for d in group if d.archive == archive)
+    return [(str(file.resolve()), picture_state(file)) for file in files]
 
 
 def _pictures(classes: list[tuple[str, list[_Drawing]]]) -> Pictures:
-    def read() -> Iterator[tuple[int, str, bytes]]:
+    def read() -> Iterator[tuple[int, str, bytes | UserError]]:
         opened: dict[Path, zipfile.ZipFile] = {}
         try:
             for row, drawing in enumerate(drawing for _, drawings in classes for drawing in drawings):
-                yield row, f"{drawing.archive}/{drawing.member}", _read(drawing, opened)
+                yield row, f"{drawing.archive}/{drawing.member}", content_or_error(_read, drawing, opened)
         finally:
             for archive in opened.values():
                 archive.close()

@@ -21,6 +21,7 @@ import tensorflow_datasets as tfds
 
 from tf_mamlpp.data.sources.listing import Pictures
 from tf_mamlpp.data.sources.mini_imagenet import mini_imagenet_splits
+from tf_mamlpp.errors import UserError
 
 
 class MiniImagenet(tfds.core.GeneratorBasedBuilder):
@@ -62,4 +63,6 @@ class MiniImagenet(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(self, pictures: Pictures) -> Iterator[tuple[int, dict[str, Any]]]:
         classes = np.repeat(pictures.class_names, pictures.counts)
         for row, _, content in pictures.read():
+            if isinstance(content, UserError):
+                raise content
             yield row, {"image": content, "label": str(classes[row])}
