@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import shutil
 import unicodedata
 import warnings
@@ -9,7 +10,7 @@ import warnings
 import numpy as np
 import pytest
 
-from tf_mamlpp.config import Config, Data, Evaluation, Learner, Model, Training
+from tf_mamlpp.config import Config, Data, Evaluation, Learner, Model, Training, override
 from tf_mamlpp.data.images import Image
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.training import results, run_classes, train
@@ -121,6 +122,23 @@ def test_resuming_refuses_other_classes_and_goes_on_with_its_own(run):
     with pytest.raises(UserError, match="are not the classes of the run"):
         train.train_and_evaluate(config(root, split_seed=1), workdir)
     assert (workdir / "classes.json").read_bytes() == before
+
+
+def test_the_way_to_go_on_is_a_command_that_works(tmp_path, monkeypatch):
+    """A split file and fractions of one's own contradict: the command takes the fractions back."""
+    monkeypatch.setenv("TF_MAMLPP_CACHE", str(tmp_path / "cache"))
+    root = tree(tmp_path / "my pets", POOL)
+    begun = config(root, split_fractions=(0.5, 0.25, 0.25))
+    found = train.train_and_evaluate(begun, tmp_path / "a run")
+    tree(root, ["c005"])
+    with pytest.raises(UserError, match="are not the classes of the run") as caught:
+        train.train_and_evaluate(begun, tmp_path / "a run")
+    flags = [
+        flag for flag in shlex.split(str(caught.value).partition("bin/export.py, ")[2]) if flag.startswith("--config")
+    ]
+    assert len(flags) == 2
+    again = train.train_and_evaluate(override(begun, flags), tmp_path / "a run")
+    assert again["accuracy"] == pytest.approx(found["accuracy"])
 
 
 def test_a_class_that_is_gone_is_asked_for(run):

@@ -208,7 +208,7 @@ def _build(
         _publish(building, folder, name, shape)
 
 
-def _new_images(file: Path, shape: tuple[int, ...]) -> np.ndarray:
+def _new_images(file: Path, shape: tuple[int, ...]) -> np.memmap:
     images = np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape)
     _reserve(file)
     return images

@@ -87,11 +87,11 @@ def _stacks(pictures: Pictures, channels: int, damaged: dict[int, str] | None = 
 
 
 def _decoded(content: bytes | np.ndarray | UserError, channels: int, name: str) -> np.ndarray:
-    if isinstance(content, UserError):
-        raise content
     if isinstance(content, bytes):
         return decode_file(content, channels, name)
-    return to_channels(content, channels)
+    if isinstance(content, np.ndarray):
+        return to_channels(content, channels)
+    raise content
 
 
 def _may_pass(cause: BaseException | None) -> bool:

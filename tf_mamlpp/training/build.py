@@ -63,7 +63,7 @@ def load_banks(config: Config, known: SplitFile | None = None, workdir: Path = P
     if d.name != "glyphs":
         print(_division(d, banks), flush=True)
     if known is not None:
-        check_classes(known, banks, workdir)
+        check_classes(known, banks, workdir, d.split_fractions)
     for bank in banks.values():
         data.check_bank(bank, d.way, d.shot, d.query_shot)
     return banks

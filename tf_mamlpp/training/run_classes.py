@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import shlex
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tf_mamlpp.data.bank_cache import class_hashes
 from tf_mamlpp.data.image_bank import ImageBank
-from tf_mamlpp.data.sources.splits import SPLITS, SplitFile, same_name
+from tf_mamlpp.data.sources.splits import FRACTIONS, SPLITS, SplitFile, same_name
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.files import write_json
 
@@ -87,13 +87,16 @@ def read_classes(workdir: Path) -> SplitFile | None:
     return found
 
 
-def check_classes(known: SplitFile, banks: Mapping[str, ImageBank], workdir: Path) -> None:
+def check_classes(
+    known: SplitFile, banks: Mapping[str, ImageBank], workdir: Path, split_fractions: Sequence[float] = FRACTIONS
+) -> None:
     """Refuses data whose classes are not those of the run, split by split and in the same order.
 
     Args:
         known: what the run kept.
         banks: the data as they are now.
         workdir: of the run.
+        split_fractions: of its config; others than the default do not go with a split file.
 
     Warns:
         UserWarning: the classes are the same, their pictures are not.
@@ -116,7 +119,7 @@ def check_classes(known: SplitFile, banks: Mapping[str, ImageBank], workdir: Pat
     if list(then.items()) != list(now.items()):
         raise UserError(
             f"the classes of {source} are not the classes of the run in '{workdir}': {_difference(then, now)}; "
-            + _mend(source, workdir, [name for name in then if name not in now])
+            + _mend(source, workdir, [name for name in then if name not in now], split_fractions)
         )
     counts = {split: {same_name(n): p for n, p in (known.pictures or {}).get(split, {}).items()} for split in SPLITS}
     changed = []
@@ -157,7 +160,7 @@ def _difference(then: Mapping[str, str], now: Mapping[str, str]) -> str:
     return f"{len(moved + new + gone)} differ: {'; '.join(told)}"
 
 
-def _mend(source: str, workdir: Path, gone: list[str]) -> str:
+def _mend(source: str, workdir: Path, gone: list[str], split_fractions: Sequence[float]) -> str:
     """How to go on with the run."""
     if source == "glyphs":
         return "install the matplotlib that it was trained with, whose fonts they are, or train in a new workdir"
@@ -165,7 +168,9 @@ def _mend(source: str, workdir: Path, gone: list[str]) -> str:
         return "give the data that it was trained on, or train in a new workdir"
     back = f"put back the {len(gone)} that are gone, and " if gone else ""
     file = shlex.quote(str(classes_file(workdir)))
+    usual = ",".join(map(str, FRACTIONS))
+    fractions = "" if tuple(split_fractions) == FRACTIONS else f" --config.data.split_fractions={usual}"
     return (
         f"{back}to keep to the run's own classes give --split_file={file} to bin/evaluate.py or bin/export.py, "
-        f"--config.data.split_file={file} to bin/train.py; or train in a new workdir"
+        f"--config.data.split_file={file}{fractions} to bin/train.py; or train in a new workdir"
     )

@@ -152,10 +152,10 @@ def open_run(
     with prefixed("learner."):
         settings = dataclasses.replace(config.learner, **changed)
     config = dataclasses.replace(config, learner=settings)
-    division = {"split_file": split_file, "split_fractions": FRACTIONS} if split_file else {}
-    moved = {"path": data_path} if data_path else {}
-    with prefixed("data."):
-        config = dataclasses.replace(config, data=dataclasses.replace(config.data, **moved, **division))
+    source: dict[str, Any] = {"path": data_path} if data_path else {}
+    if split_file:
+        source.update(split_file=split_file, split_fractions=FRACTIONS)
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, **source))
     learner = make_learner(config)
     checkpoints = Checkpoints(workdir / "checkpoints", learner, config.evaluation.ensemble)
     if not checkpoints.best:

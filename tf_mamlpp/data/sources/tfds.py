@@ -78,14 +78,11 @@ def tfds_splits(
             if not read:
                 read.append(_read_labels(builder, name, label, names))
             labels = read[0]
-            if split_file is not None:
-                given = divide_classes(labels.names, split_seed, split_file, source=name)
-            else:
-                given = _own_splits(labels.numbers)
-            divided = given or divide_classes(labels.names, split_seed, fractions=split_fractions, source=name)
+            given = None if split_file is not None else _own_splits(labels.numbers)
+            divided = given or divide_classes(labels.names, split_seed, split_file, split_fractions, source=name)
             present = set(itertools.chain.from_iterable(labels.numbers.values()))
             classes = {number: labels.names[number] for number in divided[split] if number in present}
-            return _pictures(builder, image, label, labels, classes, by_fractions=given is None)
+            return _pictures(builder, image, label, labels, classes, by_fractions=given is None and split_file is None)
 
         return open_pictures
 
@@ -147,7 +144,7 @@ def _is_picture(feature: Any) -> bool:
     if isinstance(feature, tfds.features.Image):
         # TFDS keeps floating-point pictures as PNG whose four channels are the bytes of a number.
         return np.issubdtype(feature.np_dtype, np.integer)
-    shape = feature.shape if isinstance(feature, tfds.features.Tensor) else ()
+    shape: tuple[int | None, ...] = feature.shape if isinstance(feature, tfds.features.Tensor) else ()
     plain = len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3, 4))
     return plain and feature.np_dtype == np.uint8
 
@@ -225,7 +222,7 @@ def _read_labels(builder: Any, name: str, label: str, names: list[str]) -> _Labe
     values = sorted(set(itertools.chain.from_iterable(found.values())) - {-1, ""})
     if not values:
         raise UserError(f"{name}: has no labelled pictures in its splits {', '.join(found)}")
-    number = {value: value for value in values} if names else {value: n for n, value in enumerate(values)}
+    number: dict[Any, int] = {value: n for n, value in enumerate(range(len(names)) if names else values)}
     withheld = sum(value in (-1, "") for labels in found.values() for value in labels)
     if withheld and not names:
         warnings.warn(
