@@ -154,6 +154,23 @@ def test_cache_that_cannot_be_written_is_named(tmp_path):
         build(cache_dir=tmp_path / "file" / "below")
 
 
+@pytest.mark.parametrize("fails", ["list", "pictures"])
+def test_an_error_of_the_source_is_none_of_the_cache(tmp_path, fails):
+    def unplugged():
+        raise OSError(5, "Input/output error", "/disk/cat.png")
+        yield
+
+    def open_pictures():
+        return Pictures(("cat",), (1,), unplugged) if fails == "pictures" else next(unplugged())
+
+    message = r"cats train: its pictures cannot be read \(\[Errno 5\] Input/output error: '/disk/cat.png'\)"
+    with pytest.raises(UserError, match=message):
+        bank_cache.build_or_load(
+            "k", open_pictures, name="cats train", image_size=(4, 4), channels=1, cache_dir=tmp_path
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="needs posix_fallocate")
 def test_a_full_disk_is_told_before_pages_are_written_that_it_cannot_hold(tmp_path, monkeypatch):
     sizes = []

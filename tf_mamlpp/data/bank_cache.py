@@ -6,6 +6,7 @@ A bank's folder in the cache holds `images.npy` (the pixels), `digests.npy` (a h
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import json
@@ -13,7 +14,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -90,7 +91,8 @@ def build_or_load(
     bank = _load(folder, name, shape)
     if bank is None:
         try:
-            pictures = open_pictures()
+            with _reading(name):
+                pictures = open_pictures()
             if not pictures.class_names:  # an empty array cannot be mapped
                 images, offsets = np.zeros((0, *shape), np.uint8), np.zeros(1, np.int64)
                 return ImageBank(images, offsets, (), name, by_fractions=pictures.by_fractions)
@@ -102,6 +104,15 @@ def build_or_load(
     if bank is None:
         raise UserError(f"{folder}: the cache is unreadable just after it was written; check the disk")
     return bank
+
+
+@contextlib.contextmanager
+def _reading(name: str) -> Iterator[None]:
+    """Makes an error of the source of an error of the system, so that none is taken for one of the cache's disk."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{name}: its pictures cannot be read ({error})") from error
 
 
 def shared_pictures(one: ImageBank, other: ImageBank) -> list[tuple[str, str]]:
@@ -246,7 +257,13 @@ def _decode_into(
     digests, origins = np.zeros(total, np.uint64), [""] * total
     _, height, width, channels = images.shape
     with _progress_bar(f"decoding {name}", total) as bar:
-        for rows, names, pixels in decoded_chunks(pictures, (height, width), channels, resize, damaged):
+        chunks = decoded_chunks(pictures, (height, width), channels, resize, damaged)
+        while True:
+            with _reading(name):
+                chunk = next(chunks, None)
+            if chunk is None:
+                break
+            rows, names, pixels = chunk
             images[rows] = pixels
             digests[rows] = [_digest(picture) for picture in pixels]
             for row, origin in zip(rows, names, strict=True):
