@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from tf_mamlpp.layers.conversion import convert_normalization as convert_normalization
     from tf_mamlpp.layers.exact_norms import ExactGroupNormalization as ExactGroupNormalization
     from tf_mamlpp.layers.exact_norms import ExactLayerNormalization as ExactLayerNormalization
-    from tf_mamlpp.layers.pooling import ExactMaxPooling3D as ExactMaxPooling3D
-    from tf_mamlpp.layers.pooling import ExactMaxPooling2D as ExactMaxPooling2D
-    from tf_mamlpp.layers.pooling import ExactMaxPooling1D as ExactMaxPooling1D
     from tf_mamlpp.layers.per_step_batch_norm import PerStepBatchNormalization as PerStepBatchNormalization
+    from tf_mamlpp.layers.pooling import ExactMaxPooling1D as ExactMaxPooling1D
+    from tf_mamlpp.layers.pooling import ExactMaxPooling2D as ExactMaxPooling2D
+    from tf_mamlpp.layers.pooling import ExactMaxPooling3D as ExactMaxPooling3D
     from tf_mamlpp.meta.evaluation import evaluate as evaluate
     from tf_mamlpp.meta.gradient_check import check_meta_gradient as check_meta_gradient
     from tf_mamlpp.meta.meta_learner import MetaLearner as MetaLearner

@@ -163,4 +163,5 @@ def test_damaged_members_of_a_zip_archive(tmp_path, png):
     found = []
     for _, open_pictures in omniglot_splits(tmp_path, split_seed=0).values():
         found += [str(content) for _, _, content in open_pictures().read() if isinstance(content, UserError)]
-    assert len(found) == 2 and sorted(set(re.findall(r"character00\d", " ".join(found)))) == ["character005", "character006"]
+    assert len(found) == 2
+    assert sorted(set(re.findall(r"character00\d", " ".join(found)))) == ["character005", "character006"]

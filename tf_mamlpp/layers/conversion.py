@@ -25,7 +25,7 @@ _STOCK: dict[type, type | None] = {
     keras.layers.GroupNormalization: ExactGroupNormalization,
 }
 
-_POOLS: dict[type, type] = {
+_POOLS: dict[type, Any] = {
     keras.layers.MaxPooling1D: ExactMaxPooling1D,
     keras.layers.MaxPooling2D: ExactMaxPooling2D,
     keras.layers.MaxPooling3D: ExactMaxPooling3D,

@@ -50,7 +50,8 @@ def pool_keeps_shape(pool: keras.layers.Layer) -> bool:
     """
     axes = _spatial_axes(pool)
     called = [[x.shape[a] for a in axes] for node in pool._inbound_nodes for x in node.input_tensors]
-    return any(keeps_shape(pool.pool_size, pool.strides, pool.padding, lengths) for lengths in called or [None])
+    unknown: list[int | None] = [None for _ in axes]
+    return any(keeps_shape(pool.pool_size, pool.strides, pool.padding, lengths) for lengths in called or [unknown])
 
 
 def _spatial_axes(pool: Any) -> range:
