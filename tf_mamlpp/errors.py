@@ -22,7 +22,7 @@ class UserError(ValueError):
     """
 
     status = 1
-    # Autograph makes a new error of each that passes through it: of this type only where it has Exception's constructor.
+    # Autograph makes a new error of each that passes through it: of this type only if it has Exception's constructor.
     __init__ = Exception.__init__
 
 
