@@ -14,6 +14,7 @@ from tf_mamlpp.deploy.metadata import describe
 from tf_mamlpp.deploy.task_learner import TaskLearner
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.files import new_folder, pattern_problem, plain_path, write_json
+from tf_mamlpp.meta.task_map import task_map
 
 
 class Signatures(tf.Module):
@@ -158,11 +159,8 @@ class Signatures(tf.Module):
         with tf.control_dependencies([same_count]):
             tasks = tuple(map(tf.identity, tasks))
         outputs = tf.TensorSpec([None, self.learner.way], tf.float32)
-        return tf.map_fn(
-            lambda task: self._adapt_and_predict_signature(*task),
-            tasks,
-            fn_output_signature={"probabilities": outputs, "logits": outputs},
-        )
+        signature = {"probabilities": outputs, "logits": outputs}
+        return task_map(lambda task: self._adapt_and_predict_signature(*task), tasks, signature)
 
 
 def _require(condition: tf.Tensor, message: str, *values: tf.Tensor) -> tf.Operation:

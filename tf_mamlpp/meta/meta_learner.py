@@ -21,6 +21,7 @@ from tf_mamlpp.meta.outer_loop import EpisodicModel
 from tf_mamlpp.meta.schedules import Phase, phase_of
 from tf_mamlpp.meta.settings import Learner
 from tf_mamlpp.meta.task import Loss, Task, Tensors
+from tf_mamlpp.meta.task_map import task_map
 
 
 class Adapted(NamedTuple):
@@ -214,7 +215,7 @@ class MetaLearner(EpisodicModel):
             curve = self.task_curve({**task, "support_labels": labels}, steps, statistics)
             return tf.roll(tf.nn.log_softmax(curve), -shift, axis=-1)
 
-        logs = tf.map_fn(rotated, tf.range(permutations), fn_output_signature=self._float)
+        logs = task_map(rotated, tf.range(permutations), self._float)
         return tf.reduce_logsumexp(logs, 0) - math.log(permutations)
 
     # --- Use ------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from tf_mamlpp.meta.losses import mean_of, metric_function
 from tf_mamlpp.meta.schedules import Schedules
 from tf_mamlpp.meta.settings import Learner
 from tf_mamlpp.meta.task import Loss, Task, Tensors
+from tf_mamlpp.meta.task_map import task_map
 from tf_mamlpp.runtime import cores
 from tf_mamlpp.workers import Workers, step_function
 
@@ -205,8 +206,7 @@ class EpisodicModel(keras.Model):
         """`function` of each task's number and tensors: `parallel_tasks` at once, or all as one batch (`batched`)."""
         elements = (tf.range(tf.shape(tasks["support_labels"])[0]), dict(tasks))
         if not batched:
-            at_once = self._tasks_at_once
-            return tf.map_fn(function, elements, parallel_iterations=at_once, fn_output_signature=signature)
+            return task_map(function, elements, signature, self._tasks_at_once)
         return batched_map(function, elements)
 
     @tf.autograph.experimental.do_not_convert
