@@ -21,8 +21,16 @@ def draw(shape, dtype):
     return tf.constant((np.random.default_rng(0).permutation(count) / count * 3).reshape(shape), dtype)
 
 
-@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
-@pytest.mark.parametrize("size", SHAPES, ids=str)
+FIRST = [size if size == (5, 6) else pytest.param(size, marks=pytest.mark.slow) for size in SHAPES]
+
+
+def each(sizes, data_format):
+    return [pytest.param(*getattr(s, "values", (s,)), data_format, marks=getattr(s, "marks", ())) for s in sizes]
+
+
+@pytest.mark.parametrize(
+    ("size", "data_format"), [*each(SHAPES, "channels_last"), *each(FIRST, "channels_first")], ids=str
+)
 def test_stock_values_and_exact_second_derivatives(size, data_format):
     axes, dtype = len(size), "float32" if len(size) == 3 else "float64"  # TensorFlow has no 3-D pool in float64
     x = draw((2, *size, 3) if data_format == "channels_last" else (2, 3, *size), dtype)
