@@ -50,6 +50,9 @@ def train(model, tasks, **settings):
 WRONG = {
     "max-pool": lambda: own(layers.MaxPooling2D(3, 1, "same")),
     "max-pool in a tf.function": lambda: own(tf.function(lambda x: tf.nn.max_pool2d(x, 3, 1, "SAME"))),
+    "max-pool in a branch": lambda: own(
+        lambda x: tf.switch_case(tf.rank(x) - 4, [lambda: tf.nn.max_pool2d(x, 3, 1, "SAME"), lambda: tf.tanh(x)])
+    ),
     "max-pool of one pixel": lambda: own(lambda x: tf.nn.max_pool2d(x[:, :1, :1], 2, 2, "SAME")),
     "max-pool of an operation": lambda: functional(lambda x: keras.ops.max_pool(x, 3, 1, "same")),
     "moments": lambda: own(moments),

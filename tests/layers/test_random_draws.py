@@ -57,12 +57,28 @@ def test_draws_with_one_differ_from_update_to_update(make_tasks, rematerialise):
     assert len(set(found)) == 3
 
 
-def test_draws_of_tensorflow_differ_and_are_refused_where_steps_run_twice(make_tasks):
-    tasks, noise = make_tasks(shape=(4,), dtype="float32"), Noise(lambda shape, seed: tf.random.normal(shape))
+GENERATOR = tf.random.Generator.from_seed(1)
+
+
+@pytest.mark.parametrize(
+    ("draw", "operation"),
+    [
+        (tf.random.normal, "RandomStandardNormal"),
+        (tf.function(tf.random.normal), "RandomStandardNormal"),
+        (
+            lambda shape: tf.cond(
+                tf.reduce_sum(tf.ones(shape)) > 0, lambda: tf.random.normal(shape), lambda: tf.zeros(shape)
+            ),
+            "Random",
+        ),
+        (GENERATOR.normal, "RngReadAndSkip"),
+    ],
+    ids=["plain", "in a tf.function", "in a branch", "of a generator"],
+)
+def test_draws_of_tensorflow_differ_and_are_refused_where_steps_run_twice(make_tasks, draw, operation):
+    tasks, noise = make_tasks(shape=(4,), dtype="float32"), Noise(lambda shape, seed: draw(shape))
     assert len(set(losses(learner(noise), tasks))) == 3
-    with pytest.raises(
-        UserError, match="operation '.*RandomStandardNormal' of model 'mine' draws other random numbers"
-    ):
+    with pytest.raises(UserError, match=f"operation '.*{operation}.*' of model 'mine' draws other random numbers"):
         losses(learner(noise, rematerialise=True), tasks)
 
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 import keras
 import tensorflow as tf
 
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.layers.pooling import keeps_shape
+from tf_mamlpp.layers.traced_operations import traced_operations, with_inner
 
 _POOLS = ("MaxPool", "MaxPoolV2", "MaxPoolWithArgmax", "MaxPool3D")
 
@@ -62,16 +62,11 @@ def exact_operations_only(model: str, weights: Sequence[tf.Tensor]) -> Iterator[
         Traceback (most recent call last):
         tf_mamlpp.errors.UserError: model 'net': the second derivatives of operation 'MaxPool2d' are wrong ...
     """
-    if tf.executing_eagerly():
+    with traced_operations() as made:
         yield
-        return
-    graph = tf.compat.v1.get_default_graph()
-    before = len(graph.get_operations())
-    yield
-    operations = graph.get_operations()[before:]
-    here = all(getattr(w, "graph", None) is graph for w in weights)
-    for operation in _depending_on(weights, operations) if here else operations:
-        for inner in (operation, *_inside(operation)):
+    here = bool(made) and all(getattr(w, "graph", None) is made[0].graph for w in weights)
+    for operation in _depending_on(weights, made) if here else made:
+        for inner in with_inner(operation):
             problem = _problem(inner)
             if problem:
                 raise UserError(
@@ -114,16 +109,6 @@ def _depending_on(sources: Sequence[tf.Tensor], operations: Iterable[tf.Operatio
         if any(t.ref() in dependent for t in operation.inputs):
             dependent.update(t.ref() for t in operation.outputs)
             yield operation
-
-
-def _inside(operation: tf.Operation) -> Iterator[tf.Operation]:
-    """The operations of the functions that one calls, and of those that they call."""
-    for attribute in operation.node_def.attr.values():
-        if attribute.WhichOneof("value") == "func":
-            function: Any = operation.graph._get_function(attribute.func.name)
-            for inner in function.graph.get_operations() if hasattr(function, "graph") else ():
-                yield inner
-                yield from _inside(inner)
 
 
 def _problem(operation: tf.Operation) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -13,24 +14,10 @@ from keras.src.backend.common import global_state
 from keras.src.random.seed_generator import GLOBAL_SEED_GENERATOR
 
 from tf_mamlpp.errors import UserError
+from tf_mamlpp.layers.traced_operations import traced_operations, with_inner
 
-_STATEFUL = {
-    "Multinomial",
-    "ParameterizedTruncatedNormal",
-    "RandomGamma",
-    "RandomPoisson",
-    "RandomPoissonV2",
-    "RandomShuffle",
-    "RandomStandardNormal",
-    "RandomUniform",
-    "RandomUniformInt",
-    "StatefulStandardNormalV2",
-    "StatefulTruncatedNormal",
-    "StatefulUniform",
-    "StatefulUniformFullInt",
-    "StatefulUniformInt",
-    "TruncatedNormal",
-}
+_DRAW = re.compile("Random|Normal|Uniform|Multinomial|Sampler|Rng|NonDeterministic")
+"""In the types of all operations that draw random numbers."""
 
 
 class _NoSeedGenerator:
@@ -104,16 +91,19 @@ def repeatable_draws_only(model: str) -> Iterator[None]:
         Traceback (most recent call last):
         tf_mamlpp.errors.UserError: rematerialise computes each step twice, and operation ...
     """
-    if tf.executing_eagerly():
+    with traced_operations() as made:
         yield
-        return
-    graph = tf.compat.v1.get_default_graph()
-    before = len(graph.get_operations())
-    yield
-    for operation in graph.get_operations()[before:]:
-        if operation.type in _STATEFUL:
-            raise UserError(
-                f"rematerialise computes each step twice, and operation '{operation.name}' of model '{model}' draws "
-                "other random numbers the second time: draw with keras.random and a keras.random.SeedGenerator, or "
-                "turn rematerialise off"
-            )
+    for operation in made:
+        for inner in with_inner(operation):
+            if _draws_others_again(inner):
+                raise UserError(
+                    f"rematerialise computes each step twice, and operation '{inner.name}' of model '{model}' draws "
+                    "other random numbers the second time: draw with keras.random and a keras.random.SeedGenerator, or "
+                    "turn rematerialise off"
+                )
+
+
+def _draws_others_again(operation: tf.Operation) -> bool:
+    if not operation.op_def.is_stateful or operation.type.startswith("Stateless"):
+        return False  # its numbers are those of the seed that it is given
+    return _DRAW.search(operation.type) is not None
