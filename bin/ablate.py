@@ -43,6 +43,8 @@ def main(overrides: list[str]) -> None:
         _report(open_plan(workdir, base if begun else None))  # without a study this is an error, also with --config
         return
     methods = parse_methods(_METHODS.value or ([] if begun else ["core"]))
+    if _SEEDS.present and not methods:
+        raise UserError(f"--seeds={','.join(_SEEDS.value)} needs --methods: those that are to have these seeds")
     if not all(seed.isdecimal() for seed in _SEEDS.value):
         raise UserError(f"--seeds takes whole numbers such as 0,1,2, not '{','.join(_SEEDS.value)}'")
     with claimed(workdir, f"the study in '{workdir}' is being run by another process: wait for it"), writing(workdir):

@@ -109,6 +109,13 @@ def test_a_finished_study_runs_nothing_and_reports_again(study, command, snapsho
     assert content == {name: value[0] for name, value in before.items()}
 
 
+def test_seeds_of_no_method_are_refused(study, command, snapshot, one_line):
+    before = snapshot(study[0])
+    done = command("ablate", f"--workdir={study[0]}", "--seeds=3,4")
+    assert "--seeds=3,4 needs --methods" in one_line(done)
+    assert snapshot(study[0]) == before
+
+
 def test_another_config_is_refused(study, command, snapshot, one_line):
     before = snapshot(study[0])
     done = command("ablate", *TINY, "--config.learner.inner_rate=0.3", f"--workdir={study[0]}", "--methods=all")

@@ -49,7 +49,10 @@ def test_runs_without_findings(accuracies, verdict):
 
 def test_errors_are_better_when_smaller():
     def rows(values):
-        return [{"update": i, "val_mean_squared_error": v, "val_step_0": 4.0} for i, v in enumerate(values, 1)]
+        return [
+            {"update": i, "val_mean_squared_error": v, "val_step_0": 4.0, "val_step_1": v}
+            for i, v in enumerate(values, 1)
+        ]
 
     for values, verdict in (
         ([3, 2, 1, 0.5, 0.5, 0.51, 0.5, 0.51], "settled"),
@@ -57,6 +60,21 @@ def test_errors_are_better_when_smaller():
         ([3, 1, 0.5, 3.5, 3.5, 3.4], "unstable"),
     ):
         assert diagnose(rows(values), metric="mean_squared_error").verdict == verdict
+
+
+@pytest.mark.parametrize("accuracies", [[1.0], [1.0, 0.95, 0.9], [0.95, 0.96, 0.85, 0.84], [0.0]], ids=str)
+def test_a_learner_without_inner_steps_has_no_chance_to_be_measured_by(accuracies):
+    """Its one value, `step_0`, is the accuracy itself."""
+    rows = [{"update": i, "val_accuracy": a, "val_step_0": a} for i, a in enumerate(accuracies, 1)]
+    assert diagnose(rows) == diagnose([{"update": row["update"], "val_accuracy": row["val_accuracy"]} for row in rows])
+    assert diagnose(rows).verdict == "settled" and not diagnose(rows).findings
+
+
+def test_all_right_before_the_first_inner_step():
+    rows = [{"update": 1, "val_accuracy": 1.0, "val_step_0": 1.0, "val_step_1": 1.0}]
+    assert diagnose(rows).verdict == "settled"
+    rows = [{"update": 1, "val_mean_squared_error": 0.0, "val_step_0": 0.0, "val_step_1": 0.0}]
+    assert diagnose(rows, metric="mean_squared_error").verdict == "settled"
 
 
 def test_a_collapse_names_its_update_and_whether_it_came_back():

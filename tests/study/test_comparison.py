@@ -35,7 +35,7 @@ def test_three_seeds_in_common_give_one_over_seeds():
     found = compare(a, b)
     assert (found.value, found.over, found.seeds) == (pytest.approx(0.1), "seeds", 3)
     assert found.half == pytest.approx(4.303 * 0.1 / np.sqrt(3))
-    over_tasks = compare(a, b, over="tasks")
+    over_tasks = compare(a, b, over_tasks=True)
     assert (over_tasks.value, over_tasks.half) == (pytest.approx(0.1), pytest.approx(0))
 
 
@@ -70,7 +70,7 @@ def test_a_loss_that_the_tasks_show_counts_though_three_seeds_leave_it_open():
     full = [record(s, np.full(200, 0.9)) for s in range(3)]
     weak = [record(s, v + generator.normal(0, 0.02, 200)) for s, v in enumerate((0.8, 0.88, 0.84))]
     assert compare(weak, full).high > 0
-    assert compare(weak, full, over="tasks").high < 0
+    assert compare(weak, full, over_tasks=True).high < 0
     assert simplify({"maml": weak, "maml++": full}).smallest is None
 
 

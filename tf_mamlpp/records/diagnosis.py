@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from tf_mamlpp.records.series import WINDOW, Series, improving, progress, running_median, spikes
+from tf_mamlpp.records.run_files import whole_rows
+from tf_mamlpp.records.series import WINDOW, Series, improving, progress, spikes
 
-Rows = Sequence[Mapping[str, Any]]
+Rows = Sequence[dict[str, Any]]
 """Of a `metrics.jsonl`."""
 
 
@@ -69,13 +69,14 @@ def diagnose(
         failure: the message of the error that ended it because its numbers were not finite.
 
     Example:
-        >>> rows = [{"update": 100 * k, "val_accuracy": a, "val_step_0": 0.2} for k, a in enumerate([0.5, 0.7, 0.9], 1)]
+        >>> accuracies = enumerate([0.5, 0.7, 0.9], 1)
+        >>> rows = [{"update": k, "val_accuracy": a, "val_step_0": 0.2, "val_step_1": a} for k, a in accuracies]
         >>> diagnose(rows).verdict
         'still improving'
     """
     minimise = metric != "accuracy"
-    rows = _whole(rows, f"val_{metric}")
-    series = [row[f"val_{metric}"] for row in rows if f"val_{metric}" in row]
+    rows = whole_rows(rows, f"val_{metric}")
+    series = [row[f"val_{metric}"] for row in rows]
     findings = [
         *_series_findings(rows, updates or {}),
         *_collapse(rows, series, metric, minimise),
@@ -89,13 +90,6 @@ def diagnose(
     return Diagnosis(_verdict(rows, series, findings, minimise), tuple(findings))
 
 
-def _whole(rows: Rows, metric: str) -> list[Mapping[str, Any]]:
-    """The rows with the metric and with every key that two have: a line that was damaged may be sound JSON still."""
-    count = Counter(key for row in rows for key in row)
-    usual = {key for key, found in count.items() if found > 1 or key == metric}
-    return [row for row in rows if usual <= row.keys()]
-
-
 def _verdict(rows: Rows, series: Sequence[float], findings: Sequence[Finding], minimise: bool) -> str:
     if any(f.kind == "diverged" for f in findings):
         return "diverged"
@@ -105,13 +99,17 @@ def _verdict(rows: Rows, series: Sequence[float], findings: Sequence[Finding], m
         return "no epoch yet"
     if improving(series, minimise):
         return "still improving"
-    chance = rows[0].get("val_step_0")
     # Halfway from chance to right (or to no error) is far above what chance gives; a twentieth is not.
-    if chance is not None:
-        gained = (chance - min(series)) / chance if minimise else (max(series) - chance) / (1 - chance)
-        if gained < 0.05:
+    for chance in _chances(rows[:1]):
+        gained, all_there_is = (chance - min(series), chance) if minimise else (max(series) - chance, 1 - chance)
+        if gained < 0.05 * all_there_is:
             return "not learning"
     return "settled"
+
+
+def _chances(rows: Rows) -> list[float]:
+    """The metric before the first inner step in each epoch; a learner without inner steps has none."""
+    return [row["val_step_0"] for row in rows if {"val_step_0", "val_step_1"} <= row.keys()]
 
 
 def _cause(update: int, rows: Rows) -> str:
@@ -143,12 +141,12 @@ def _series_findings(rows: Rows, updates: Mapping[str, np.ndarray]) -> list[Find
     found = []
     losses, norms = (np.asarray(updates.get(name, ())) for name in ("update_loss", "gradient_norm"))
     for i in spikes(losses, 5.0):
-        usual = running_median(losses)[i]
+        usual = np.median(losses[i - WINDOW : i])
         text = f"the loss leapt from about {usual:.3g} to {losses[i]:.3g} at update {i + 1}; {_cause(i + 1, rows)}"
         found.append(Finding("loss spike", i + 1, text))
     clipped = np.asarray(updates.get("clipped", ()))
     for i in spikes(norms, 10.0):
-        usual, held = running_median(norms)[i], i < len(clipped) and clipped[i] > 0
+        usual, held = np.median(norms[i - WINDOW : i]), i < len(clipped) and clipped[i] > 0
         text = f"the meta-gradient's norm leapt from about {usual:.3g} to {norms[i]:.3g} at update {i + 1}; "
         text += "the clip held it" if held else _cause(i + 1, rows)
         found.append(Finding("gradient spike", i + 1, text, unstable=not held))
@@ -163,17 +161,17 @@ def _series_findings(rows: Rows, updates: Mapping[str, np.ndarray]) -> list[Find
 
 
 def _collapse(rows: Rows, series: Series, metric: str, minimise: bool) -> list[Finding]:
-    chances = [row["val_step_0"] for row in rows if "val_step_0" in row]
+    chances = _chances(rows)
     if not chances:
         return []
     chance = max(chances) if minimise else float(np.median(chances))
     kept = progress(series, chance, minimise)
-    # What is hardly above chance cannot collapse.
-    learned = np.maximum.accumulate((chance - np.asarray(series)) / chance if minimise else np.asarray(series) - chance)
+    learned = np.maximum.accumulate((chance - np.asarray(series)) if minimise else np.asarray(series) - chance)
+    enough = 0.1 * (chance if minimise else 1)  # what is hardly above chance cannot collapse
     found: list[Finding] = []
     fallen = False
     for i, part in enumerate(kept):
-        if part < 0.5 and not fallen and learned[i] > 0.1:
+        if part < 0.5 and not fallen and learned[i] > enough:
             best = (min if minimise else max)(series[: i + 1])
             later = [row["update"] for row, k in zip(rows[i:], kept[i:], strict=True) if k > 0.9]
             after = f"it was back by update {later[0]}" if later else "it has not come back"

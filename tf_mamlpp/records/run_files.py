@@ -6,7 +6,8 @@ import contextlib
 import json
 import math
 from array import array
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,23 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         if isinstance(row, dict) and type(row.get("update")) is int:
             rows.append(row)
     return rows
+
+
+def whole_rows(rows: Sequence[dict[str, Any]], *needed: str) -> list[dict[str, Any]]:
+    """The rows that have every key that two have: a line that was damaged may be sound JSON still.
+
+    Args:
+        rows: of a `metrics.jsonl`.
+        needed: keys that each must have, whatever the others have.
+
+    Example:
+        >>> rows = [{"update": 5, "loss": 1.5}, {"update": 10, "lost": 1.2}, {"update": 15, "loss": 1.1}]
+        >>> [row["update"] for row in whole_rows(rows)]
+        [5, 15]
+    """
+    count = Counter(key for row in rows for key in row)
+    usual = {key for key, found in count.items() if found > 1} | set(needed)
+    return [row for row in rows if usual <= row.keys()]
 
 
 def read_json(path: Path, *keys: str) -> dict[str, Any] | None:

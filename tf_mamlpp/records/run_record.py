@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tf_mamlpp.records.diagnosis import Diagnosis, diagnose
-from tf_mamlpp.records.run_files import read_json, read_metrics, read_updates
+from tf_mamlpp.records.run_files import read_json, read_metrics, read_updates, whole_rows
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class RunRecord:
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
         """Of `metrics.jsonl`, one an epoch."""
-        return read_metrics(self.folder / "metrics.jsonl")
+        return whole_rows(read_metrics(self.folder / "metrics.jsonl"), "seconds")
 
     @cached_property
     def series(self) -> dict[str, np.ndarray]:
@@ -75,8 +75,9 @@ class RunRecord:
             return 0
         with open(file, "rb") as opened:
             opened.seek(max(file.stat().st_size - 256, 0))
-            lines = opened.read().decode(errors="replace").splitlines()
-        return next((int(n) for n in (line.split(",")[0] for line in reversed(lines)) if n.isdigit()), 0)
+            whole = opened.read().rpartition(b"\n")[0]  # a line may be half written
+        numbers = (line.split(b",")[0] for line in reversed(whole.splitlines()))
+        return next((int(number) for number in numbers if number.isdigit()), 0)
 
     @property
     def metric(self) -> str:
@@ -106,8 +107,8 @@ class RunRecord:
 
     def seconds_per_update(self, second_order: bool) -> float | None:
         """The median epoch's; None if no epoch had meta-gradients of that order."""
-        found = [r["seconds_per_update"] for r in self.rows if r.get("second_order") == second_order]
-        found = [value for value in found if value]
+        of_order = (r for r in self.rows if r.get("second_order") == second_order)
+        found = [value for r in of_order if (value := r.get("seconds_per_update"))]
         return float(np.median(found)) if found else None
 
     def seconds_to(self, level: float) -> float | None:

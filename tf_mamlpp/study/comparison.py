@@ -76,15 +76,12 @@ class Difference:
         return self.value + self.half
 
 
-def compare(
-    a: Sequence[RunRecord], b: Sequence[RunRecord], kind: str = "ensemble", over: str | None = None
-) -> Difference | None:
+def compare(a: Sequence[RunRecord], b: Sequence[RunRecord], over_tasks: bool = False) -> Difference | None:
     """The test metric of the runs `a` minus that of the runs `b`, on the same test tasks.
 
     Args:
         a, b: the runs of two methods.
-        kind: `ensemble` or `single_model`.
-        over: `seeds` or `tasks`; None for seeds if both methods have `ENOUGH_SEEDS`.
+        over_tasks: also where both methods have `ENOUGH_SEEDS`, over which the interval is else.
 
     Returns:
         The difference; None where they have no finished seed in common.
@@ -103,20 +100,16 @@ def compare(
         >>> difference.value, difference.over
         (0.375, 'tasks')
     """
-    left, right = ({r.seed: r.per_task[kind] for r in records if r.per_task is not None} for records in (a, b))
+    left, right = ({r.seed: r.per_task["ensemble"] for r in records if r.per_task is not None} for records in (a, b))
     common = sorted(left.keys() & right.keys())
     if not common or len({len(tasks) for side in (left, right) for tasks in side.values()}) != 1:
         return None
     table = np.stack([left[seed] - right[seed] for seed in common])  # [seeds, tasks]
-    if over is None:
-        over = "seeds" if len(common) >= ENOUGH_SEEDS else "tasks"
-    if over == "seeds":
-        values, quantile = table.mean(1), student_95(max(len(common) - 1, 1))
-    else:
-        values, quantile = table.mean(0), NORMAL_95
-    if len(values) < 2:
+    if len(common) >= ENOUGH_SEEDS and not over_tasks:
+        return Difference(*mean_interval(table.mean(1), student_95(len(common) - 1)), "seeds", len(common))
+    if table.shape[1] < 2:
         return None
-    return Difference(*mean_interval(values, quantile), over, len(common))
+    return Difference(*mean_interval(table.mean(0), NORMAL_95), "tasks", len(common))
 
 
 @dataclass(frozen=True)
@@ -157,7 +150,7 @@ def simplify(groups: Mapping[str, Sequence[RunRecord]], minimise: bool = False) 
 
     def worse(name: str) -> bool:
         # Over three seeds an interval is so wide that it hides losses which the tasks of the same runs show.
-        differences = (against[name], compare(groups[name], full, over="tasks"))
+        differences = (against[name], compare(groups[name], full, over_tasks=True))
         return any(d is not None and max(sign * d.low, sign * d.high) < 0 for d in differences)
 
     not_worse = [name for name in against if not worse(name)]

@@ -15,7 +15,7 @@ import time
 import traceback
 from pathlib import Path
 
-from tf_mamlpp.errors import DIVERGED, UserError
+from tf_mamlpp.errors import Diverged, UserError
 from tf_mamlpp.files import write_json
 from tf_mamlpp.meta.settings import MODIFICATIONS
 from tf_mamlpp.records.run_files import read_json
@@ -103,7 +103,7 @@ def _main(workdir: str, method: str, seed: str, parent: str, cores: str) -> int:
         if not mistake:
             traceback.print_exc()
         text = str(error) if mistake else f"{type(error).__name__}: {error}; see log.txt in its folder"
-        failure = {"error": " ".join(text.split()), "diverged": mistake and DIVERGED in text}
+        failure = {"error": " ".join(text.split()), "diverged": isinstance(error, Diverged)}
         write_json(plan.folder(method, int(seed)) / "failure.json", failure)
         print(f"error: {failure['error']}", file=sys.stderr)
         return 1

@@ -41,6 +41,8 @@ def _write_run(folder, method, seed, value, metric="accuracy", epochs=6, tasks=4
             }
             file.write(json.dumps(row) + "\n")
     lines = [f"{i},{generator.uniform(0.5, 2):.6g},{generator.uniform(1, 3):.6g},0" for i in range(1, 50 * epochs + 1)]
+    if diverged:
+        lines.append(f"{50 * epochs + 1},nan,nan,nan")
     (folder / "updates.csv").write_text("\n".join(["update,update_loss,gradient_norm,clipped", *lines, ""]))
     (folder / "process.json").write_text(
         json.dumps({"peak_memory_mb": 700.0 + seed, "cores": 2, "device": "x86_64", "tensorflow": "2.21.0"})

@@ -184,6 +184,23 @@ def test_schedules_hold_from_the_epoch_s_start(drawn):
     assert left.lines[-1].get_xdata()[0] == 300  # the first epoch of second order is the fourth
 
 
+def test_updates_without_a_norm_are_passed_over():
+    broken = record("maml")
+    broken.series["gradient_norm"] = np.r_[np.nan, np.arange(1.0, 80), np.nan]
+    (axes,) = figures.gradient_norms({"maml": [broken]}).axes
+    np.testing.assert_array_equal(axes.lines[0].get_xdata()[[0, -1]], [3, 80])
+    np.testing.assert_array_equal(axes.lines[0].get_ydata()[[0, -1]], [1.5, 79])
+    assert np.isfinite(axes.lines[1].get_ydata()).all()
+
+
+def test_layers_that_lack_gamma_or_beta_have_a_panel_for_the_other():
+    one = record("maml++")
+    for each in one.rows:
+        del each["batch_norm_drift"]["norm0/gamma"], each["batch_norm_drift"]["norm3/beta"]
+    titles = [a.get_title() for a in run_figures.drift_curves(one).axes]
+    assert titles == [f"norm{i} beta" for i in (0, 1, 2)] + [f"norm{i} gamma" for i in (1, 2, 3)]
+
+
 def test_nothing_to_draw():
     empty = {"maml": [record("maml", epochs=0, results=False)]}
     assert figures.validation_curves(empty) is None

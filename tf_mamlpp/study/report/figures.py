@@ -137,12 +137,13 @@ def gradient_norms(groups: Groups) -> Figure | None:
 
 def _draw_gradient_norms(axes: Axes, record: RunRecord, style: Any) -> None:
     norms = record.series["gradient_norm"]
-    if not len(norms):
+    known = np.flatnonzero(~np.isnan(norms))  # not of a lost line, nor of the update that ended the run
+    if not len(known):
         return
-    parts = np.array_split(norms, min(_GRADIENT_NORM_PARTS, len(norms)))
-    x = np.cumsum([len(part) for part in parts])
-    axes.plot(x, [np.median(part) for part in parts], color="black", linewidth=1, linestyle=style)
-    axes.plot(x, [part.max() for part in parts], ".", color="0.45", markersize=2.5)
+    parts = np.array_split(known, min(_GRADIENT_NORM_PARTS, len(known)))
+    x = [part[-1] + 1 for part in parts]
+    axes.plot(x, [np.median(norms[part]) for part in parts], color="black", linewidth=1, linestyle=style)
+    axes.plot(x, [norms[part].max() for part in parts], ".", color="0.45", markersize=2.5)
     for finding in record.diagnosis.findings:
         if finding.unstable:
             axes.axvline(finding.update, color="black", linewidth=0.8, linestyle=(0, (1, 2)))

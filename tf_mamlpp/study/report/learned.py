@@ -23,7 +23,7 @@ def learned_section(groups: Groups, folder: FigureFolder) -> list[Block]:
     Example:
         >>> import json
         >>> from tf_mamlpp.records.run_record import RunRecord
-        >>> row = {"update": 10, "inner_rates": {"dense/kernel": [0.1, 0.05]}}
+        >>> row = {"update": 10, "seconds": 5.0, "inner_rates": {"dense/kernel": [0.1, 0.05]}}
         >>> _ = (tmp_path / "metrics.jsonl").write_text(json.dumps(row))
         >>> section = learned_section({"maml++": [RunRecord("maml++", 0, tmp_path, 10)]}, FigureFolder(tmp_path))
         >>> [block.name for block in section[1:]]

@@ -83,7 +83,7 @@ def _smallest_set(groups: Groups, simplification: Simplification, metric: str) -
         blocks.append(Paragraph("Every other method that was run is worse than MAML++ beyond its interval."))
     else:
         difference = simplification.against[simplification.smallest]
-        over_tasks = compare(groups[simplification.smallest], groups["maml++"], over="tasks")
+        over_tasks = compare(groups[simplification.smallest], groups["maml++"], over_tasks=True)
         blocks.append(Paragraph(_describe_smallest(simplification.smallest, difference, over_tasks, metric)))
     if simplification.untested:
         blocks += [

@@ -34,7 +34,7 @@ def drift_curves(record: RunRecord) -> Figure | None:
         The figure; None if the run has no batch-norm weights for each step.
 
     Example:
-        >>> row = '{"update": 10, "batch_norm_drift": {"norm0/gamma": [0.0, 0.25, 0.5]}}'
+        >>> row = '{"update": 10, "seconds": 5.0, "batch_norm_drift": {"norm0/gamma": [0.0, 0.25, 0.5]}}'
         >>> _ = (tmp_path / "metrics.jsonl").write_text(row + "\\n")
         >>> figure = drift_curves(RunRecord("maml++", 0, tmp_path, 10))
         >>> [(line.get_label(), float(line.get_ydata()[0])) for line in figure.axes[0].lines]
@@ -44,13 +44,15 @@ def drift_curves(record: RunRecord) -> Figure | None:
     if not rows or len(next(iter(rows[0]["batch_norm_drift"].values()))) < 2:
         return None
     paths = list(rows[0]["batch_norm_drift"])
+    rows = [row for row in rows if row["batch_norm_drift"].keys() >= set(paths)]
     kinds = list(dict.fromkeys(path.rpartition("/")[2] for path in paths))  # gamma, beta
     layers = _evenly_spread(list(dict.fromkeys(path.rpartition("/")[0] for path in paths)))
-    figure, panels = grid_of_panels(len(kinds) * len(layers))
+    shown = [f"{layer}/{kind}" for kind in kinds for layer in layers if f"{layer}/{kind}" in paths]
+    figure, panels = grid_of_panels(len(shown))
     updates = [row["update"] for row in rows]
     with matplotlib.rc_context(STYLE):
-        for axes, (kind, layer) in zip(panels, [(k, n) for k in kinds for n in layers], strict=False):
-            drift = np.array([row["batch_norm_drift"].get(f"{layer}/{kind}") for row in rows], np.float64)
+        for axes, path in zip(panels, shown, strict=True):
+            drift = np.array([row["batch_norm_drift"][path] for row in rows], np.float64)
             for step in range(1, drift.shape[1]):
                 axes.plot(
                     updates,
@@ -62,7 +64,7 @@ def drift_curves(record: RunRecord) -> Figure | None:
                     linewidth=1,
                     label=f"inner step {step + 1}",
                 )
-            axes.set_title(f"{layer} {kind}")
+            axes.set_title(" ".join(path.rsplit("/", 1)))
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=5)
         figure.supylabel("distance to inner step 1\n(root mean square over channels)", fontsize=9)
         figure.supxlabel("updates", fontsize=9)
@@ -79,16 +81,18 @@ def schedules(record: RunRecord) -> Figure | None:
         The figure; None before the first epoch.
 
     Example:
+        >>> import json
         >>> rows = [
-        ...     '{"update": 5, "loss_weights": [0.5, 0.5], "learning_rate": 0.001, "second_order": false}',
-        ...     '{"update": 10, "loss_weights": [0.0, 1.0], "learning_rate": 0.001, "second_order": true}',
+        ...     {"update": 5, "loss_weights": [0.5, 0.5], "second_order": False},
+        ...     {"update": 10, "loss_weights": [0.0, 1.0], "second_order": True},
         ... ]
-        >>> _ = (tmp_path / "metrics.jsonl").write_text("\\n".join(rows))
+        >>> lines = [json.dumps({**row, "seconds": 5.0, "learning_rate": 0.001}) for row in rows]
+        >>> _ = (tmp_path / "metrics.jsonl").write_text("\\n".join(lines))
         >>> weights, _ = schedules(RunRecord("maml++", 0, tmp_path, 10)).axes
         >>> [float(y) for y in weights.lines[1].get_ydata()]
         [0.5, 1.0, 1.0]
     """
-    rows = [row for row in record.rows if "loss_weights" in row]
+    rows = [row for row in record.rows if {"loss_weights", "learning_rate", "second_order"} <= row.keys()]
     if not rows:
         return None
     # A row is written at the end of its epoch, but its values hold since the end of the epoch before.

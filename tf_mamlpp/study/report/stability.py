@@ -59,7 +59,8 @@ def stability_section(groups: Groups, folder: FigureFolder) -> list[Block]:
 
 
 def _row(record: RunRecord) -> list[str]:
-    norms, clipped = record.series["gradient_norm"], record.series["clipped"]
+    # Lost lines are NaN, and so is the norm of an update that ended its run.
+    norms, clipped = (s[~np.isnan(s)] for s in (record.series["gradient_norm"], record.series["clipped"]))
     norm_cells = [f"{np.median(norms):.3g}", f"{norms.max():.3g}"] if len(norms) else [EMPTY_CELL] * 2
     clipped_cell = f"{100 * (clipped > 0).mean():.1f} %" if len(clipped) else EMPTY_CELL
     table = record.rows[-1].get("inner_rates", {}) if record.rows else {}
