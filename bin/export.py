@@ -9,6 +9,7 @@ from absl import flags
 
 from tf_mamlpp import cli
 from tf_mamlpp.errors import UserError
+from tf_mamlpp.files import check_new
 from tf_mamlpp.meta.settings import QUERY_STATISTICS
 from tf_mamlpp.text import percent
 
@@ -37,8 +38,7 @@ def _check_flags(workdir: Path, output: Path) -> None:
     if not workdir.is_dir():
         raise UserError(f"workdir '{workdir}' not found: train a run there with bin/train.py")
     folder = _FORMAT.value == "saved_model"
-    if output.is_symlink() or (output.exists() and (not folder or output.is_file() or any(output.iterdir()))):
-        raise UserError(f"'{output}' exists already: choose another output, or remove it")
+    check_new(output, empty_folder=folder)
     if folder == (output.suffix == ".tflite"):
         raise UserError(f"--format={_FORMAT.value} does not write '{output}': a .tflite file takes --format=tflite")
     try:

@@ -218,6 +218,27 @@ def temporary_folder_beside(folder: Path) -> Iterator[Path]:
         shutil.rmtree(building, ignore_errors=True)
 
 
+def check_new(path: Path, empty_folder: bool = False) -> None:
+    """Refuses an output that is there already.
+
+    Args:
+        path: of the output, a file or a folder.
+        empty_folder: whether it may be an empty folder.
+
+    Raises:
+        UserError: naming the path.
+
+    Example:
+        >>> check_new(tmp_path, empty_folder=True)
+        >>> check_new(tmp_path)
+        Traceback (most recent call last):
+        tf_mamlpp.errors.UserError: '...' exists already: choose another output, or remove it
+    """
+    is_empty_folder = path.is_dir() and not path.is_symlink() and not any(path.iterdir())
+    if (path.exists() or path.is_symlink()) and not (empty_folder and is_empty_folder):
+        raise UserError(f"'{path}' exists already: choose another output, or remove it")
+
+
 @contextlib.contextmanager
 def new_folder(folder: str | os.PathLike[str], *kinds: type[Exception]) -> Iterator[Path]:
     """A folder to fill, that takes its name when it is complete; nothing is left of one that is not.
@@ -241,8 +262,7 @@ def new_folder(folder: str | os.PathLike[str], *kinds: type[Exception]) -> Itera
     """
     folder = Path(folder)
     failures: tuple[type[Exception], ...] = (OSError, *kinds)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"'{folder}' exists already: choose another output, or remove it")
+    check_new(folder, empty_folder=True)
     try:
         with temporary_folder_beside(folder) as building:
             yield building

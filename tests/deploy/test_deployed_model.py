@@ -43,7 +43,7 @@ def task(model):
 def test_many_pictures_at_once_equal_few(model, task, monkeypatch):
     query = pictures(7, seed=1)
     whole = model.predict(task, query)
-    monkeypatch.setattr("tf_mamlpp.deploy.deployed_model._CHUNK", 3)
+    monkeypatch.setattr("tf_mamlpp.deploy.deployed_model._AT_ONCE", 3)
     np.testing.assert_allclose(model.predict(task, query), whole, rtol=1e-5, atol=1e-7)
     assert whole.shape == (7, 3) and model.predict(task, query[:0]).shape == (0, 3)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tf_mamlpp.deploy import folders, predictions
+from tf_mamlpp.deploy import deployed_model, folders, predictions
 from tf_mamlpp.errors import UserError
 
 
@@ -74,7 +74,7 @@ def test_pictures_beside_the_class_folders_are_named(model, support, query, caps
 
 @pytest.mark.parametrize("statistics, sizes", [("support", [5, 5, 5, 1]), ("batch", [16])])
 def test_pictures_come_in_chunks_unless_they_are_one_batch(model, support, query, monkeypatch, statistics, sizes):
-    monkeypatch.setattr(folders, "_CHUNK", 5)
+    monkeypatch.setattr(deployed_model, "_AT_ONCE", 5)
     monkeypatch.setattr(folders, "_MOST_SHOWN", 3)
     model.query_statistics = statistics
     found = folders.predict_folder(model, folders.adapt_to_folder(model, support), query)

@@ -125,7 +125,8 @@ def test_one_row_of_statistics_and_head_only():
 
 @pytest.mark.parametrize(
     "settings, message",
-    [({"query_statistics": "both"}, "query statistics are one of"), ({"inner_steps": -1}, "at least 1")],
+    [({"query_statistics": "both"}, "query_statistics is one of")]
+    + [({"inner_steps": n}, f"inner_steps must be at least 1, not {n}") for n in (0, -1)],
 )
 def test_refuses_settings(learner, settings, message):
     with pytest.raises(UserError, match=message):

@@ -16,7 +16,7 @@ from tf_mamlpp.deploy.metadata import FORMAT
 from tf_mamlpp.errors import UserError, reason
 from tf_mamlpp.files import plain_path
 
-_CHUNK = 256  # pictures predicted at once, so that memory does not grow with their number
+_AT_ONCE = 256  # pictures, so that memory does not grow with their number
 
 
 class DeployedModel:
@@ -113,8 +113,7 @@ class DeployedModel:
         Raises:
             UserError: the task's state is of another model.
         """
-        # With `batch` statistics each prediction depends on all pictures, so they cannot be divided.
-        chunk = len(images) if self.query_statistics == "batch" else _CHUNK
+        chunk = pictures_at_once(self.query_statistics, len(images))
         try:
             outputs = [
                 self._predict(state=tf.constant(task.state), images=tf.constant(images[i : i + chunk]))
@@ -127,3 +126,15 @@ class DeployedModel:
         no_pictures = np.zeros((0, self.way), np.float32)
         probabilities = np.concatenate([no_pictures, *(output["probabilities"].numpy() for output in outputs)])
         return probabilities[:, : len(task.class_names)]
+
+
+def pictures_at_once(query_statistics: str, count: int) -> int:
+    """How many of `count` query pictures to predict at once.
+
+    Example:
+        >>> pictures_at_once("support", 10_000)
+        256
+        >>> pictures_at_once("batch", 10_000)  # each prediction depends on all pictures
+        10000
+    """
+    return count if query_statistics == "batch" else _AT_ONCE

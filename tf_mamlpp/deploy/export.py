@@ -11,16 +11,20 @@ import numpy as np
 import tensorflow as tf
 
 from tf_mamlpp import config as configs
+from tf_mamlpp.checks import check_choice
 from tf_mamlpp.config import Config
 from tf_mamlpp.deploy.picture_format import PictureFormat
 from tf_mamlpp.deploy.saved_model import Signatures, check_output, export_saved_model
 from tf_mamlpp.deploy.task_learner import TaskLearner, task_learner
+from tf_mamlpp.files import check_new
 from tf_mamlpp.meta.evaluation import Evaluation
+from tf_mamlpp.runtime import explain_memory_errors
 from tf_mamlpp.training.build import fixed_episodes, load_banks
 from tf_mamlpp.training.run_classes import read_classes
 from tf_mamlpp.training.workdir import open_run
 
 
+@explain_memory_errors()
 def export_run(
     workdir: Path,
     output: Path,
@@ -60,8 +64,11 @@ def export_run(
         Traceback (most recent call last):
         tf_mamlpp.errors.UserError: '...' holds no run: there is no config.json; train one with bin/train.py
     """
+    # Before the accuracy is measured, which takes minutes.
+    check_choice("form", form, ("saved_model", "tflite"))
+    check_new(output, empty_folder=form == "saved_model")
     if form == "saved_model":
-        check_output(output)  # before the accuracy is measured, which takes minutes
+        check_output(output)
     config, learner, checkpoints = open_run(workdir, data_path, split_file=split_file)
     best = checkpoints.restore_best(0)
     data = config.data

@@ -12,11 +12,10 @@ from tf_mamlpp.data.images import decode_file, resize
 from tf_mamlpp.data.picture_files import SUFFIXES, class_folders, walk
 from tf_mamlpp.deploy.adapted_task import AdaptedTask
 from tf_mamlpp.deploy.contact_sheet import thumbnail
-from tf_mamlpp.deploy.deployed_model import DeployedModel
+from tf_mamlpp.deploy.deployed_model import DeployedModel, pictures_at_once
 from tf_mamlpp.deploy.predictions import SHEET, TABLE, Predictions
 from tf_mamlpp.errors import UserError
 
-_CHUNK = 256  # pictures decoded at once
 _MOST_SHOWN = 150  # query pictures on the contact sheet
 
 
@@ -152,8 +151,7 @@ def predict_folder(model: DeployedModel, task: AdaptedTask, folder: Path, evalua
     shown: list[np.ndarray] = []
     probabilities: list[np.ndarray] = []
     chunk: list[np.ndarray] = []
-    # With `batch` statistics each prediction depends on all pictures, so they must be predicted together.
-    chunk_size = len(files) if model.query_statistics == "batch" else _CHUNK
+    chunk_size = pictures_at_once(model.query_statistics, len(files))
     for file, picture, sized in read_pictures(files, model):
         read.append(file)
         chunk.append(sized)

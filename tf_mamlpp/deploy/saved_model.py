@@ -41,7 +41,7 @@ class Signatures(tf.Module):
         self.learner = learner
         model = learner.model
         # The plain TensorFlow variables: Keras's own would need Keras to be loaded again.
-        self._weights = [getattr(v, "value", v) for v in (*model.model.variables, model.rates.table)]
+        self._weights = [v.value for v in (*model.model.variables, model.rates.table)]
         floats, labels = self._picture_spec(tf.float32, "images"), tf.TensorSpec([None], tf.int32)
         state = tf.TensorSpec([None], tf.float32)
         self._adapt = tf.function(self._checked_adapt, input_signature=[floats, labels], autograph=False)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from tf_mamlpp.checks import check_choice
 from tf_mamlpp.deploy.picture_format import PictureFormat
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.layers.per_step_batch_norm import PerStepBatchNormalization
@@ -61,8 +62,7 @@ class TaskLearner:
         inner_steps: int,
         query_statistics: str = "support",
     ):
-        if query_statistics not in QUERY_STATISTICS:
-            raise UserError(f"query statistics are one of {', '.join(QUERY_STATISTICS)}, not '{query_statistics}'")
+        check_choice("query_statistics", query_statistics, QUERY_STATISTICS)
         if inner_steps < 1:
             raise UserError(f"inner_steps must be at least 1, not {inner_steps}")
         if any(w.dtype != tf.float32 for w in model.fast):
@@ -204,6 +204,6 @@ def task_learner(
         learner.functional_model,
         pictures,
         way=learner.way,
-        inner_steps=inner_steps or learner.inner_steps,
+        inner_steps=learner.inner_steps if inner_steps is None else inner_steps,
         query_statistics=query_statistics,
     )

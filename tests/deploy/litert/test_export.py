@@ -208,9 +208,21 @@ def test_other_losses_are_refused(scatter):
         convert(learner, (2, 2, 1))
 
 
-def test_files_are_not_overwritten(learner, exported):
-    with pytest.raises(UserError, match="exists already"):
-        export_litert(task_learner(learner, pictures(SHAPE)), exported[0])
+def test_files_are_not_overwritten(learner, exported, tmp_path):
+    (tmp_path / "link.tflite").symlink_to(tmp_path / "nowhere")
+    for taken in (exported[0], tmp_path / "link.tflite"):
+        with pytest.raises(UserError, match="exists already"):
+            export_litert(task_learner(learner, pictures(SHAPE)), taken)
+
+
+def test_a_full_disk_is_told(learner, tmp_path, monkeypatch):
+    def full(*_):
+        raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
+
+    monkeypatch.setattr(tf.saved_model, "save", full)
+    with pytest.raises(UserError, match="cannot write in '.*': No space left on device; free some space"):
+        export_litert(task_learner(learner, pictures(SHAPE)), tmp_path / "model.tflite")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow

@@ -19,8 +19,8 @@ from tf_mamlpp.deploy.litert.layers import differentiable_copy
 from tf_mamlpp.deploy.litert.ops import cross_entropy
 from tf_mamlpp.deploy.metadata import describe
 from tf_mamlpp.deploy.task_learner import TaskLearner
-from tf_mamlpp.errors import UserError
-from tf_mamlpp.files import plain_path, whole_file
+from tf_mamlpp.errors import UserError, writing
+from tf_mamlpp.files import check_new, plain_path, whole_file
 from tf_mamlpp.meta.functional_model import FunctionalModel
 from tf_mamlpp.meta.task import Loss
 
@@ -148,8 +148,7 @@ def export_litert(
         tf_mamlpp.errors.UserError: '...letters.tflite' exists already: choose another output, or remove it
     """
     file = Path(file)
-    if file.exists():
-        raise UserError(f"'{file}' exists already: choose another output, or remove it")
+    check_new(file)
     module = Signatures(learner)
     functions = module.by_name()
     described = describe(learner, functions, metadata)
@@ -173,7 +172,8 @@ def _convert(module: Signatures, functions: Mapping[str, Any]) -> bytes:
         with tempfile.TemporaryDirectory() as temporary, plain_path(Path(temporary)) as folder:
             # Nothing differentiates them again; saved without their gradients they take a seventh of the time.
             options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
-            tf.saved_model.save(module, folder, dict(functions), options)
+            with writing(Path(temporary), tf.errors.OpError):
+                tf.saved_model.save(module, folder, dict(functions), options)
             converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=list(functions))
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
             return converter.convert()

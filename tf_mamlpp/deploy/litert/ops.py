@@ -94,8 +94,12 @@ def padded(x: tf.Tensor, paddings: Sequence[Sequence[int]]) -> tf.Tensor:
     """
     (top, _), (left, _) = paddings
     _, height, width, _ = x.shape
-    inside = lambda g: g[:, top : top + height, left : left + width]  # noqa: E731
-    return tf.custom_gradient(lambda x: (tf.pad(x, [[0, 0], *paddings, [0, 0]]), inside))(x)
+
+    @tf.custom_gradient
+    def pad(x: tf.Tensor) -> tuple[tf.Tensor, Gradient]:
+        return tf.pad(x, [[0, 0], *paddings, [0, 0]]), lambda g: g[:, top : top + height, left : left + width]
+
+    return pad(x)
 
 
 def reshaped(x: tf.Tensor, shape: Sequence[int]) -> tf.Tensor:
