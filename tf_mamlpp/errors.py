@@ -37,11 +37,23 @@ class WorkerLost(UserError):
     status = 75  # "try again" in the usual list of exit statuses
 
 
-DIVERGED = (
-    "the last checkpoint is kept. Lower learner.inner_rate or training.learning_rate, or set learner.gradient_clip, "
-    "and use a new workdir"
-)
-"""How to mend a run whose numbers are no longer finite."""
+class Diverged(UserError):
+    """The end of a run whose numbers are no longer finite, with how to mend it.
+
+    Args:
+        what: is not finite, and since when.
+
+    Example:
+        >>> raise Diverged("the loss is nan at update 10")
+        Traceback (most recent call last):
+        tf_mamlpp.errors.Diverged: the loss is nan at update 10; the last checkpoint is kept. Lower ...
+    """
+
+    def __str__(self) -> str:
+        return (
+            f"{super().__str__()}; the last checkpoint is kept. Lower learner.inner_rate or training.learning_rate, or "
+            "set learner.gradient_clip, and use a new workdir"
+        )
 
 
 def reason(error: BaseException) -> str:

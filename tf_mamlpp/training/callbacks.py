@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tf_mamlpp.errors import DIVERGED, UserError, writing
+from tf_mamlpp.errors import Diverged, writing
 from tf_mamlpp.files import write_text
 from tf_mamlpp.records.diagnosis import Finding, diagnose
 from tf_mamlpp.records.run_files import UPDATE_LOGS, read_metrics, read_updates, rounded
@@ -29,12 +29,12 @@ class StopOnNonFinite(keras.callbacks.Callback):
         updates_before: done before this `fit`.
 
     Raises:
-        UserError: in the update, telling how to mend it.
+        Diverged: in the update.
 
     Example:
         >>> StopOnNonFinite(updates_before=9).on_train_batch_end(0, {"meta_loss": math.nan})
         Traceback (most recent call last):
-        tf_mamlpp.errors.UserError: the loss is nan at update 10; the last checkpoint is kept. ...
+        tf_mamlpp.errors.Diverged: the loss is nan at update 10; the last checkpoint is kept. ...
     """
 
     def __init__(self, updates_before: int):
@@ -46,12 +46,12 @@ class StopOnNonFinite(keras.callbacks.Callback):
         self._updates += 1
         self._norms.append(logs.get("gradient_norm", math.nan))
         if not math.isfinite(logs["meta_loss"]):
-            raise UserError(f"the loss is {logs['meta_loss']} at update {self._updates}{leap(self._norms)}; {DIVERGED}")
+            raise Diverged(f"the loss is {logs['meta_loss']} at update {self._updates}{leap(self._norms)}")
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         for name, value in logs.items():
             if name not in UPDATE_LOGS and not math.isfinite(value):
-                raise UserError(f"{name} is {value} after update {self._updates}{leap(self._norms)}; {DIVERGED}")
+                raise Diverged(f"{name} is {value} after update {self._updates}{leap(self._norms)}")
 
 
 class MetricsFile(keras.callbacks.Callback):
@@ -183,17 +183,20 @@ class StabilityWarnings(keras.callbacks.Callback):
         self._next = 0.0
 
     def on_train_begin(self, logs: Any = None) -> None:
-        self._said.update((f.kind, f.update) for f in self._findings())
+        self._said.update(map(self._key, self._findings()))
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         if time.monotonic() < self._next:
             return
         for finding in self._findings():
-            # The last inner steps hurt in every epoch, if they do: once is enough.
-            key = (finding.kind, finding.update if finding.kind != "overshoot" else 0)
-            if key not in self._said:
+            if self._key(finding) not in self._said:
                 print(f"{'warning' if finding.unstable else 'note'}: {finding.text}", file=sys.stderr, flush=True)
-                self._said.add(key)
+                self._said.add(self._key(finding))
+
+    @staticmethod
+    def _key(finding: Finding) -> tuple[str, int]:
+        """The last inner steps hurt in every epoch, if they do: once is enough."""
+        return finding.kind, finding.update if finding.kind != "overshoot" else 0
 
     def _findings(self) -> tuple[Finding, ...]:
         began = time.monotonic()

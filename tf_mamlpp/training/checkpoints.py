@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tf_mamlpp.errors import DIVERGED, UserError, reason, writing
+from tf_mamlpp.errors import Diverged, UserError, reason, writing
 from tf_mamlpp.files import plain_path, write_json
 from tf_mamlpp.meta.outer_loop import EpisodicModel
 from tf_mamlpp.workers import Workers
@@ -105,7 +105,7 @@ class Checkpoints:
         """Refuses weights that no run can go on from: a finite loss can have a meta-gradient that is not."""
         for variable in self._learner.trainable_variables:
             if not np.isfinite(variable.numpy()).all():
-                raise UserError(f"'{variable.path}' is not finite after update {update}; {DIVERGED}")
+                raise Diverged(f"'{variable.path}' is not finite after update {update}")
 
     def _updates(self) -> list[int]:
         """The updates of which there are files, whole or not, oldest first."""

@@ -60,7 +60,8 @@ class TensorBoard(keras.callbacks.Callback):
         if self._writer is None:
             self._curves = tf.function(self.model.curves, reduce_retracing=True, autograph=False)
             with self._at(0):
-                tf.summary.experimental.write_raw_pb(custom_scalars(self.model.metric_name).SerializeToString())
+                page = custom_scalars(self.model.metric_name, self.every)
+                tf.summary.experimental.write_raw_pb(page.SerializeToString())
 
     @contextlib.contextmanager
     def _at(self, step: int) -> Iterator[None]:
@@ -135,14 +136,15 @@ class TensorBoard(keras.callbacks.Callback):
         return task_picture(**arrays, predicted=predicted)
 
 
-def custom_scalars(metric: str) -> Any:
+def custom_scalars(metric: str, every: int) -> Any:
     """The page Custom Scalars, as a summary proto: a group for each question, and in it a chart for each line of tags.
 
     Args:
         metric: the metric's name.
+        every: updates between points of training.
 
     Example:
-        >>> [value.tag for value in custom_scalars("accuracy").value]
+        >>> [value.tag for value in custom_scalars("accuracy", every=25).value]
         ['custom_scalars__config__']
     """
     shown = metric.replace("_", " ")
@@ -153,9 +155,9 @@ def custom_scalars(metric: str) -> Any:
             "loss of the last inner step: training and validation": ["loss/train", "loss/validation"],
         },
         "Is it stable?": {
-            "meta-gradient norm, largest of 25 updates": ["stability/largest_gradient_norm"],
-            "outer loss, largest of 25 updates": ["stability/largest_update_loss"],
-            "fraction of the gradient's entries clipped, largest of 25 updates": ["stability/largest_clipped"],
+            f"meta-gradient norm, largest of {every} updates": ["stability/largest_gradient_norm"],
+            f"outer loss, largest of {every} updates": ["stability/largest_update_loss"],
+            f"fraction of the gradient's entries clipped, largest of {every} updates": ["stability/largest_clipped"],
             "learned inner rates, smallest and largest": ["rates/smallest", "rates/largest"],
         },
         "How fast?": {
