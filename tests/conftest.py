@@ -5,6 +5,7 @@ from tf_mamlpp import runtime
 runtime.configure()  # before anything imports TensorFlow
 
 import datetime  # noqa: E402
+import functools  # noqa: E402
 import os  # noqa: E402
 import signal  # noqa: E402
 
@@ -13,6 +14,7 @@ import keras  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import tensorflow as tf  # noqa: E402
+from hypothesis import strategies as st  # noqa: E402
 
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 4
@@ -69,6 +71,35 @@ def fuzz(request):
         )(hypothesis.given(**strategies)(function))()
 
     return run
+
+
+@pytest.fixture(scope="session")
+def flips():
+    """A strategy of damages: functions that flip one bit of a content."""
+
+    def flip(place, bit):
+        def damage(content):
+            content = bytearray(content)
+            content[place % len(content)] ^= 1 << bit
+            return bytes(content)
+
+        return damage
+
+    return st.builds(flip, st.integers(0, 10**6), st.integers(0, 7))
+
+
+@pytest.fixture(scope="session")
+def mirrored_over():
+    """The one strategy of this process over so many devices: mirrored_over(2)."""
+
+    @functools.cache  # collective operations of two strategies in one process would be taken for each other's
+    def make(devices):
+        reduction = None if devices == 2 else tf.distribute.ReductionToOneDevice()
+        strategy = tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(devices)], reduction)
+        assert strategy.num_replicas_in_sync == devices
+        return strategy
+
+    return make
 
 
 @pytest.fixture(scope="session")

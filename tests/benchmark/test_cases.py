@@ -14,6 +14,11 @@ def test_cases_by_name():
         choose_cases(["resnet12", "imagenet"])
 
 
+def test_no_case_is_refused():
+    with pytest.raises(UserError, match="no case is named; cases are omniglot_5way_1shot, "):
+        choose_cases([])
+
+
 def test_the_last_steps_loss_has_a_name_of_its_own():
     (name, case), *_ = choose_cases(["mini_imagenet_1shot"], last_step_loss=True).items()
     assert name == "mini_imagenet_1shot_last_step_loss"

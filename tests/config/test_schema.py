@@ -6,7 +6,7 @@ import math
 import pytest
 
 from tf_mamlpp import config as configs
-from tf_mamlpp.config import Config, Learner, Training
+from tf_mamlpp.config import Config, Data, Learner, Training
 from tf_mamlpp.errors import UserError
 
 
@@ -74,3 +74,9 @@ def test_frozen():
 def test_not_a_number():
     with pytest.raises(UserError, match="^training.learning_rate is nan"):
         Config(training=Training(learning_rate=math.nan))
+
+
+@pytest.mark.parametrize("name", ["glyphs", "sinusoid"])
+def test_leaving_out_has_no_use_where_nothing_is_read(name):
+    with pytest.raises(UserError, match=f"data.skip_damaged has no use with data.name={name}"):
+        Data(name=name, skip_damaged=True)

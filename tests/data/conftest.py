@@ -1,7 +1,9 @@
-"""Fixtures of the data tests: a cache of each test's own, small banks, trees of pictures, real Omniglot."""
+"""Fixtures of the data tests: a cache for each test, small banks, pictures as bytes and in trees, real Omniglot."""
 
 import io
 import os
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -29,19 +31,48 @@ def numbered_bank():
     return ImageBank(images, np.cumsum([0, *counts]), tuple("abcde"), "numbered train")
 
 
-def png(image) -> bytes:
+def _encoded(image, form, **options) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "PNG")
+    image.save(buffer, form, **options)
     return buffer.getvalue()
 
 
-@pytest.fixture(name="png")
-def png_fixture():
-    return png
+@pytest.fixture(scope="session")
+def encoded():
+    """A picture of Pillow as the bytes of a file: encoded(image, "JPEG", quality=60)."""
+    return _encoded
+
+
+@pytest.fixture(scope="session")
+def png():
+    """An array as the bytes of a PNG: png(pixels)."""
+    return lambda pixels: _encoded(Image.fromarray(pixels), "PNG")
+
+
+def _chunk(name, content):
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+
+@pytest.fixture(scope="session")
+def png_chunk():
+    """A part of a PNG with its length and checksum: png_chunk(b"tRNS", content)."""
+    return _chunk
+
+
+@pytest.fixture(scope="session")
+def raw_png():
+    """A PNG that declares a size, bits and kind, whatever its rows are: raw_png(width, height, bits, kind, rows)."""
+
+    def make(width, height, bits, kind, rows, before_rows=b""):
+        header = _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, kind, 0, 0, 0))
+        pixels = _chunk(b"IDAT", zlib.compress(rows)) + _chunk(b"IEND", b"")
+        return b"\x89PNG\r\n\x1a\n" + header + before_rows + pixels
+
+    return make
 
 
 @pytest.fixture
-def make_tree():
+def make_tree(png):
     """Writes random RGB pictures of several sizes: make_tree(root, {class name: count})."""
 
     def make(root: Path, classes: dict[str, int]) -> Path:

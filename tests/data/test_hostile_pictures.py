@@ -1,9 +1,7 @@
 """Damaged and hostile picture files: a picture, or one UserError that names the file; never a hang."""
 
-import io
 import os
 import struct
-import zlib
 
 import numpy as np
 import pytest
@@ -15,25 +13,14 @@ from tf_mamlpp.data.graph_decoding import decode_encoded
 from tf_mamlpp.data.images import MOST_PIXELS, decode_file
 from tf_mamlpp.errors import UserError
 
-PIXELS = np.random.default_rng(0).integers(0, 256, (9, 7, 3), np.uint8)
+PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 7, 3), np.uint8))
 FORMATS = ["PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "TGA", "ICO"]
 
 
-def encoded(form, image=None):
-    buffer = io.BytesIO()
-    (image or Image.fromarray(PIXELS)).save(buffer, form)
-    return buffer.getvalue()
-
-
-def png_of(width, height, rows=b""):
-    """A PNG that declares a size, whatever its rows are."""
-
-    def chunk(kind, content):
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    chunks = [chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(rows, 9)), chunk(b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+@pytest.fixture(scope="session")
+def grey_png(raw_png):
+    """A grey PNG that declares a size, whatever its rows are: grey_png(width, height, rows)."""
+    return lambda width, height, rows=b"": raw_png(width, height, 8, 0, rows)
 
 
 def a_picture_or_one_error(content, name="cat/one.png"):
@@ -59,8 +46,8 @@ def damaged(content, damages, length):
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("form", FORMATS)
-def test_damaged_files(fuzz, no_hang, form):
-    whole = encoded(form)
+def test_damaged_files(encoded, fuzz, no_hang, form):
+    whole = encoded(PICTURE, form)
 
     def check(damages, length):
         a_picture_or_one_error(damaged(whole, damages, length))
@@ -69,8 +56,9 @@ def test_damaged_files(fuzz, no_hang, form):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_any_bytes(fuzz, no_hang):
-    starts = [encoded(form)[:16] for form in FORMATS] + [b"", b"8BPS\0\1", b"II*\0", b"\0\0\1\0", b"qoif", b"\x93NUMPY"]
+def test_any_bytes(encoded, fuzz, no_hang):
+    starts = [encoded(PICTURE, form)[:16] for form in FORMATS]
+    starts += [b"", b"8BPS\0\1", b"II*\0", b"\0\0\1\0", b"qoif", b"\x93NUMPY"]
 
     def check(start, rest):
         a_picture_or_one_error(start + rest)
@@ -98,37 +86,37 @@ SIDE = (1 << 13) + 1
 
 @pytest.mark.parametrize(
     "picture",
-    [png_of(SIDE, SIDE), bmp_of(SIDE, SIDE), bmp_of(SIDE, -SIDE), struct.pack("<IHHHH", 12, 60000, 60000, 1, 8)],
+    [None, bmp_of(SIDE, SIDE), bmp_of(SIDE, -SIDE), struct.pack("<IHHHH", 12, 60000, 60000, 1, 8)],
+    ids=["png", "bmp", "bmp from its top", "bmp of an old kind"],
 )
 @pytest.mark.parametrize("before", [0, 1])
-def test_a_large_picture_in_an_icon_is_refused_before_it_is_decoded(picture, before, monkeypatch):
+def test_a_large_picture_in_an_icon_is_refused_before_it_is_decoded(grey_png, picture, before, monkeypatch):
     monkeypatch.setattr(Image, "open", lambda *_: pytest.fail("decoded"))
-    content = icon_of(*[png_of(16, 16)] * before, picture)
+    content = icon_of(*[grey_png(16, 16)] * before, picture or grey_png(SIDE, SIDE))
     with pytest.raises(UserError, match=r"a.ico: .* x \d+ pixels are too many"):
         decode_file(content, 3, "a.ico")
 
 
-def test_an_icon_whose_list_is_wrong_has_the_size_of_its_picture():
+def test_an_icon_whose_list_is_wrong_has_the_size_of_its_picture(grey_png):
     rows = b"".join(b"\0" + bytes([90] * 40) for _ in range(30))
     with pytest.warns(UserWarning, match="not the expected size"):
-        assert decode_file(icon_of(png_of(40, 30, rows)), 1, "a.ico").shape == (30, 40, 1)
+        assert decode_file(icon_of(grey_png(40, 30, rows)), 1, "a.ico").shape == (30, 40, 1)
 
 
-def test_containers_that_do_not_tell_their_sizes_are_refused():
-    buffer = io.BytesIO()
-    Image.new("RGBA", (16, 16)).save(buffer, "ICNS")
+def test_containers_that_do_not_tell_their_sizes_are_refused(encoded):
+    content = encoded(Image.new("RGBA", (16, 16)), "ICNS")
     with pytest.raises(UserError, match="ICNS is no usual kind of picture"):
-        decode_file(buffer.getvalue(), 3, "a.png")
+        decode_file(content, 3, "a.png")
 
 
 @pytest.mark.parametrize("size", [(1 << 13, (1 << 13) + 1), (1, MOST_PIXELS + 1), (2**31 - 1, 2**31 - 1), (0, 5)])
-def test_declared_sizes_that_no_picture_has(size):
+def test_declared_sizes_that_no_picture_has(grey_png, size):
     with pytest.raises(UserError, match="cat.png: cannot be read as a picture"):
-        decode_file(png_of(*size), 1, "cat.png")
+        decode_file(grey_png(*size), 1, "cat.png")
 
 
-def test_a_picture_that_is_a_program_is_not_run(tmp_path, monkeypatch):
-    program = encoded("EPS", Image.fromarray(PIXELS))
+def test_a_picture_that_is_a_program_is_not_run(encoded, tmp_path, monkeypatch):
+    program = encoded(PICTURE, "EPS")
     monkeypatch.setenv("PATH", str(tmp_path))
     (tmp_path / "gs").write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
     (tmp_path / "gs").chmod(0o755)
@@ -167,8 +155,8 @@ def decode():
 
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG"])
-def test_damaged_files_in_a_graph(fuzz, no_hang, decode, form):
-    whole = encoded(form)
+def test_damaged_files_in_a_graph(encoded, fuzz, no_hang, decode, form):
+    whole = encoded(PICTURE, form)
 
     def check(damages, length):
         try:
@@ -181,14 +169,14 @@ def test_damaged_files_in_a_graph(fuzz, no_hang, decode, form):
 
 
 @pytest.mark.parametrize("size", [(1 << 13, (1 << 13) + 1), (1, MOST_PIXELS + 1), (2**31 - 1, 2**31 - 1), (0, 5)])
-def test_declared_sizes_that_no_picture_has_in_a_graph(decode, size):
+def test_declared_sizes_that_no_picture_has_in_a_graph(grey_png, decode, size):
     with pytest.raises(tf.errors.InvalidArgumentError):
-        decode(tf.constant(png_of(*size)))
+        decode(tf.constant(grey_png(*size)))
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-def test_a_jpeg_of_a_declared_size_that_no_picture_has(decode):
-    content = bytearray(encoded("JPEG"))
+def test_a_jpeg_of_a_declared_size_that_no_picture_has(encoded, decode):
+    content = bytearray(encoded(PICTURE, "JPEG"))
     frame = content.index(b"\xff\xc0")
     content[frame + 5 : frame + 9] = b"\x7f\xff\x7f\xff"
     with pytest.raises(tf.errors.InvalidArgumentError, match="too many pixels"):

@@ -293,16 +293,6 @@ def test_mixed_precision_keeps_weights_and_losses_in_float32(make_learner, make_
     assert WEIGHTS - {"conv0/bias", "conv1/bias"} <= changed(learner, before)
 
 
-def test_the_meta_gradient_in_the_scope_of_a_strategy(make_learner, make_tasks):
-    tasks, strategy = make_tasks(), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-    learner = make_learner(dtype="float64")
-    outside = learner.meta_gradient(tasks)[0]
-    with strategy.scope():
-        inside = learner.meta_gradient(tasks)[0]
-    for a, b in zip(outside, inside, strict=True):
-        np.testing.assert_allclose(a, b, rtol=0, atol=1e-12)
-
-
 def test_a_model_without_weights_is_refused():
     for model in (
         keras.Sequential([keras.layers.Dense(3)], name="mine"),

@@ -19,24 +19,13 @@ def make_learner():
     return learner
 
 
-def fill(learner, number):
-    """Sets every variable of learner, optimizer and metrics to `number`."""
-    for v in [*learner.variables, *learner.optimizer.variables, *learner.metrics_variables]:
-        v.assign(tf.fill(v.shape, tf.cast(number, v.dtype)))
-
-
-def all_equal(learner, number):
-    everything = [*learner.variables, *learner.optimizer.variables, *learner.metrics_variables]
-    return all((v.numpy() == np.asarray(number, v.dtype)).all() for v in everything)
-
-
 @pytest.fixture
 def learner():
     return make_learner()
 
 
 @pytest.fixture
-def saved(learner, tmp_path):
+def saved(fill, learner, tmp_path):
     """Checkpoints after updates 10, 20 and 30, every variable holding the number of its update."""
     checkpoints = Checkpoints(tmp_path / "checkpoints", learner, keep_best=2)
     for update in (10, 20, 30):
@@ -59,7 +48,7 @@ def damage(file, how):
         file.unlink()
 
 
-def test_everything_comes_back(saved):
+def test_everything_comes_back(all_equal, saved):
     checkpoints, learner = reopened(saved)
     assert checkpoints.restore_latest() == 30
     assert float(checkpoints.seconds) == 7.5
@@ -79,7 +68,7 @@ def test_the_latest_two_are_kept(saved):
     assert names == {"update-20", "update-30"}
 
 
-def test_files_of_other_numbers_cost_no_good_checkpoint(saved, capfd):
+def test_files_of_other_numbers_cost_no_good_checkpoint(fill, saved, capfd):
     for name in ("update-900.index", "update-901.index", "update-².index"):
         (saved.folder / name).touch()
     checkpoints, learner = reopened(saved)
@@ -94,7 +83,7 @@ def test_files_of_other_numbers_cost_no_good_checkpoint(saved, capfd):
 
 @pytest.mark.parametrize("ending", ["index", "data-00000-of-00001"])
 @pytest.mark.parametrize("how", ["truncated", "flipped", "emptied", "missing"])
-def test_a_damaged_latest_gives_way_to_the_one_before(saved, capfd, ending, how):
+def test_a_damaged_latest_gives_way_to_the_one_before(fill, all_equal, saved, capfd, ending, how):
     damage(saved.folder / f"update-30.{ending}", how)
     checkpoints, learner = reopened(saved)
     assert checkpoints.restore_latest() == 20
@@ -142,7 +131,7 @@ def test_a_checkpoint_that_cannot_be_written(saved, monkeypatch):
         saved.save(40, 1.0)
 
 
-def test_the_best_epochs_are_kept_in_order(saved, learner):
+def test_the_best_epochs_are_kept_in_order(fill, saved, learner):
     for update, epoch, score in ((6, 0, 0.5), (12, 1, 0.7), (18, 2, 0.6), (24, 3, 0.7), (30, 4, 0.1)):
         fill(learner, update)
         saved.save_best(update, epoch, score)
@@ -195,7 +184,7 @@ ODD = ("a [1]", "[ab]", "*", "r*", "what?", "back\\slash", "ünï 漢字 %s {x}"
 
 
 @pytest.mark.parametrize("name", ODD)
-def test_any_folder_name_will_do_and_none_is_a_pattern(learner, tmp_path, name):
+def test_any_folder_name_will_do_and_none_is_a_pattern(fill, all_equal, learner, tmp_path, name):
     """Beside it lies a folder that the pattern would match too."""
     for number, folder in ((1, "a"), (2, "run"), (5, name)):
         checkpoints = Checkpoints(tmp_path / folder / "checkpoints", learner)
@@ -225,12 +214,18 @@ def meanwhile(monkeypatch, checkpoints, happens):
     monkeypatch.setattr(checkpoints, "_read", late)
 
 
-def save_best(checkpoints, learner, update, score):
-    fill(learner, update)
-    checkpoints.save_best(update, update // 6, score)
+@pytest.fixture
+def save_best(fill):
+    """Keeps an epoch whose variables hold its update's number: save_best(checkpoints, learner, 6, score=0.5)."""
+
+    def save(checkpoints, learner, update, score):
+        fill(learner, update)
+        checkpoints.save_best(update, update // 6, score)
+
+    return save
 
 
-def test_a_best_epoch_that_is_replaced_while_it_is_read(saved, learner, monkeypatch):
+def test_a_best_epoch_that_is_replaced_while_it_is_read(save_best, saved, learner, monkeypatch):
     save_best(saved, learner, 6, 0.5)
     save_best(saved, learner, 12, 0.6)
     reader, restored = reopened(saved)
@@ -244,7 +239,7 @@ def test_a_best_epoch_that_is_replaced_while_it_is_read(saved, learner, monkeypa
     assert all((v.numpy() == 24).all() for v in restored.variables if "seed" not in v.path)
 
 
-def test_members_are_of_one_moment(saved, learner, monkeypatch):
+def test_members_are_of_one_moment(save_best, saved, learner, monkeypatch):
     save_best(saved, learner, 6, 0.5)
     save_best(saved, learner, 12, 0.6)
     reader, restored = reopened(saved)
@@ -259,7 +254,7 @@ def test_members_are_of_one_moment(saved, learner, monkeypatch):
     assert found == [{16.0}, {14.0}]
 
 
-def test_a_latest_checkpoint_that_is_replaced_while_it_is_read(saved, learner, monkeypatch, capfd):
+def test_a_latest_checkpoint_that_is_replaced_while_it_is_read(fill, all_equal, saved, learner, monkeypatch, capfd):
     reader, restored = reopened(saved)
 
     def go_on():

@@ -1,9 +1,8 @@
-"""The picture of a task, the page Custom Scalars, and the page HParams."""
+"""The pages Custom Scalars and HParams, and the points and pictures behind them."""
 
 import re
 
 import keras
-import numpy as np
 import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -13,53 +12,7 @@ from tensorboard.plugins.hparams import plugin_data_pb2
 from tf_mamlpp import MetaLearner
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.training import tensorboard
-from tf_mamlpp.training.pictures import task_picture
 from tf_mamlpp.training.tensorboard import TensorBoard, custom_scalars, write_end, write_hparams
-
-GREEN, RED = [0.1, 0.65, 0.25], [0.85, 0.15, 0.15]
-CELL = 6 + 8  # pixels, a frame of 2 and a margin of 2 on either side
-
-
-def draw(predicted):
-    support = np.stack([np.full((6, 6, 1), v, np.float32) for v in (-1.0, 0.0, 1.0)])
-    query = np.stack([np.full((6, 6, 1), v, np.float32) for v in (1.0, 0.0, -1.0)])
-    labels = np.array([0, 1, 2])
-    return task_picture(support, labels, query, labels[::-1], np.array(predicted))
-
-
-def cell(picture, row, start):
-    return picture[row * CELL : (row + 1) * CELL, start : start + CELL]
-
-
-def test_rows_are_classes_with_support_query_and_the_guess():
-    picture = draw([2, 1, 0])
-    assert picture.shape == (3 * CELL, CELL + 8 + 2 * CELL, 3)
-    assert picture.dtype == np.float32
-    assert picture.min() >= 0
-    assert picture.max() <= 1
-    for row, shade in enumerate([0.0, 0.5, 1.0]):
-        for start in (0, CELL + 8):
-            np.testing.assert_allclose(cell(picture, row, start)[4:-4, 4:-4], shade, atol=1e-6)
-        np.testing.assert_allclose(cell(picture, row, CELL + 8)[2, 2:-2], [GREEN] * 10, rtol=1e-6)
-        np.testing.assert_array_equal(cell(picture, row, CELL + 8 + CELL), 1.0)
-
-
-def test_a_wrong_answer_is_red_beside_the_class_that_was_guessed():
-    picture = draw([2, 2, 0])  # the second query picture is of class 1
-    wrong = cell(picture, 1, CELL + 8)
-    np.testing.assert_allclose(wrong[2, 2:-2], [RED] * 10, rtol=1e-6)
-    assert (cell(picture, 1, 2 * CELL + 8)[4:-4, 4:-4] < 1).all()
-    np.testing.assert_allclose(cell(picture, 0, CELL + 8)[2, 2], GREEN, rtol=1e-6)
-    np.testing.assert_allclose(cell(picture, 2, CELL + 8)[2, 2], GREEN, rtol=1e-6)
-
-
-def test_colour_pictures_and_flat_ones():
-    colour = np.zeros((1, 6, 6, 3), np.float32)
-    label = np.array([0])
-    assert np.isfinite(task_picture(colour, label, colour, label, label)).all()
-
-
-# --- Pages ----------------------------------------------------------------------------------------------
 
 
 class Saver(keras.callbacks.Callback):
@@ -120,7 +73,7 @@ def test_rates_that_are_not_learned_are_not_drawn(written):
 
 
 def test_a_layout_for_regression():
-    (value,) = custom_scalars("mean_squared_error").value
+    (value,) = custom_scalars("mean_squared_error", every=25).value
     layout = layout_pb2.Layout.FromString(value.tensor.string_val[0])
     assert "^mean_squared_error/validation$" in layout.category[0].chart[0].multiline.tag
 
