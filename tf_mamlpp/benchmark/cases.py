@@ -53,7 +53,7 @@ CASES: Mapping[str, Case] = {
     "omniglot_5way_first_order": Case(first_order=True),
     "mini_imagenet_1shot": _MINI_IMAGENET,
     "mini_imagenet_5shot": replace(_MINI_IMAGENET, shot=5),
-    # Few tasks, pictures and steps: enough for a deep network, in seconds an update on two cores and 3 GB.
+    # Few tasks, pictures and steps: enough for a deep network, in seconds an update on two cores and 2.3 GB.
     "resnet12": replace(_MINI_IMAGENET, backbone="resnet12", query_shot=1, tasks=1, inner_steps=2),
 }
 
@@ -83,7 +83,7 @@ def choose_cases(names: Sequence[str], last_step_loss: bool = False, remateriali
         The cases by name; names of changed ones say what is changed.
 
     Raises:
-        UserError: no such case.
+        UserError: no such case, or no names.
 
     Example:
         >>> [(name, case)] = choose_cases(["resnet12"], last_step_loss=True).items()
@@ -91,6 +91,8 @@ def choose_cases(names: Sequence[str], last_step_loss: bool = False, remateriali
         ('resnet12_last_step_loss', False)
     """
     names = list(CASES) if list(names) == ["all"] else names
+    if not names:
+        raise UserError(f"no case is named; cases are {', '.join(CASES)}, or all")
     unknown = [name for name in names if name not in CASES]
     if unknown:
         raise UserError(f"unknown case '{unknown[0]}'; cases are {', '.join(CASES)}, or all")

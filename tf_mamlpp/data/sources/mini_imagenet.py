@@ -14,7 +14,7 @@ from tf_mamlpp.data.sources.listing import Pictures, Splits
 from tf_mamlpp.data.sources.splits import SPLIT_FOLDERS
 from tf_mamlpp.errors import UserError
 
-_PREFIXES = {"train": "train", "validation": "val", "test": "test"}  # of the archives' names
+_PREFIXES = {split: names[0] for split, names in SPLIT_FOLDERS.items()}  # of the archives' names
 
 _EXPECTED = (
     "expected archives train*.tar.gz, val*.tar.gz and test*.tar.gz that hold SPLIT/CLASS/PICTURE.jpg, "
@@ -94,7 +94,5 @@ def _pictures(archives: list[Path], split: str) -> Iterator[tuple[Path, tuple[st
             if member.suffix.lower() not in SUFFIXES or member.name.startswith("."):
                 continue
             if len(member.parts) < 3 or member.parts[-3] not in SPLIT_FOLDERS[split]:
-                raise UserError(
-                    f"{archive}: {member} lies in no class folder of {SPLIT_FOLDERS[split][0]}/; {_EXPECTED}"
-                )
+                raise UserError(f"{archive}: {member} lies in no class folder of {_PREFIXES[split]}/; {_EXPECTED}")
             yield archive, (member.parts[-2], member.parts[-1]), content

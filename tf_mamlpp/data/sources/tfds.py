@@ -15,7 +15,7 @@ import numpy as np
 from tf_mamlpp.data.picture_files import file_state
 from tf_mamlpp.data.sources.listing import Pictures, Splits
 from tf_mamlpp.data.sources.splits import FRACTIONS, SPLIT_FOLDERS, SPLITS, SplitFile, divide_classes
-from tf_mamlpp.errors import UserError
+from tf_mamlpp.errors import UserError, reason
 from tf_mamlpp.files import expanded
 
 _SPLIT_OF = {name: split for split, names in SPLIT_FOLDERS.items() for name in names}
@@ -115,9 +115,8 @@ def _prepared(name: str, path: str | os.PathLike[str] | None) -> Any:
         builder = tfds.builder(name.removeprefix("tfds:"), data_dir=data_dir)
         builder.download_and_prepare()
     except Exception as error:  # whatever the set's own code raises: unknown name, no network, ...
-        reason = str(error).strip().partition("\n")[0]
         where = data_dir or "the default data_dir"
-        raise UserError(f"{name}: neither prepared in {where} nor to be downloaded ({reason})") from error
+        raise UserError(f"{name}: neither prepared in {where} nor to be downloaded ({reason(error)})") from error
     return builder
 
 
