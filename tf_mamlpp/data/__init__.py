@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tf_mamlpp.data.augmentation import Augmentation as Augmentation
     from tf_mamlpp.data.bank_cache import build_or_load as build_or_load
     from tf_mamlpp.data.banks import load_banks as load_banks
     from tf_mamlpp.data.episode_sampling import check_bank as check_bank
@@ -19,12 +20,14 @@ if TYPE_CHECKING:
     from tf_mamlpp.data.images import decode_file as decode_file
     from tf_mamlpp.data.images import normalise as normalise
     from tf_mamlpp.data.images import resize as resize
+    from tf_mamlpp.data.picture_batches import picture_batches as picture_batches
     from tf_mamlpp.data.pixel_baselines import nearest_class_mean_accuracy as nearest_class_mean_accuracy
     from tf_mamlpp.data.pixel_baselines import nearest_pixel_accuracy as nearest_pixel_accuracy
     from tf_mamlpp.data.sinusoid import sinusoid_episodes as sinusoid_episodes
 
 # The module that each public name lives in.
 _HOME = {
+    "Augmentation": "augmentation",
     "ImageBank": "image_bank",
     "build_or_load": "bank_cache",
     "check_bank": "episode_sampling",
@@ -34,6 +37,7 @@ _HOME = {
     "nearest_class_mean_accuracy": "pixel_baselines",
     "nearest_pixel_accuracy": "pixel_baselines",
     "normalise": "images",
+    "picture_batches": "picture_batches",
     "resize": "images",
     "sample_task": "episode_sampling",
     "sinusoid_episodes": "sinusoid",

@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 import tensorflow as tf
 
+from tf_mamlpp.data.augmentation import Augmentation, augment
 from tf_mamlpp.data.banks import load_banks
 from tf_mamlpp.data.image_bank import ImageBank
 from tf_mamlpp.data.images import normalise
@@ -29,6 +30,7 @@ def sample_task(
     split: str,
     index: int,
     rotations: bool = False,
+    augmentation: Augmentation | None = None,
 ) -> Task:
     """Draws one task; the same arguments give the same task on every run, host and process.
 
@@ -41,6 +43,7 @@ def sample_task(
         split: name of the split; tasks of two splits are unrelated even with one seed.
         index: number of the task.
         rotations: turn each class by its own random multiple of 90 degrees (support and query alike).
+        augmentation: drawn for each picture; None for pictures as they are.
 
     Returns:
         "support_images" uint8 [way * shot, H, W, C], class by class, "support_labels" int32 [way * shot],
@@ -66,6 +69,8 @@ def sample_task(
     if rotations:
         images = _rotate(images, bits.random_raw(way) % 4)
     pixels = images.shape[2:]
+    if augmentation and augmentation.active:
+        images = augment(images.reshape(-1, *pixels), augmentation, bits).reshape(images.shape)
     return {
         "support_images": images[:, :shot].reshape(-1, *pixels),
         "support_labels": np.repeat(np.arange(way, dtype=np.int32), shot),
@@ -155,6 +160,7 @@ def episodes(
     start: int = 0,
     count: int | None = None,
     rotations: bool | None = None,
+    augmentation: Augmentation | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     image_size: tuple[int, int] | None = None,
@@ -183,6 +189,7 @@ def episodes(
         start: number of the first meta-batch, to resume.
         count: how many meta-batches; None for no end.
         rotations: turn each class by a random multiple of 90 degrees; None: only Omniglot's training tasks.
+        augmentation: random crops, flips and colours of every picture, for training; None for pictures as they are.
         mean: per channel, on the scale 0..1; None: the source's, see `pixel_statistics`.
         std: likewise.
         image_size: height and width in pixels; None: the source's.
@@ -236,7 +243,9 @@ def episodes(
         return {k: normalise(v, *statistics) if k.endswith("images") else v for k, v in batch.items()}
 
     shape = {"way": way, "shot": shot, "query_shot": query_shot}
-    sample = partial(sample_task, bank, seed=seed, split=split, rotations=rotations, **shape)
+    if augmentation:
+        augmentation.check_pictures(bank.images.shape[1:3], bank.images.shape[-1])
+    sample = partial(sample_task, bank, seed=seed, split=split, rotations=rotations, augmentation=augmentation, **shape)
     spec = _task_spec(**shape, pixels=bank.images.shape[1:])
     return meta_batches(sample, spec, tasks=tasks, start=start, count=count).map(to_floats).prefetch(1)
 
