@@ -17,14 +17,18 @@ Expect: in those runs 1-shot had 32.59 ± 0.89 % and 5-shot 46.31 ± 0.96 %.  Fo
 52.15 ± 0.26 and 68.32 ± 0.44 %.
 """
 
-from tf_mamlpp.config import Config, Data, Evaluation, Learner, Model, Training, parse_argument
+from tf_mamlpp.config import Augmentation, Config, Data, Evaluation, Learner, Model, Pretrain, Training, parse_argument
 from tf_mamlpp.data.pixel_defaults import IMAGENET_MEAN, IMAGENET_STD
 from tf_mamlpp.meta.settings import presets
 
 
 def get_config(argument: str = "") -> Config:
-    """Arguments: way, shot, method (maml, maml++, fomaml, anil, boil, meta-sgd, protonet), epochs, seed."""
-    a = parse_argument(argument, way=5, shot=1, method="maml++", epochs=10, seed=0)
+    """Arguments: way, shot, method, epochs, pretrain (epochs of it), augment (meta-training's pictures too), seed.
+
+    The methods are maml, maml++, fomaml, anil, boil, meta-sgd, protonet.
+    """
+    a = parse_argument(argument, way=5, shot=1, method="maml++", epochs=10, pretrain=0, augment=False, seed=0)
+    colours = dict.fromkeys(("brightness", "contrast", "saturation"), 0.4)
     return Config(
         seed=a.seed,
         data=Data(
@@ -45,6 +49,10 @@ def get_config(argument: str = "") -> Config:
             second_order_from_epoch=a.epochs // 2,
             gradient_clip=10.0,
         ),
-        training=Training(epochs=a.epochs, updates=100, tasks=4 if a.shot < 5 else 2, checkpoint_updates=50),
+        augmentation=Augmentation(crop_padding=8, flip=True, **colours) if a.augment or a.pretrain else Augmentation(),
+        pretrain=Pretrain(epochs=a.pretrain),
+        training=Training(
+            epochs=a.epochs, updates=100, tasks=4 if a.shot < 5 else 2, augment=a.augment, checkpoint_updates=50
+        ),
         evaluation=Evaluation(validation_tasks=100, test_tasks=600, ensemble=min(5, a.epochs)),
     )

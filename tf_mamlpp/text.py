@@ -70,6 +70,10 @@ def results_table(results: Mapping[str, Any]) -> str:
         if key in results:
             interval = show(results[key]["accuracy"], results[key]["confidence_95"])
             rows.append((name, f"{interval}  ({explanation})"))
+    if pretraining := results.get("pretraining"):
+        interval = show(pretraining["accuracy"], pretraining["confidence_95"])
+        took = f"{pretraining['epoch']} epochs in {duration(pretraining['train_seconds'])}"
+        rows.append(("pretraining", f"{interval}  (its features alone by nearest class mean, {took})"))
     if results["inner_steps"]:
         curve = "  ".join(show(value).replace(" %", "") for value in results[f"{metric}_per_inner_step"])
         rows.append((f"after 0-{results['inner_steps']} steps", curve))

@@ -12,7 +12,7 @@ from tf_mamlpp.config import Config, Data, Evaluation, Learner, Model, Training
 from tf_mamlpp.data import ImageBank
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.training import build, train
-from tf_mamlpp.training.start import Start, read_start
+from tf_mamlpp.training.start import Start, learned_values, read_start
 from tf_mamlpp.training.workdir import open_run
 
 SINUSOID = Config(
@@ -97,21 +97,87 @@ def test_rates_are_taken_only_where_both_learn_them(source, tmp_path, capsys):
     fixed = changed(start=str(source), learning_rate=STILL, learner={"learned_rates": False, "inner_rate": 0.5})
     train.train_and_evaluate(fixed, tmp_path / "fixed")
     rates = best(tmp_path / "fixed")["inner_rates/rates"]
-    assert (
-        rates == np.float32(0.5)
-    ).all() and "the schedules, the inner rates and the tasks" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert (rates == np.float32(0.5)).all() and "took 6 tensors, 1 of its tensors have no place here; the opt" in told
     again = changed(start=str(tmp_path / "fixed"), learning_rate=STILL, learner={"inner_rate": 0.25})
     train.train_and_evaluate(again, tmp_path / "learned")
     assert (best(tmp_path / "learned")["inner_rates/rates"] == np.float32(0.25)).all()
+    assert "took 6 tensors, not the inner rates; the optimizer" in capsys.readouterr().out
+
+
+def test_rates_of_another_number_of_inner_steps_are_not_taken(source, capsys):
+    learner = build.make_learner(changed(learner={"inner_steps": 3}))
+    read_start(changed(start=str(source))).give_to(learner)
+    assert (learner.inner_rates.table.numpy() == np.float32(0.01)).all()
+    assert "took 6 tensors, not the inner rates; the optimizer" in capsys.readouterr().out
+
+
+PICTURES = Config(
+    data=Data(way=3, image_size=(8, 8)),
+    model=Model(filters=2, blocks=2),
+    learner=Learner(inner_steps=3, per_step_statistics=True, per_step_weights=True),
+)
+
+
+@pytest.fixture
+def network():
+    """The network of these pictures with weights and statistics that no other has, by stock Keras."""
+    model = build.make_model(PICTURES)
+    generator = np.random.default_rng(1)
+    model.set_weights([generator.uniform(0.5, 1.5, w.shape).astype(np.float32) for w in model.get_weights()])
+    return model
+
+
+def assert_taken(learner, network):
+    for layer in network.layers:
+        for ours, theirs in zip(learner.model.get_layer(layer.name).variables, layer.variables, strict=True):
+            rows = ours.numpy() if "norm" in layer.name else [ours.numpy()]
+            assert all(np.array_equal(row, theirs.numpy()) for row in rows), ours.path
+
+
+@pytest.mark.parametrize("name", ["net.keras", "net.weights.h5"])
+def test_a_network_of_stock_keras(network, tmp_path, capsys, name):
+    (network.save if name.endswith(".keras") else network.save_weights)(tmp_path / name)
+    learner = build.make_learner(PICTURES)
+    read_start(dataclasses.replace(PICTURES, training=Training(start=str(tmp_path / name)))).give_to(learner)
+    assert_taken(learner, network)  # batch norm in every row
+    assert f"starts from '{tmp_path / name}': took 14 tensors; the optimizer" in capsys.readouterr().out
+
+
+def test_a_network_of_other_classes_gives_its_body(network, tmp_path, capsys):
+    network.save(tmp_path / "net.keras")
+    other = dataclasses.replace(PICTURES, data=Data(way=5, image_size=(8, 8)), learner=Learner(inner_steps=2))
+    learner = build.make_learner(other)
+    head = [v.numpy() for v in learner.model.get_layer("dense").variables]
+    read_start(dataclasses.replace(other, training=Training(start=str(tmp_path / "net.keras")))).give_to(learner)
+    for layer in network.layers[:-1]:
+        for ours, theirs in zip(learner.model.get_layer(layer.name).variables, layer.variables, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+    assert all(map(np.array_equal, head, [v.numpy() for v in learner.model.get_layer("dense").variables]))
+    assert "took 12 tensors, not 'conv4/dense/kernel', 'conv4/dense/bias'; the opt" in capsys.readouterr().out
+
+
+def test_prototypes_take_the_features(network, tmp_path, capsys):
+    network.save(tmp_path / "net.keras")
+    config = dataclasses.replace(PICTURES, learner=Learner(prototypes=True))
+    learner = build.make_learner(config)
+    read_start(dataclasses.replace(config, training=Training(start=str(tmp_path / "net.keras")))).give_to(learner)
+    np.testing.assert_array_equal(learner.model.get_layer("conv1").kernel, network.get_layer("conv1").kernel)
+    assert "took 12 tensors, 2 of its tensors have no place here" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("rows", "expected"), [(2, [0, 1, 1]), (5, [0, 1, 2])])
+def test_rows_of_other_inner_steps(rows, expected):
+    value = np.arange(rows, dtype=np.float32)[:, None].repeat(2, 1)
+    learner = build.make_learner(PICTURES)
+    values = {**learned_values(learner), ("norm0/gamma", 0): value}
+    Start("a file", values, None).give_to(learner)
+    assert learner.model.get_layer("norm0").gamma.numpy()[:, 0].tolist() == expected
 
 
 def test_weights_that_do_not_fit_are_refused_and_none_is_taken(source):
     start = read_start(changed(start=str(source)))
     for other, message in (
-        (
-            changed(learner={"inner_steps": 3}),
-            r"inner_rates/rates' has shape \[6, 2\] in epoch . of .* and \[6, 3\] here",
-        ),
         (
             Config(data=Data(way=3, image_size=(8, 8)), model=Model(name="mlp")),
             r"'mlp/dense0/kernel' has shape \[1, 40\]",
@@ -127,12 +193,14 @@ def test_weights_that_do_not_fit_are_refused_and_none_is_taken(source):
 
 def test_what_is_no_run_and_no_weights(source, tmp_path):
     (tmp_path / "damaged.weights.h5").write_bytes(b"none")
+    (tmp_path / "damaged.keras").write_bytes(b"none")
     build.make_learner(changed(learner={"inner_steps": 4})).save_weights(tmp_path / "other.weights.h5")
     for start, message in (
-        (tmp_path / "missing", "neither a run's folder nor a .weights.h5 file"),
-        (source / "config.json", "neither a run's folder nor a .weights.h5 file"),
+        (tmp_path / "missing", "no run's folder and no .keras or .weights.h5 file"),
+        (source / "config.json", "no run's folder and no .keras or .weights.h5 file"),
         (tmp_path, "holds no run"),
         (tmp_path / "damaged.weights.h5", "does not fit this model, or is damaged"),
+        (tmp_path / "damaged.keras", "damaged.keras' cannot be loaded: "),
         (tmp_path / "other.weights.h5", "does not fit this model, or is damaged"),
     ):
         with pytest.raises(UserError, match=message) as error:

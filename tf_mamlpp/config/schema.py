@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from tf_mamlpp.checks import check_choice, check_fields
+from tf_mamlpp.data.augmentation import Augmentation
 from tf_mamlpp.data.sources.splits import FRACTIONS, check_fractions
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.meta.settings import Learner, method_name
@@ -126,6 +127,37 @@ class Model:
 
 
 @dataclass(frozen=True)
+class Pretrain:
+    """Classification of all training classes before meta-training, which then begins with its best features.
+
+    Example:
+        >>> Pretrain(epochs=10, batch=128, parts=3)
+        Traceback (most recent call last):
+        tf_mamlpp.errors.UserError: pretrain.batch=128 cannot be divided into 3 parts
+    """
+
+    epochs: int = 0  # 0 leaves it out
+    batch: int = 128  # pictures of an update
+    parts: int = 4  # of a batch, computed beside each other; batch norm normalises each by itself
+    learning_rate: float = 0.1  # SGD's with Nesterov momentum, annealed to 0 by a cosine
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    augment: bool = True  # with the section `augmentation`
+
+    def __post_init__(self) -> None:
+        with prefixed("pretrain."):
+            check_fields(self, zero=("epochs", "momentum", "weight_decay"))
+            if self.batch % self.parts:
+                raise UserError(f"batch={self.batch} cannot be divided into {self.parts} parts")
+            if self.batch == self.parts:
+                raise UserError(
+                    f"batch={self.batch} leaves one picture for each of {self.parts} parts: batch norm needs more"
+                )
+            if self.momentum >= 1:
+                raise UserError(f"momentum is {self.momentum}: it must be less than 1")
+
+
+@dataclass(frozen=True)
 class Training:
     """The outer loop.
 
@@ -139,7 +171,8 @@ class Training:
     updates: int = 500  # an epoch
     tasks: int = 8  # an update
     learning_rate: float = 1e-3  # Adam's
-    start: str | None = None  # a run's folder or a .weights.h5 file whose weights the run begins with
+    start: str | None = None  # a run's folder, a .keras or a .weights.h5 file whose weights the run begins with
+    augment: bool = True  # with the section `augmentation`
     annealing_epochs: int | None = None  # until learner.cosine_annealing ends; None for `epochs`
     checkpoint_updates: int = 100  # between checkpoints; every epoch ends with one too
     strategy: str = "none"  # none, mirrored (all GPUs of this machine), multi_worker (machines of TF_CONFIG)
@@ -187,6 +220,8 @@ class Config:
     data: Data = field(default_factory=Data)
     model: Model = field(default_factory=Model)
     learner: Learner = field(default_factory=Learner)
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    pretrain: Pretrain = field(default_factory=Pretrain)
     training: Training = field(default_factory=Training)
     evaluation: Evaluation = field(default_factory=Evaluation)
 
@@ -200,6 +235,25 @@ class Config:
             raise UserError("learner.adapted is a text in a config, which is kept as JSON: a function is not one")
         with prefixed("learner."):
             self.learner.check_way(None if self.is_regression else self.data.way)
+        self._check_stages()
+
+    def _check_stages(self) -> None:
+        """Refuses stages and augmentation that do not go with the data or with each other."""
+        if self.is_regression:
+            if self.augmentation.active:
+                raise UserError(f"augmentation has no use with data.name={self.data.name}, which has no pictures")
+            if self.pretrain.epochs:
+                raise UserError(f"pretrain.epochs has no use with data.name={self.data.name}, which has no classes")
+            return
+        with prefixed("augmentation."):
+            self.augmentation.check_pictures(self.data.image_size, self.data.channels)
+        if self.pretrain.epochs and self.training.start:
+            raise UserError("pretrain.epochs and training.start contradict each other: both give the first weights")
+        if self.pretrain.epochs and self.training.strategy == "multi_worker":
+            raise UserError(
+                "pretrain.epochs is for one machine: pretrain with training.strategy=none, and resume with "
+                "multi_worker from the first checkpoint on"
+            )
 
     @property
     def is_regression(self) -> bool:

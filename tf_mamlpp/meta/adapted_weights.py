@@ -45,8 +45,14 @@ def _batch_norms(model: keras.Model) -> list[PerStepBatchNormalization]:
     return [layer for layer in model._flatten_layers() if isinstance(layer, PerStepBatchNormalization)]
 
 
-def _head(model: keras.Model) -> set[int]:
-    """The ids of the weights of the last layer that has some, batch norms aside; it may be frozen."""
+def head_weights(model: keras.Model) -> set[int]:
+    """The ids of the weights of the last layer that has some, batch norms aside; it may be frozen.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(4), keras.layers.Dense(3)])
+        >>> [v.shape for v in model.weights if id(v) in head_weights(model)]
+        [(4, 3), (3,)]
+    """
     # By identity: two layers of nested models may have one path.
     owners = {
         id(v): layer
@@ -64,7 +70,7 @@ def _choice(adapted: str | Callable[[str], bool], model: keras.Model) -> Callabl
     if adapted == "all":
         return lambda v: True
     if adapted in ("head", "body"):
-        head = _head(model)
+        head = head_weights(model)
         if adapted == "head" and head and head.isdisjoint(map(id, model.trainable_variables)):
             raise UserError(f"the head of model '{model.name}', its last layer, is frozen: the inner loop needs it")
         return lambda v: (id(v) in head) == (adapted == "head")

@@ -26,14 +26,15 @@ class PrototypicalNetworks(EpisodicModel):
     set's moments).
 
     Formula:
-        p(y = c | x) = softmax_c(-|f(x) - p_c|²), p_c the mean of f over class c's support pictures
+        p(y = c | x) = softmax_c(-|f(x) - p_c|² / temperature), p_c the mean of f over class c's support pictures
 
     Args:
         model: maps images `[B, ...]` to logits, and ends in a dense layer; `self.model` is it without that layer.
         way: classes of a task.
         name: of the Keras model.
         **settings: those fields of `settings.Learner` that are no part of an inner loop: `query_statistics`,
-            `evaluation_statistics`, `cosine_annealing`, `minimum_rate`, `gradient_clip`, `parallel_tasks`.
+            `evaluation_statistics`, `temperature`, `cosine_annealing`, `minimum_rate`, `gradient_clip`,
+            `parallel_tasks`.
 
     Raises:
         UserError: a model that does not fit, or a setting that is unknown or has no use.
@@ -97,7 +98,12 @@ class PrototypicalNetworks(EpisodicModel):
         )
         members = tf.one_hot(task["support_labels"], way, axis=0, dtype=features.dtype)  # [way, S]
         means = tf.math.divide_no_nan(members @ features, tf.reduce_sum(members, 1, keepdims=True))
-        return -tf.reduce_sum(tf.math.squared_difference(queries[:, tf.newaxis], means), -1), state
+        return self._similarity(queries, means), state
+
+    def _similarity(self, queries: tf.Tensor, means: tf.Tensor) -> tf.Tensor:
+        """Logits `[Q, way]` of query features `[Q, F]` beside the classes' mean features `[way, F]`."""
+        distances = tf.reduce_sum(tf.math.squared_difference(queries[:, tf.newaxis], means), -1)
+        return -distances / self.settings.temperature
 
 
 def without_head(model: keras.Model) -> keras.Model:

@@ -17,6 +17,7 @@ from tf_mamlpp.data.sources.split_folders import split_folders
 from tf_mamlpp.data.sources.splits import SplitFile
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.files import expanded
+from tf_mamlpp.meta.classifier import Classifier
 from tf_mamlpp.meta.meta_learner import MetaLearner
 from tf_mamlpp.meta.outer_loop import EpisodicModel
 from tf_mamlpp.meta.prototypical_networks import PrototypicalNetworks
@@ -119,6 +120,7 @@ def make_episodes(
         shot=d.shot,
         query_shot=d.query_shot,
         rotations=d.rotations and split == "train",
+        augmentation=config.augmentation if split == "train" and config.training.augment else None,
         mean=d.mean,
         std=d.std,
         **stream,
@@ -156,6 +158,24 @@ def fixed_episodes(config: Config, banks: Banks, split: str, tasks: int, replica
     return make_episodes(same_for_every_seed, banks, split, batch, count=tasks // batch)
 
 
+def make_model(config: Config) -> keras.Model:
+    """The network of a config; its weights depend on the seed alone.
+
+    Raises:
+        UserError: it cannot be built.
+
+    Example:
+        >>> from tf_mamlpp.config import Model
+        >>> make_model(Config(model=Model(name="mlp"))).output_shape
+        (None, 5)
+    """
+    keras.utils.set_random_seed(config.seed)
+    d = config.data
+    shape: tuple[int, ...]
+    shape, outputs = ((1,), 1) if config.is_regression else ((*d.image_size, d.channels), d.way)
+    return by_name.build(shape=shape, outputs=outputs, **dataclasses.asdict(config.model))
+
+
 def make_learner(config: Config) -> EpisodicModel:
     """The learner of a config, compiled; its weights depend on the seed alone.
 
@@ -168,11 +188,8 @@ def make_learner(config: Config) -> EpisodicModel:
         >>> learner.metric_name, learner.count_params()
         ('mean_squared_error', 1796)
     """
-    keras.utils.set_random_seed(config.seed)
     d, settings = config.data, dataclasses.asdict(config.learner)
-    shape: tuple[int, ...]
-    shape, outputs = ((1,), 1) if config.is_regression else ((*d.image_size, d.channels), d.way)
-    model = by_name.build(shape=shape, outputs=outputs, **dataclasses.asdict(config.model))
+    model = make_model(config)
     learner: EpisodicModel
     if config.learner.prototypes:
         learner = PrototypicalNetworks(model, way=d.way, **{name: settings[name] for name in WITHOUT_INNER_LOOP})
@@ -188,6 +205,35 @@ def make_learner(config: Config) -> EpisodicModel:
     return learner
 
 
+def make_classifier(config: Config, classes: int) -> Classifier:
+    """The classifier of a config's pretraining, compiled; its weights depend on the seed alone.
+
+    Args:
+        config: of the run.
+        classes: of the training data.
+
+    Raises:
+        UserError: a model that cannot be built or does not fit.
+
+    Example:
+        >>> make_classifier(Config(), classes=64).kernel.shape
+        (64, 64)
+    """
+    p = config.pretrain
+    classifier = Classifier(
+        make_model(config),
+        classes=classes,
+        way=config.data.way,
+        weight_decay=p.weight_decay,
+        cosine_annealing=True,
+        minimum_rate=0.0,
+        parallel_tasks=config.learner.parallel_tasks,
+    )
+    optimizer = keras.optimizers.SGD(p.learning_rate, momentum=p.momentum, nesterov=p.momentum > 0)
+    classifier.compile(optimizer, jit_compile=config.training.jit_compile)
+    return classifier
+
+
 def make_strategy(config: Config) -> tf.distribute.Strategy:
     """The distribution strategy; tasks, never the pictures of one, are divided over its replicas.
 
@@ -200,7 +246,9 @@ def make_strategy(config: Config) -> tf.distribute.Strategy:
     """
     make = {"mirrored": tf.distribute.MirroredStrategy, "multi_worker": join}
     strategy = make.get(config.training.strategy, tf.distribute.get_strategy)()
-    tasks, replicas = config.training.tasks, strategy.num_replicas_in_sync
-    if tasks % replicas:
-        raise UserError(f"training.tasks={tasks} cannot be divided over {replicas} replicas: choose a multiple of them")
+    replicas = strategy.num_replicas_in_sync
+    parts = config.pretrain.parts if config.pretrain.epochs else 0
+    for name, count in (("training.tasks", config.training.tasks), ("pretrain.parts", parts)):
+        if count % replicas:
+            raise UserError(f"{name}={count} cannot be divided over {replicas} replicas: choose a multiple of them")
     return strategy

@@ -214,6 +214,7 @@ class Progress(keras.callbacks.Callback):
 
     Args:
         epochs: of the whole run.
+        name: before an epoch's number.
 
     Example:
         >>> import tf_mamlpp as mp
@@ -224,9 +225,9 @@ class Progress(keras.callbacks.Callback):
         Epoch 1/3
     """
 
-    def __init__(self, epochs: int):
+    def __init__(self, epochs: int, name: str = "Epoch"):
         super().__init__()
-        self._epochs = epochs
+        self._epochs, self._name = epochs, name
         self._verbose = 1 if sys.stdout.isatty() else 2
         self._started: tuple[int, float] | None = None
 
@@ -237,7 +238,7 @@ class Progress(keras.callbacks.Callback):
             left = f", about {duration((now - then) / (epoch - first) * (self._epochs - epoch))} left"
         else:
             self._started = epoch, now
-        print(f"Epoch {epoch + 1}/{self._epochs}{left}", flush=True)
+        print(f"{self._name} {epoch + 1}/{self._epochs}{left}", flush=True)
         self._bar = keras.utils.Progbar(
             self.params["steps"], verbose=self._verbose, stateful_metrics=self._names(), unit_name="update"
         )

@@ -10,19 +10,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 
 from tf_mamlpp.config import Config
 from tf_mamlpp.data.bank_cache import class_hashes
 from tf_mamlpp.errors import UserError, reason, writing
 from tf_mamlpp.files import expanded, write_json
+from tf_mamlpp.meta.adapted_weights import head_weights
 from tf_mamlpp.meta.outer_loop import EpisodicModel
 from tf_mamlpp.records.run_files import read_json
-from tf_mamlpp.training.build import Banks, make_learner
+from tf_mamlpp.training.build import Banks, make_learner, make_model
 from tf_mamlpp.training.run_classes import read_classes
 from tf_mamlpp.training.workdir import open_run
 
 _NAME = "start.json"
+_RATES = "inner_rates/rates"
+_PER_STEP = ("gamma", "beta", "moving_mean", "moving_variance")  # of batch norm: may have a row for each inner step
 
 _Key = tuple[str, int]  # a variable's path, and how many before it have the same
 
@@ -43,7 +47,7 @@ class Start:
         >>> learner = mp.MetaLearner(mp.mlp((8, 8, 1), 3), way=3, inner_steps=1)
         >>> Start("a file", {}, None).give_to(learner)
         Traceback (most recent call last):
-        tf_mamlpp.errors.UserError: training.start: a file has no 'mlp/dense0/kernel', ...
+        tf_mamlpp.errors.UserError: training.start: a file has no 'mlp/dense0/kernel', which...
     """
 
     name: str
@@ -53,34 +57,39 @@ class Start:
     source: str | None = None
 
     def give_to(self, learner: EpisodicModel) -> None:
-        """Puts the weights into a learner, all of them or none, and says what was taken.
+        """Puts the weights into a learner, and says what was taken and what not.
+
+        The body must fit.  Rows of batch norm for other inner steps are repeated or cut; the head and the learned
+        inner rates stay as they are where these have another form, or none.
 
         Raises:
-            UserError: they do not fit.
+            UserError: they do not fit, and nothing was changed.
         """
         wanted = _variables(learner)
-        rates = [key for key in wanted if key not in self.values and _is_rates(key)]
+        head = set[int]() if learner.settings.prototypes else head_weights(learner.model)
+        taken, left = dict[_Key, np.ndarray](), list[str]()
         for key, variable in wanted.items():
-            if key in rates:
-                continue
-            if key not in self.values:
+            value = _fitted(self.values.get(key), key, tuple(variable.shape))
+            if value is not None:
+                taken[key] = value
+            elif _is_rates(key) or id(variable) in head:
+                left.append("the inner rates" if _is_rates(key) else f"'{variable.path}'")
+            elif key not in self.values:
                 raise UserError(f"training.start: {self.name} has no '{variable.path}', which this model has")
-            found = self.values[key].shape
-            if found != tuple(variable.shape):
+            else:
                 raise UserError(
-                    f"training.start: '{variable.path}' has shape {list(found)} in {self.name} and "
-                    f"{list(variable.shape)} here: start with the settings of that run's model and learner"
+                    f"training.start: '{variable.path}' has shape {list(self.values[key].shape)} in {self.name} and "
+                    f"{list(variable.shape)} here: start with that model's network and size of pictures"
                 )
-        for key, variable in wanted.items():
-            if key not in rates:
-                variable.assign(self.values[key])
-        learned = any(map(_is_rates, wanted)) and not rates
-        print(
-            f"starts from {self.name}: took {len(wanted) - len(rates)} tensors"
-            f"{', learned inner rates among them' if learned else ''}; the optimizer, the schedules"
-            f"{'' if learned else ', the inner rates'} and the tasks begin anew",
-            flush=True,
-        )
+        for key, value in taken.items():
+            wanted[key].assign(value)
+        unused = len(self.values.keys() - wanted.keys())
+        told = [f"took {len(taken)} tensors"]
+        told += ["learned inner rates among them"] if any(map(_is_rates, taken)) else []
+        told += [f"not {', '.join(left)}"] if left else []
+        told += [f"{unused} of its tensors have no place here"] if unused else []
+        begin = "the optimizer, the schedules and the tasks begin anew"
+        print(f"starts from {self.name}: {', '.join(told)}; {begin}", flush=True)
 
     def check_classes(self, banks: Banks, source: str) -> None:
         """Refuses to validate or test on what the weights were trained on.
@@ -129,26 +138,28 @@ class Start:
 
 
 def read_start(config: Config) -> Start:
-    """Reads what `training.start` names: the best epoch of a run, or a file of `learner.save_weights`.
+    """Reads what `training.start` names: the best epoch of a run, a saved Keras model, or a file of weights.
 
     Args:
-        config: of the new run. A file holds the weights of a learner of this config.
+        config: of the new run.  A `.weights.h5` file is one that a learner or a network of this config has saved.
 
     Raises:
-        UserError: there is neither, or it cannot be read.
+        UserError: there is none, or it cannot be read.
 
     Example:
         >>> from tf_mamlpp.config import Training
         >>> read_start(Config(training=Training(start="no/such/run")))
         Traceback (most recent call last):
-        tf_mamlpp.errors.UserError: training.start 'no/such/run' is neither a run's folder nor a .weights.h5 file
+        tf_mamlpp.errors.UserError: training.start 'no/such/run' is no run's folder and no .keras or .weights.h5 file
     """
     path = expanded(str(config.training.start))
     if path.is_dir():
         return _of_run(path)
     if path.is_file() and path.name.endswith(".weights.h5"):
-        return _of_file(path, config)
-    raise UserError(f"training.start '{path}' is neither a run's folder nor a .weights.h5 file")
+        return _of_weights(path, config)
+    if path.is_file() and path.suffix == ".keras":
+        return _of_model(path)
+    raise UserError(f"training.start '{path}' is no run's folder and no .keras or .weights.h5 file")
 
 
 def _of_run(path: Path) -> Start:
@@ -163,37 +174,80 @@ def _of_run(path: Path) -> Start:
         trained = frozenset([*(found[-1] for found in classes.pictures["train"].values()), *earlier])
     names = frozenset(classes.lists["train"]) if classes else frozenset()
     name = f"epoch {entry['epoch'] + 1} of '{path}'"
-    return Start(name, _values(learner), trained, names, config.data.name)
+    return Start(name, learned_values(learner), trained, names, config.data.name)
 
 
-def _of_file(path: Path, config: Config) -> Start:
+def _of_weights(path: Path, config: Config) -> Start:
+    problem: Exception | None = None
     learner = make_learner(config)
+    for owner, values in ((learner, learned_values), (make_model(config), _model_values)):
+        try:
+            owner.load_weights(path)
+            return Start(f"'{path}'", values(owner), None)
+        except Exception as error:  # h5py and Keras raise nearly anything
+            problem = problem or error
+    assert problem is not None
+    raise UserError(f"training.start '{path}' does not fit this model, or is damaged: {reason(problem)}") from problem
+
+
+def _of_model(path: Path) -> Start:
     try:
-        learner.load_weights(path)
-    except Exception as error:  # h5py and Keras raise nearly anything
-        raise UserError(f"training.start '{path}' does not fit this model, or is damaged: {reason(error)}") from error
-    return Start(f"'{path}'", _values(learner), None)
+        model = keras.saving.load_model(path, compile=False)
+    except Exception as error:
+        raise UserError(f"training.start '{path}' cannot be loaded: {reason(error)}") from error
+    return Start(f"'{path}'", _model_values(model), None)
 
 
-def _values(learner: EpisodicModel) -> dict[_Key, np.ndarray]:
-    return {key: variable.numpy() for key, variable in _variables(learner).items()}
+def learned_values(learner: EpisodicModel) -> dict[_Key, np.ndarray]:
+    """What a run has learned, as `Start` takes it: the network's weights, and the inner rates where they are learned.
+
+    Example:
+        >>> import tf_mamlpp as mp
+        >>> list(learned_values(mp.PrototypicalNetworks(mp.mlp((4,), 3, (5,)), way=3)))
+        [('dense0/kernel', 0), ('dense0/bias', 0)]
+    """
+    return _numbers(_variables(learner))
+
+
+def _model_values(model: keras.Model) -> dict[_Key, np.ndarray]:
+    return _numbers(_model_variables(model))
+
+
+def _numbers(variables: Mapping[_Key, Any]) -> dict[_Key, np.ndarray]:
+    return {key: variable.numpy() for key, variable in variables.items()}
 
 
 def _variables(learner: EpisodicModel) -> dict[_Key, Any]:
-    """The variables that a run learns: the model's, and the inner rates where they are learned.
+    rates = {(v.path, 0): v for v in learner.trainable_variables if v.path.endswith(_RATES)}
+    return {**_model_variables(learner.model), **rates}
+
+
+def _model_variables(model: keras.Model) -> dict[_Key, Any]:
+    """The variables of a network by their paths in it.
 
     Keras numbers what has no name of its own, differently for each model of a process: such numbers do not count.
     """
-    kept = {id(v) for v in learner.model.variables} | {id(v) for v in learner.trainable_variables}
     count: Counter[str] = Counter()
     found = {}
-    for variable in learner.variables:
-        if id(variable) in kept and not variable.path.endswith("seed_generator_state"):
-            path = re.sub(r"_\d+(?=/|$)", "", variable.path)
+    for variable in model.variables:
+        if not variable.path.endswith("seed_generator_state"):
+            path = re.sub(r"_\d+(?=/|$)", "", variable.path.removeprefix(f"{model.name}/"))
             found[path, count[path]] = variable
             count[path] += 1
     return found
 
 
 def _is_rates(key: _Key) -> bool:
-    return key[0].endswith("inner_rates/rates")
+    return key[0].endswith(_RATES)
+
+
+def _fitted(value: np.ndarray | None, key: _Key, shape: tuple[int, ...]) -> np.ndarray | None:
+    """A value in the shape of a variable; None if it does not fit."""
+    if value is None or value.shape == shape:
+        return value
+    if key[0].rpartition("/")[2] not in _PER_STEP or value.ndim > 2 or value.shape[-1:] != shape[-1:]:
+        return None
+    rows = np.atleast_2d(value)
+    if len(shape) == 1:
+        return rows[-1]
+    return rows[np.minimum(np.arange(shape[0]), len(rows) - 1)]

@@ -8,31 +8,27 @@ import os
 from pathlib import Path
 from typing import Any
 
-import keras
-
 from tf_mamlpp import config as configs
 from tf_mamlpp.config import Config
 from tf_mamlpp.data.sources.splits import SplitFile
 from tf_mamlpp.errors import UserError, writing
 from tf_mamlpp.files import write_json
-from tf_mamlpp.meta.outer_loop import EpisodicModel
 from tf_mamlpp.meta.schedules import Schedules
 from tf_mamlpp.runtime import explain_memory_errors
 from tf_mamlpp.training.build import Banks, fixed_episodes, load_banks, make_episodes, make_learner, make_strategy
-from tf_mamlpp.training.callbacks import MetricsFile, Progress, StabilityWarnings, StopOnNonFinite, UpdatesFile
-from tf_mamlpp.training.checkpoint_callback import SaveCheckpoints
 from tf_mamlpp.training.checkpoints import Checkpoints
+from tf_mamlpp.training.fit import Stage, fit
+from tf_mamlpp.training.pretrain import pretrain, pretraining_results
 from tf_mamlpp.training.results import run_results
 from tf_mamlpp.training.run_classes import read_classes, write_classes
 from tf_mamlpp.training.start import Start, read_start
-from tf_mamlpp.training.tensorboard import TensorBoard
 from tf_mamlpp.training.workdir import claim_workdir, holds_run
 from tf_mamlpp.workers import Workers
 
 
 @explain_memory_errors()
 def train_and_evaluate(config: Config, workdir: str | os.PathLike[str]) -> dict[str, Any]:
-    """Trains or resumes the run in `workdir`, validates every epoch, tests at the end.
+    """Pretrains if that is asked for, meta-trains or resumes, validates every epoch, tests at the end.
 
     With `training.strategy=multi_worker` all workers call it and get the same results; the chief alone reads and
     writes the folder and tests.
@@ -40,7 +36,7 @@ def train_and_evaluate(config: Config, workdir: str | os.PathLike[str]) -> dict[
     Args:
         config: what to run.
         workdir: gets `config.json`, `classes.json`, `metrics.jsonl`, `updates.csv`, `checkpoints/`, `tensorboard/`,
-            `test_tasks.csv` and `results.json`.
+            `test_tasks.csv` and `results.json`, and of its pretraining the folder `pretraining`.
 
     Returns:
         The results: the test of the ensemble, with the single best epoch's beside it.
@@ -80,16 +76,22 @@ def train_and_evaluate(config: Config, workdir: str | os.PathLike[str]) -> dict[
         if workers.chief and known is None and banks is not None:
             with writing(workdir):
                 write_classes(workdir, banks)
-        if start:
+        if config.pretrain.epochs and not update:
+            start = pretrain(config, banks, workdir, strategy)
+        elif start:
             start.check_classes(banks, config.data.name)
+        if start:
             start.give_to(learner)
             start.keep(workdir)
         if update:
             print(f"resuming '{workdir}' after update {update}", flush=True)
-        _fit(config, banks, learner, checkpoints, workdir, workers, strategy.num_replicas_in_sync)
+        stage = _stage(config, banks, strategy.num_replicas_in_sync)
+        fit(stage, learner, checkpoints, workdir, workdir / "tensorboard", workers)
         results = None
         if workers.chief:
             results = run_results(config, banks, learner, checkpoints, workdir / "test_tasks.csv")
+            if config.pretrain.epochs:
+                results["pretraining"] = pretraining_results(workdir)
             with writing(workdir):
                 write_json(workdir / "results.json", results)
         return workers.share(results)
@@ -133,56 +135,15 @@ def check_same(config: Config, workers: Workers) -> None:
         raise UserError(f"this worker's config is not the chief's ({'; '.join(changed[:3])}): start all with the same")
 
 
-def _fit(
-    config: Config,
-    banks: Banks,
-    learner: EpisodicModel,
-    checkpoints: Checkpoints,
-    workdir: Path,
-    workers: Workers,
-    replicas: int,
-) -> None:
-    """Trains from the restored update on; a part of an epoch first, if that is where the run stands."""
-    t, update = config.training, int(checkpoints.update)
-    validation = fixed_episodes(config, banks, "validation", config.evaluation.validation_tasks, replicas)
-    saver = SaveCheckpoints(
-        checkpoints,
-        start=update,
-        every=t.checkpoint_updates,
-        updates=t.updates,
-        score=learner.metric_name,
-        minimise=not learner.classifies,
-        any_worker=workers.any,
+def _stage(config: Config, banks: Banks, replicas: int) -> Stage:
+    t = config.training
+    return Stage(
+        "Epoch",
+        t.epochs,
+        t.updates,
+        lambda start: make_episodes(config, banks, "train", t.tasks, start=start),
+        fixed_episodes(config, banks, "validation", config.evaluation.validation_tasks, replicas),
+        make_episodes(dataclasses.replace(config, seed=0), banks, "validation", 1, count=4),
+        Schedules(t.epochs, t.learning_rate, t.annealing_epochs),
+        t.checkpoint_updates,
     )
-    callbacks = [Schedules(t.epochs, t.learning_rate, t.annealing_epochs), StopOnNonFinite(update)]
-    if workers.chief:
-        callbacks += _records(config, banks, workdir, saver)
-    callbacks.append(saver)  # last: what is saved has its records
-    epoch, done = divmod(update, t.updates)
-    parts = [(epoch, epoch + 1, t.updates - done)] if done else []
-    parts.append((epoch + len(parts), t.epochs, t.updates))
-    with saver.signals():
-        for first, last, updates in parts:
-            if first < last:
-                learner.fit(
-                    make_episodes(config, banks, "train", t.tasks, start=saver.update),
-                    initial_epoch=first,
-                    epochs=last,
-                    steps_per_epoch=updates,
-                    validation_data=validation,
-                    callbacks=callbacks,
-                    verbose=0,
-                )
-
-
-def _records(config: Config, banks: Banks, workdir: Path, saver: SaveCheckpoints) -> list[keras.callbacks.Callback]:
-    """What writes into the run's folder and on the terminal."""
-    metrics, updates = MetricsFile(workdir / "metrics.jsonl", saver), UpdatesFile(workdir / "updates.csv", saver)
-    drawn = make_episodes(dataclasses.replace(config, seed=0), banks, "validation", 1, count=4)
-    return [
-        Progress(config.training.epochs),
-        metrics,
-        updates,
-        StabilityWarnings(metrics.path, updates.path),
-        TensorBoard(workdir / "tensorboard", saver, drawn),
-    ]
