@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tf_mamlpp.data.augmentation import Augmentation
+from tf_mamlpp.data.image_bank import ImageBank
 from tf_mamlpp.data.picture_batches import picture_batches, updates_per_epoch
 from tf_mamlpp.errors import UserError
 
@@ -46,6 +47,22 @@ def test_pictures_are_augmented_anew_each_time(numbered_bank):
     np.testing.assert_array_equal(plain, rows(numbered_bank, 9)[0])
     assert (np.abs(bright - plain) <= 0.9 * plain + 1).all() and (bright != plain).mean() > 0.5
     np.testing.assert_array_equal(rows(numbered_bank, 4, augmentation=brightness, start=5)[0], bright[5:])
+
+
+def test_a_turned_class_is_a_class_of_its_own():
+    images = np.arange(40, dtype=np.uint8)[:, None, None, None] + np.array([[0, 50], [100, 150]], np.uint8)[..., None]
+    bank = ImageBank(images, np.array([0, 20, 40]), ("a", "b"), "corners train")
+    settings = {"batch": 8, "parts": 2, "mean": [0.0], "std": [1 / 255], "rotations": True}
+    seen = set()
+    for element in itertools.islice(picture_batches(bank, **settings).as_numpy_iterator(), 40):
+        for picture, label in zip(
+            element["support_images"].reshape(-1, 2, 2), element["support_labels"].ravel(), strict=True
+        ):
+            row, turns = int(np.rint(picture.min())), label // 2
+            np.testing.assert_allclose(picture, np.rot90(images[row, ..., 0], turns), rtol=1e-5)
+            assert label % 2 == row // 20
+            seen.add((row // 20, turns))
+    assert len(seen) == 8
 
 
 def test_fewer_pictures_than_a_batch(numbered_bank):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from tf_mamlpp.config import Augmentation, Config, Data, Evaluation, Learner, Mo
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.training import train
 from tf_mamlpp.training.checkpoint_callback import Interrupted, SaveCheckpoints
+from tf_mamlpp.training.start import read_start
 from tf_mamlpp.training.workdir import holds_run, open_run
 
 STILL = 1e-30  # an outer rate that changes no weight
@@ -83,7 +85,34 @@ def test_meta_training_begins_with_the_best_features_in_every_row(reference):
         assert any(all(np.array_equal(row, value) for row in rows) for value in pretrained), variable.path
 
 
-@pytest.mark.parametrize("update", [3, 5, 10])
+def test_another_run_begins_with_the_same_features(config, reference, tmp_path, capsys):
+    start = str(reference / "pretraining")
+    other = dataclasses.replace(
+        config, pretrain=Pretrain(), training=dataclasses.replace(config.training, start=start), learner=Learner()
+    )
+    learner = train.make_learner(other)
+    found = read_start(other)
+    found.give_to(learner)
+    best = json.loads((reference / "pretraining" / "checkpoints" / "best.json").read_text())[0]
+    values = arrays(reference / "pretraining" / "checkpoints" / f"best-{best['update']}").values()
+    for layer in ("conv0", "conv1", "norm1"):
+        for variable in learner.model.get_layer(layer).trainable_variables:
+            assert any(np.array_equal(variable.numpy(), value) for value in values), variable.path
+    assert f"starts from epoch {best['epoch'] + 1} of '{start}': took 12 tensors, not " in capsys.readouterr().out
+    assert len(found.trained) == len(json.loads((reference / "classes.json").read_text())["train"])
+
+
+def test_a_run_without_pretraining_has_none_to_begin_with(config, reference, tmp_path):
+    for folder, message in ((tmp_path / "pretraining", "holds no run"), (tmp_path / "a/pretraining", "no finished ep")):
+        folder.mkdir(parents=True)
+        if message != "holds no run":
+            for name in ("config.json", "classes.json"):
+                shutil.copy(reference / name, folder.parent)
+        with pytest.raises(UserError, match=message):
+            read_start(dataclasses.replace(config, pretrain=Pretrain(), training=Training(start=str(folder))))
+
+
+@pytest.mark.parametrize("update", [3, *(pytest.param(u, marks=pytest.mark.slow) for u in (5, 10))])
 def test_it_resumes_to_the_same_numbers(config, reference, tmp_path, monkeypatch, capsys, update):
     save = SaveCheckpoints._save
 

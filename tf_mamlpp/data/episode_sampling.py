@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 import tensorflow as tf
 
-from tf_mamlpp.data.augmentation import Augmentation, augment
+from tf_mamlpp.data.augmentation import Augmentation, augment, rotate
 from tf_mamlpp.data.banks import load_banks
 from tf_mamlpp.data.image_bank import ImageBank
 from tf_mamlpp.data.images import normalise
@@ -67,7 +67,7 @@ def sample_task(
     keys[np.arange(keys.shape[1]) >= sizes[:, None]] = np.iinfo(np.uint64).max  # beyond the end of a smaller class
     images = bank.take(starts[:, None] + _smallest(keys, shot + query_shot))
     if rotations:
-        images = _rotate(images, bits.random_raw(way) % 4)
+        images = rotate(images, bits.random_raw(way) % 4)
     pixels = images.shape[2:]
     if augmentation and augmentation.active:
         images = augment(images.reshape(-1, *pixels), augmentation, bits).reshape(images.shape)
@@ -88,14 +88,6 @@ def _smallest(keys: np.ndarray, count: int) -> np.ndarray:
     # The order that argpartition leaves depends on the processor; that of the keys does not.
     order = np.argsort(np.take_along_axis(keys, candidates, -1), axis=-1)
     return np.take_along_axis(candidates, order, -1)
-
-
-def _rotate(images: np.ndarray, quarter_turns: np.ndarray) -> np.ndarray:
-    """Turns the pictures [way, n, H, W, C] of each class by its number of quarter turns."""
-    for turns in (1, 2, 3):
-        chosen = quarter_turns == turns
-        images[chosen] = np.rot90(images[chosen], turns, axes=(2, 3))
-    return images
 
 
 def _large_enough(bank: ImageBank, pictures: int) -> np.ndarray:

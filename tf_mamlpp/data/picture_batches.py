@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 import tensorflow as tf
 
-from tf_mamlpp.data.augmentation import Augmentation, augment
+from tf_mamlpp.data.augmentation import Augmentation, augment, rotate
 from tf_mamlpp.data.image_bank import ImageBank
 from tf_mamlpp.data.images import normalise
 from tf_mamlpp.data.task_stream import Task, meta_batches, task_bits
@@ -42,6 +42,7 @@ def picture_batches(
     std: Sequence[float],
     seed: int = 0,
     start: int = 0,
+    rotations: bool = False,
     augmentation: Augmentation | None = None,
 ) -> tf.data.Dataset:
     """Endless batches of pictures with the numbers of their classes, each epoch in another order.
@@ -53,6 +54,8 @@ def picture_batches(
         mean, std: pictures become (x / 255 - mean) / std.
         seed: of the order and of the augmentation.
         start: number of the first batch, to resume.
+        rotations: each picture is turned by a random multiple of 90 degrees, and a turned class is a class of its own:
+            class c turned t times has the number t * classes + c.
         augmentation: drawn for each picture; None for pictures as they are.
 
     Returns:
@@ -74,10 +77,13 @@ def picture_batches(
     def sample(index: int) -> Task:
         epoch, place = divmod(index, per_epoch)
         rows = order(epoch)[place * size : (place + 1) * size]
-        images = bank.take(rows[np.newaxis])[0]
-        if augmentation and augmentation.active:
-            images = augment(images, augmentation, task_bits(seed, _STREAM, index))
+        images, bits = bank.take(rows[np.newaxis])[0], task_bits(seed, _STREAM, index)
         labels = np.searchsorted(bank.offsets, rows, side="right") - 1
+        if rotations:
+            turns = (bits.random_raw(size) % 4).astype(np.int64)
+            images, labels = rotate(images, turns), labels + turns * len(bank.class_names)
+        if augmentation and augmentation.active:
+            images = augment(images, augmentation, bits)
         return {"support_images": images, "support_labels": labels.astype(np.int32)}
 
     spec = {

@@ -210,7 +210,7 @@ def make_classifier(config: Config, classes: int) -> Classifier:
 
     Args:
         config: of the run.
-        classes: of the training data.
+        classes: of the training data; with `data.rotations`, a class that is turned is a class of its own.
 
     Raises:
         UserError: a model that cannot be built or does not fit.
@@ -222,7 +222,7 @@ def make_classifier(config: Config, classes: int) -> Classifier:
     p = config.pretrain
     classifier = Classifier(
         make_model(config),
-        classes=classes,
+        classes=4 * classes if config.data.rotations else classes,
         way=config.data.way,
         weight_decay=p.weight_decay,
         cosine_annealing=True,

@@ -19,10 +19,10 @@ from tf_mamlpp.records.run_files import read_json
 from tf_mamlpp.training.build import Banks, fixed_episodes, make_classifier, make_episodes
 from tf_mamlpp.training.checkpoints import Checkpoints
 from tf_mamlpp.training.fit import Stage, fit
-from tf_mamlpp.training.start import Start, learned_values
+from tf_mamlpp.training.start import PRETRAINING, Start, learned_values
 from tf_mamlpp.workers import Workers
 
-_FOLDER, _RESULTS = "pretraining", "results.json"
+_RESULTS = "results.json"
 
 
 def pretrain(config: Config, banks: Banks, workdir: Path, strategy: tf.distribute.Strategy) -> Start:
@@ -56,7 +56,7 @@ def pretrain(config: Config, banks: Banks, workdir: Path, strategy: tf.distribut
         'epoch 1 of the pretraining'
     """
     assert banks is not None  # the config has no pretraining without pictures
-    folder, workers = workdir / _FOLDER, Workers(strategy)
+    folder, workers = workdir / PRETRAINING, Workers(strategy)
     with strategy.scope():
         classifier = make_classifier(config, len(banks["train"].class_names))
     checkpoints = Checkpoints(folder / "checkpoints", classifier, 1, workers)
@@ -65,7 +65,7 @@ def pretrain(config: Config, banks: Banks, workdir: Path, strategy: tf.distribut
     stage = _stage(config, banks, strategy.num_replicas_in_sync)
     if 0 < update < stage.epochs * stage.updates:
         print(f"resuming the pretraining in '{workdir}' after update {update}", flush=True)
-    fit(stage, classifier, checkpoints, folder, workdir / "tensorboard" / _FOLDER, workers)
+    fit(stage, classifier, checkpoints, folder, workdir / "tensorboard" / PRETRAINING, workers)
     best = checkpoints.restore_best(0)
     if not (folder / _RESULTS).exists():
         with writing(folder):
@@ -86,6 +86,7 @@ def _stage(config: Config, banks: Banks, replicas: int) -> Stage:
             std=d.std,
             seed=config.seed,
             start=start,
+            rotations=d.rotations,
             augmentation=config.augmentation if p.augment else None,
         )
 
@@ -122,4 +123,4 @@ def pretraining_results(workdir: Path) -> dict[str, Any] | None:
         >>> pretraining_results(tmp_path) is None
         True
     """
-    return read_json(workdir / _FOLDER / _RESULTS, "accuracy")
+    return read_json(workdir / PRETRAINING / _RESULTS, "accuracy")

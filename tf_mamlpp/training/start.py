@@ -20,9 +20,13 @@ from tf_mamlpp.files import expanded, write_json
 from tf_mamlpp.meta.adapted_weights import head_weights
 from tf_mamlpp.meta.outer_loop import EpisodicModel
 from tf_mamlpp.records.run_files import read_json
-from tf_mamlpp.training.build import Banks, make_learner, make_model
+from tf_mamlpp.training.build import Banks, make_classifier, make_learner, make_model
+from tf_mamlpp.training.checkpoints import Checkpoints
 from tf_mamlpp.training.run_classes import read_classes
-from tf_mamlpp.training.workdir import open_run
+from tf_mamlpp.training.workdir import open_run, read_config
+
+PRETRAINING = "pretraining"
+"""The folder of a run that holds its pretraining."""
 
 _NAME = "start.json"
 _RATES = "inner_rates/rates"
@@ -138,10 +142,11 @@ class Start:
 
 
 def read_start(config: Config) -> Start:
-    """Reads what `training.start` names: the best epoch of a run, a saved Keras model, or a file of weights.
+    """Reads what `training.start` names: a run's best epoch, that of its folder `pretraining`, or a file.
 
     Args:
-        config: of the new run.  A `.weights.h5` file is one that a learner or a network of this config has saved.
+        config: of the new run.  A file is a saved Keras model (`.keras`), or the weights (`.weights.h5`) of a learner
+            or a network of this config.
 
     Raises:
         UserError: there is none, or it cannot be read.
@@ -154,7 +159,7 @@ def read_start(config: Config) -> Start:
     """
     path = expanded(str(config.training.start))
     if path.is_dir():
-        return _of_run(path)
+        return _of_pretraining(path) if path.name == PRETRAINING else _of_run(path)
     if path.is_file() and path.name.endswith(".weights.h5"):
         return _of_weights(path, config)
     if path.is_file() and path.suffix == ".keras":
@@ -165,16 +170,32 @@ def read_start(config: Config) -> Start:
 def _of_run(path: Path) -> Start:
     config, learner, checkpoints = open_run(path)
     entry = checkpoints.restore_best(0)
-    classes, before = read_classes(path), read_json(path / _NAME, "trained_classes")
+    return Start(f"epoch {entry['epoch'] + 1} of '{path}'", learned_values(learner), *_trained_on(path, config))
+
+
+def _of_pretraining(path: Path) -> Start:
+    run = path.parent
+    config, classes = read_config(run), read_classes(run)
+    if not config.pretrain.epochs or classes is None:
+        raise UserError(f"training.start '{path}': the run in '{run}' has no pretraining")
+    classifier = make_classifier(config, len(classes.lists["train"]))
+    checkpoints = Checkpoints(path / "checkpoints", classifier, 1)
+    if not checkpoints.best:
+        raise UserError(f"training.start '{path}' has no finished epoch yet")
+    entry = checkpoints.restore_best(0)
+    return Start(f"epoch {entry['epoch'] + 1} of '{path}'", learned_values(classifier), *_trained_on(run, config))
+
+
+def _trained_on(run: Path, config: Config) -> tuple[frozenset[str] | None, frozenset[str], str]:
+    """Hashes and names of the classes that a run, and those it began from, were trained on, and their source."""
+    classes, before = read_classes(run), read_json(run / _NAME, "trained_classes")
     trained: frozenset[str] | None = None
     if config.is_regression:
         trained = frozenset()
     elif classes and classes.pictures and (before is None or before["trained_classes"] is not None):
         earlier = before["trained_classes"] if before else ()
         trained = frozenset([*(found[-1] for found in classes.pictures["train"].values()), *earlier])
-    names = frozenset(classes.lists["train"]) if classes else frozenset()
-    name = f"epoch {entry['epoch'] + 1} of '{path}'"
-    return Start(name, learned_values(learner), trained, names, config.data.name)
+    return trained, frozenset(classes.lists["train"]) if classes else frozenset(), config.data.name
 
 
 def _of_weights(path: Path, config: Config) -> Start:
