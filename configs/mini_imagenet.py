@@ -17,17 +17,27 @@ Expect: in those runs 1-shot had 32.59 ± 0.89 % and 5-shot 46.31 ± 0.96 %.  Fo
 52.15 ± 0.26 and 68.32 ± 0.44 %.
 """
 
+from tf_mamlpp.checks import check_choice
 from tf_mamlpp.config import Augmentation, Config, Data, Evaluation, Learner, Model, Pretrain, Training, parse_argument
 from tf_mamlpp.data.pixel_defaults import IMAGENET_MEAN, IMAGENET_STD
 from tf_mamlpp.meta.settings import presets
 
 
 def get_config(argument: str = "") -> Config:
-    """Arguments: way, shot, method, epochs, pretrain (epochs of it), augment (meta-training's pictures too), seed.
+    """Arguments: way, shot, method, schedule, epochs, pretrain (epochs of it), augment (meta-training too), seed.
 
+    A schedule is `budget`, or `paper`: that of the authors' repository.
     The methods are maml, maml++, fomaml, anil, boil, meta-sgd, protonet.
     """
-    a = parse_argument(argument, way=5, shot=1, method="maml++", epochs=10, pretrain=0, augment=False, seed=0)
+    a = parse_argument(
+        argument, way=5, shot=1, method="maml++", schedule="budget", epochs=0, pretrain=0, augment=False, seed=0
+    )
+    check_choice("schedule", a.schedule, ("budget", "paper"))
+    paper = a.schedule == "paper"
+    epochs = a.epochs or (100 if paper else 10)
+    schedule = {"multi_step_loss_epochs": max(epochs // 4, 1), "second_order_from_epoch": epochs // 2}
+    if paper:  # second order throughout, a constant outer rate
+        schedule = {"derivative_order_annealing": False, "cosine_annealing": False, "multi_step_loss_epochs": 15}
     colours = dict.fromkeys(("brightness", "contrast", "saturation"), 0.4)
     return Config(
         seed=a.seed,
@@ -43,16 +53,18 @@ def get_config(argument: str = "") -> Config:
         ),
         model=Model(name="conv4", filters=48),
         learner=Learner(
-            **presets[a.method],
-            inner_rate=0.01,
-            multi_step_loss_epochs=max(a.epochs // 4, 1),
-            second_order_from_epoch=a.epochs // 2,
+            **{**presets[a.method], **schedule},
+            inner_rate=0.1 if paper else 0.01,
             gradient_clip=10.0,
         ),
         augmentation=Augmentation(crop_padding=8, flip=True, **colours) if a.augment or a.pretrain else Augmentation(),
         pretrain=Pretrain(epochs=a.pretrain),
         training=Training(
-            epochs=a.epochs, updates=100, tasks=4 if a.shot < 5 else 2, augment=a.augment, checkpoint_updates=50
+            epochs=epochs,
+            updates=500 if paper else 100,
+            tasks=2 if paper or a.shot >= 5 else 4,
+            augment=a.augment,
+            checkpoint_updates=50,
         ),
-        evaluation=Evaluation(validation_tasks=100, test_tasks=600, ensemble=min(5, a.epochs)),
+        evaluation=Evaluation(validation_tasks=600 if paper else 100, test_tasks=600, ensemble=min(5, epochs)),
     )

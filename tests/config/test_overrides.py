@@ -9,6 +9,7 @@ import pytest
 from tf_mamlpp import config as configs
 from tf_mamlpp.config import Config, Data, Evaluation, Learner, Training
 from tf_mamlpp.errors import UserError
+from tf_mamlpp.meta.schedules import phase_of
 from tf_mamlpp.meta.settings import presets
 
 FILES = sorted((Path(__file__).parents[2] / "configs").glob("*.py"))
@@ -26,6 +27,24 @@ def test_every_config_file(file):
     assert (changed.seed, changed.method, changed.training.epochs) == (3, "anil", 2)
     differing = {line.split(":")[0] for line in configs.differences(config, changed)}
     assert {"seed", "training.epochs", "learner.adapted"} <= differing
+
+
+@pytest.mark.parametrize(
+    ("file", "tasks", "rate", "last", "multi_step", "method"),
+    [
+        ("mini_imagenet", 2, 0.1, False, 15, "maml++ -derivative_order_annealing -cosine_annealing"),
+        ("omniglot", 8, 0.1, True, 10, "maml++ -derivative_order_annealing"),
+    ],
+)
+def test_the_schedule_of_the_authors_repository(file, tasks, rate, last, multi_step, method):
+    config = configs.load(f"{TESTING.with_name(file)}.py:schedule=paper")
+    training, learner = config.training, config.learner
+    assert (training.epochs, training.updates, training.tasks, training.learning_rate) == (100, 500, tasks, 1e-3)
+    assert (learner.inner_rate, learner.cosine_annealing, learner.minimum_rate) == (rate, last, 1e-5)
+    assert (learner.multi_step_loss_epochs, config.method) == (multi_step, method)
+    assert all(phase_of(epoch, learner).second_order for epoch in range(100))
+    with pytest.raises(UserError, match="schedule is one of budget, paper, not 'short'"):
+        configs.load(f"{TESTING.with_name(file)}.py:schedule=short")
 
 
 @pytest.mark.parametrize(

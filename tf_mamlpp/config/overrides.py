@@ -62,6 +62,35 @@ def load(flag: str, overrides: Sequence[str] = ()) -> Config:
     return override(config, overrides)
 
 
+def take_minutes(flag: str) -> tuple[str, float | None]:
+    """Takes `minutes=` out of a config's argument: it plans the epochs, which the config is then made with.
+
+    Args:
+        flag: `FILE[:key=value,...]`.
+
+    Returns:
+        The flag without it, and the minutes; None where there are none.
+
+    Raises:
+        UserError: they are no positive number, or `epochs=` is given too.
+
+    Example:
+        >>> take_minutes("configs/omniglot.py:way=5,minutes=30")
+        ('configs/omniglot.py:way=5', 30.0)
+    """
+    file, colon, argument = flag.partition(":")
+    items = argument.split(",")
+    found = [item.partition("=")[2] for item in items if item.startswith("minutes=")]
+    if not found:
+        return flag, None
+    minutes = parse("minutes", found[-1], float)
+    if minutes <= 0:
+        raise UserError(f"minutes is {found[-1]}: it must be positive")
+    if any(item.startswith("epochs=") for item in items):
+        raise UserError("minutes and epochs contradict each other: minutes plans the epochs")
+    return file + colon + ",".join(item for item in items if not item.startswith("minutes=")), minutes
+
+
 def override(config: Config, flags: Sequence[str]) -> Config:
     """Applies `--config.a.b=value` flags.
 

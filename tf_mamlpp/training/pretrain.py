@@ -73,28 +73,38 @@ def pretrain(config: Config, banks: Banks, workdir: Path, strategy: tf.distribut
     return Start(f"epoch {best['epoch'] + 1} of the pretraining", learned_values(classifier), frozenset())
 
 
-def _stage(config: Config, banks: Banks, replicas: int) -> Stage:
-    p, d = config.pretrain, config.data
+def training_batches(config: Config, banks: Banks, start: int = 0) -> tf.data.Dataset:
+    """The batches of a config's pretraining, from batch `start` on; see `data.picture_batches`.
+
+    Example:
+        >>> from tf_mamlpp.training.build import load_banks
+        >>> config = Config()
+        >>> next(iter(training_batches(config, load_banks(config))))["support_labels"].shape
+        TensorShape([4, 32])
+    """
     assert banks is not None
+    p, d = config.pretrain, config.data
+    return picture_batches(
+        banks["train"],
+        batch=p.batch,
+        parts=p.parts,
+        mean=d.mean,
+        std=d.std,
+        seed=config.seed,
+        start=start,
+        rotations=d.rotations,
+        augmentation=config.augmentation if p.augment else None,
+    )
 
-    def batches(start: int) -> tf.data.Dataset:
-        return picture_batches(
-            banks["train"],
-            batch=p.batch,
-            parts=p.parts,
-            mean=d.mean,
-            std=d.std,
-            seed=config.seed,
-            start=start,
-            rotations=d.rotations,
-            augmentation=config.augmentation if p.augment else None,
-        )
 
+def _stage(config: Config, banks: Banks, replicas: int) -> Stage:
+    assert banks is not None
+    p = config.pretrain
     return Stage(
         "Pretraining epoch",
         p.epochs,
         updates_per_epoch(banks["train"], p.batch),
-        batches,
+        lambda start: training_batches(config, banks, start),
         fixed_episodes(config, banks, "validation", config.evaluation.validation_tasks, replicas),
         make_episodes(dataclasses.replace(config, seed=0), banks, "validation", 1, count=4),
         Schedules(p.epochs, p.learning_rate),
