@@ -19,6 +19,7 @@ Which idea lives where ("How to train your MAML", arXiv 1810.09502, section 4, a
 | second derivatives that are exact: normalisation, pools, convolutions | `layers` |
 | the check of a model's meta-gradient against finite differences | `gradient_check` |
 | evaluation on fixed tasks, the ensemble, the 95 % interval | `evaluation` |
+| pretraining: one classifier of all training classes, validated by the nearest class mean | `classifier` |
 | an episode (a task), drawn from a bank of pictures | `data.episode_sampling` |
 | a checkpoint: the latest update, and the best epochs | `training.checkpoints` |
 | the export: a SavedModel that adapts and predicts | `deploy.saved_model` |
