@@ -6,10 +6,13 @@ from typing import Any
 from absl import flags
 
 from tf_mamlpp import cli
+from tf_mamlpp.deploy import catalogue
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.text import percent
 
-_MODEL = flags.DEFINE_string("model", None, "Folder that bin/export.py wrote.", required=True)
+_MODEL = flags.DEFINE_string(
+    "model", None, "Folder that bin/export.py wrote, or a pretrained model's name.", required=True
+)
 _SUPPORT = flags.DEFINE_string("support", None, "Folder with a folder of pictures for each class to adapt to.")
 _QUERY = flags.DEFINE_string("query", None, "Folder of pictures to classify.")
 _OUTPUT = flags.DEFINE_string("output", None, "Folder for predictions.csv and contact_sheet.png.")
@@ -30,8 +33,11 @@ _SEED = flags.DEFINE_integer("seed", 0, "Of the trials' choices.", lower_bound=0
 
 
 def _check_flags() -> None:
-    if not Path(_MODEL.value).is_dir():
-        raise UserError(f"model '{_MODEL.value}' is no folder: give that of a SavedModel, which bin/export.py writes")
+    if not Path(_MODEL.value).is_dir() and _MODEL.value not in catalogue.names():
+        raise UserError(
+            f"model '{_MODEL.value}' is no folder: give that of a SavedModel, which bin/export.py writes, or the name "
+            f"of a pretrained model: {', '.join(catalogue.names()) or 'none'}"
+        )
     if bool(_SUPPORT.value) == bool(_LOAD.value):
         raise UserError("give --support (class folders to learn) or --load_state (what was learned before)")
     if _TRIALS.value and not _SUPPORT.value:
@@ -64,8 +70,10 @@ def main(overrides: list[str]) -> None:
 
     configure()
     from tf_mamlpp.deploy.deployed_model import DeployedModel
+    from tf_mamlpp.deploy.pretrained import exported
 
-    model = DeployedModel(_MODEL.value)
+    folder = Path(_MODEL.value)
+    model = DeployedModel(folder if folder.is_dir() else exported(_MODEL.value))
     if _TRIALS.value:
         _run_trials(model, _TRIALS.value)
     else:

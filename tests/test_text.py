@@ -46,6 +46,13 @@ def test_the_table_says_everything_that_a_result_needs():
     assert lines[0] == lines[-1] == "-" * max(map(len, lines))
 
 
+def test_pretraining_has_a_row():
+    assert "pretraining" not in results_table(RESULTS)
+    alone = {"accuracy": 0.441, "confidence_95": 0.008, "epoch": 12, "train_seconds": 1200.0}
+    row = "pretraining      44.10 ± 0.80 %  (its features alone by nearest class mean, 12 epochs in 20 min)"
+    assert row in results_table({**RESULTS, "pretraining": alone}).splitlines()
+
+
 def test_single_model_and_baseline_have_rows_of_their_own():
     assert "alone" not in results_table(RESULTS)
     table = results_table(

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from tf_mamlpp.data.banks import load_banks as load_banks
     from tf_mamlpp.data.episode_sampling import episodes as episodes
     from tf_mamlpp.data.image_bank import ImageBank as ImageBank
+    from tf_mamlpp.deploy.pretrained import pretrained as pretrained
     from tf_mamlpp.errors import UserError as UserError
     from tf_mamlpp.layers.conversion import convert_normalization as convert_normalization
     from tf_mamlpp.layers.exact_norms import ExactGroupNormalization as ExactGroupNormalization
@@ -50,6 +51,7 @@ _HOME = {
     "load_banks": "data.banks",
     "mlp": "models.mlp",
     "presets": "meta.settings",
+    "pretrained": "deploy.pretrained",
     "resnet12": "models.resnet12",
 }
 __all__ = list(_HOME)

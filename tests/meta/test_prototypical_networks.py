@@ -25,6 +25,14 @@ def test_answers_by_hand(make_tasks, scatter):
         np.testing.assert_allclose(curves[task, 0], -distances, rtol=1e-12)
 
 
+def test_a_temperature_divides_distances(make_tasks, scatter):
+    model, tasks = scatter(mlp((4,), 3, (5,), dtype="float64")), make_tasks(shape=(4,))
+    plain, warm = (PrototypicalNetworks(model, way=3, **settings) for settings in ({}, {"temperature": 64.0}))
+    np.testing.assert_allclose(warm.curves(tasks), plain.curves(tasks) / 64, rtol=1e-12)
+    with pytest.raises(UserError, match="temperature is 0.0: it must be positive"):
+        PrototypicalNetworks(model, way=3, temperature=0.0)
+
+
 @pytest.mark.parametrize("query_statistics", ["batch", "running", "support"])
 def test_finite_differences(smooth_model, scatter, make_tasks, meta_gradient_errors, query_statistics):
     learner = PrototypicalNetworks(smooth_model(), way=3, query_statistics=query_statistics)

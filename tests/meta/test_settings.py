@@ -3,7 +3,7 @@
 import pytest
 
 from tf_mamlpp.errors import UserError
-from tf_mamlpp.meta.settings import MODIFICATIONS, method_name, presets
+from tf_mamlpp.meta.settings import MODIFICATIONS, Learner, method_name, presets
 
 
 @pytest.mark.parametrize("name", presets)
@@ -42,3 +42,9 @@ def test_an_unknown_method_is_named():
 def test_other_settings_do_not_name_a_method():
     assert method_name({**presets["maml"], "inner_steps": 3}) == "maml"
     assert method_name({**presets["fomaml"], "adapted": "head"}) == "fomaml adapted=head"
+
+
+def test_a_temperature_without_prototypes_is_refused():
+    assert Learner(prototypes=True, temperature=64).temperature == 64.0
+    with pytest.raises(UserError, match="temperature is of prototypes: an inner loop has no distances to divide"):
+        Learner(temperature=64)

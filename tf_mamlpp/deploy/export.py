@@ -78,7 +78,7 @@ def export_run(
     metadata = {
         "test": _measure(config, workdir, deployed, count) if count else None,
         "train_steps": int(best["update"]),
-        "config": _without_machine(config),
+        "config": without_machine(config),
     }
     if form == "tflite":
         from tf_mamlpp.deploy.litert.export import export_litert
@@ -87,8 +87,13 @@ def export_run(
     return export_saved_model(deployed, output, metadata)
 
 
-def _without_machine(config: Config) -> dict[str, Any]:
-    """The config without the settings of the training machine, such as paths."""
+def without_machine(config: Config) -> dict[str, Any]:
+    """The config as JSON types, without the settings of the training machine, such as paths.
+
+    Example:
+        >>> "path" in without_machine(Config())["data"]
+        False
+    """
     tree = configs.to_dict(config)
     for section, key in (name.split(".") for name in configs.MACHINE_KEYS):
         tree[section].pop(key)

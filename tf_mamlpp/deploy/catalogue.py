@@ -1,0 +1,40 @@
+"""The models that come with the package, by name.  Imports no TensorFlow."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tf_mamlpp.errors import UserError
+
+FOLDER = Path(__file__).parents[1] / "pretrained"
+"""A folder for each model."""
+
+ABOUT = "about.json"
+
+
+def names() -> list[str]:
+    """The models that come with the package.
+
+    Example:
+        >>> all((FOLDER / name / ABOUT).is_file() for name in names())
+        True
+    """
+    return sorted(file.parent.name for file in FOLDER.glob(f"*/{ABOUT}"))
+
+
+def about(name: str) -> dict[str, Any]:
+    """What is known of a model: its `config`, the `test` of the exported functions, `data`, `limits`, `commit`.
+
+    Raises:
+        UserError: there is no such model.
+
+    Example:
+        >>> about("no such model")
+        Traceback (most recent call last):
+        tf_mamlpp.errors.UserError: there is no pretrained model 'no such model': there are ...
+    """
+    if name not in names():
+        raise UserError(f"there is no pretrained model '{name}': there are {', '.join(names()) or 'none'}")
+    return json.loads((FOLDER / name / ABOUT).read_text())
