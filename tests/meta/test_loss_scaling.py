@@ -85,7 +85,7 @@ def test_gradients_that_float16_would_lose(train):
         assert np.linalg.norm(a - b) < 0.02 * np.linalg.norm(a) + 1e-4
 
 
-@pytest.mark.parametrize("clip", [None, 1.0])
+@pytest.mark.parametrize("clip", [pytest.param(None, marks=pytest.mark.slow), 1.0])
 def test_an_update_that_overflows_is_skipped(train, clip):
     optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(RATE), initial_scale=2.0**60)
     learner, _, moved = train("mixed_float16", updates=1, optimizer=optimizer, gradient_clip=clip, first_order=True)
@@ -93,6 +93,7 @@ def test_an_update_that_overflows_is_skipped(train, clip):
     assert not any(m.any() for m in moved)
 
 
+@pytest.mark.slow
 def test_a_scale_of_the_users_own_changes_nothing(train):
     optimizer = keras.optimizers.SGD(RATE, loss_scale_factor=1024.0)
     plain = train("float32", updates=2, first_order=True)

@@ -37,7 +37,7 @@ def test_shapes_are_matched_as_in_a_stock_model(loss, shapes):
     assert float(mean_loss(loss, "float32")(labels, outputs)) == pytest.approx(float(expected), rel=1e-5)
 
 
-@pytest.mark.parametrize("loss", ["poisson", "hinge"])
+@pytest.mark.parametrize("loss", ["poisson", pytest.param("hinge", marks=pytest.mark.slow)])
 def test_flat_targets_train_as_targets_with_an_axis(make_tasks, loss):
     tasks = make_tasks(shape=(4,))
     for part in ("support", "query"):
@@ -73,7 +73,7 @@ def test_masked_steps_do_not_count():
     "metric",
     [
         keras.metrics.SparseTopKCategoricalAccuracy(k=2),
-        keras.metrics.SparseCategoricalCrossentropy(),
+        pytest.param(keras.metrics.SparseCategoricalCrossentropy(), marks=pytest.mark.slow),
         keras.metrics.SparseCategoricalCrossentropy(from_logits=True),
         "sparse_categorical_crossentropy",
     ],
