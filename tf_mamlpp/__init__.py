@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from tf_mamlpp.meta.gradient_check import check_meta_gradient as check_meta_gradient
     from tf_mamlpp.meta.meta_learner import MetaLearner as MetaLearner
     from tf_mamlpp.meta.prototypical_networks import PrototypicalNetworks as PrototypicalNetworks
+    from tf_mamlpp.meta.schedules import CosineAnnealing as CosineAnnealing
+    from tf_mamlpp.meta.schedules import Schedules as Schedules
     from tf_mamlpp.meta.settings import presets as presets
     from tf_mamlpp.models.conv4 import conv4 as conv4
     from tf_mamlpp.models.mlp import mlp as mlp
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
 # The module that each public name lives in.
 _HOME = {
+    "CosineAnnealing": "meta.schedules",
     "ExactGroupNormalization": "layers.exact_norms",
     "ExactLayerNormalization": "layers.exact_norms",
     "ExactMaxPooling3D": "layers.pooling",
@@ -42,6 +45,7 @@ _HOME = {
     "MetaLearner": "meta.meta_learner",
     "PerStepBatchNormalization": "layers.per_step_batch_norm",
     "PrototypicalNetworks": "meta.prototypical_networks",
+    "Schedules": "meta.schedules",
     "UserError": "errors",
     "check_meta_gradient": "meta.gradient_check",
     "conv4": "models.conv4",

@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -141,3 +142,30 @@ def test_refuses_regression_and_float64(smooth_model):
         task_learner(mp.MetaLearner(regression, loss="mean_squared_error"), PICTURES)
     with pytest.raises(UserError, match="float64"):
         task_learner(mp.MetaLearner(smooth_model(), way=3), PICTURES)
+
+
+@pytest.mark.parametrize(
+    ("activation", "loss"),
+    [
+        ("softmax", None),
+        ("softmax", "categorical_crossentropy"),
+        (None, "categorical_crossentropy"),
+        (None, "binary_crossentropy"),
+        ("sigmoid", keras.losses.BinaryCrossentropy()),
+    ],
+)
+def test_probabilities_and_logits_are_those_of_the_head(pixels, activation, loss):
+    images, labels, query = pixels
+    layers = [keras.Input((16, 16, 1)), keras.layers.Flatten(), keras.layers.Dense(WAY, activation)]
+    learner = mp.MetaLearner(keras.Sequential(layers), way=WAY, inner_steps=1, inner_rate=0.1, loss=loss)
+    deployed = task_learner(learner, PICTURES)
+    probabilities, logits = deployed.predict(deployed.adapt(images, labels), query)
+    targets = labels if loss is None else tf.one_hot(labels, WAY)
+    adapted = learner.adapt(PICTURES.normalise(images), targets)
+    np.testing.assert_allclose(probabilities, learner.predict_adapted(adapted, PICTURES.normalise(query)), atol=1e-5)
+    independent = learner.output_kind.independent
+    again = tf.sigmoid(logits) if independent else tf.nn.softmax(logits)
+    np.testing.assert_allclose(again, probabilities, atol=1e-5)
+    few, _ = deployed.predict(deployed.adapt(images[labels != 1], labels[labels != 1]), query)
+    assert not few.numpy()[:, 1].any()
+    assert np.allclose(tf.reduce_sum(few, 1), 1) != independent

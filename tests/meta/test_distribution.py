@@ -124,3 +124,29 @@ def test_every_task_of_every_replica_drops_units_of_its_own(make_tasks, mirrored
     for a, b in zip(seeds, spread_seeds, strict=True):
         np.testing.assert_array_equal(a, b)
         assert b[1] > 0
+
+
+def test_tasks_that_do_not_divide_over_replicas_count_alike(make_tasks, mirrored):
+    """Meta-batches of 4, 3 and 1: the last gives one replica nothing."""
+    every = make_tasks(tasks=8, shape=(4,), dtype="float32")
+    parts = [{k: v[a:b] for k, v in every.items()} for a, b in ((0, 4), (4, 7), (7, 8))]
+    data = tf.data.Dataset.from_generator(
+        lambda: iter(parts),
+        output_signature={k: tf.TensorSpec([None, *v.shape[1:]], v.dtype) for k, v in every.items()},
+    )
+    layers, found = keras.layers, []
+    for strategy in (tf.distribute.get_strategy(), mirrored):
+        with strategy.scope():
+            keras.utils.set_random_seed(0)
+            stack = [keras.Input((4,)), layers.Dense(5), layers.BatchNormalization(), layers.Dropout(0.5, seed=1)]
+            learner = MetaLearner(keras.Sequential([*stack, layers.Dense(3)]), way=3, inner_steps=1)
+            learner.compile(keras.optimizers.SGD(RATE))
+        logs = learner.fit(data, verbose=0).history
+        found.append((logs, learner.evaluate(data, verbose=0, return_dict=True), learner.variables))
+    (logs, tested, alone), (spread_logs, spread_tested, spread) = found
+    assert logs == {name: pytest.approx(values, rel=1e-4) for name, values in spread_logs.items()}
+    assert tested == pytest.approx(spread_tested, rel=1e-4)
+    for a, b in zip(alone, spread, strict=True):
+        np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-4, atol=1e-5, err_msg=a.path)
+        first, second = mirrored.experimental_local_results(b.value)
+        np.testing.assert_array_equal(first, second, err_msg=a.path)

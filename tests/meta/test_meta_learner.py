@@ -188,7 +188,7 @@ def test_a_subclassed_model_trains(make_tasks):
         ({"prototypes": True}, "use PrototypicalNetworks in place of MetaLearner"),
         ({"label_permutations": 3, "shared_head": True}, "label_permutations has no use with shared_head"),
         ({"label_permutations": 4}, "label_permutations is 4: it must be 1 to the way, 3"),
-        ({"metric": "no_such_metric"}, "metric 'no_such_metric' is not a function of keras.metrics"),
+        ({"metric": "no_such_metric"}, "metric 'no_such_metric' is not one of keras.metrics"),
     ],
 )
 def test_settings_that_contradict_or_do_not_exist(make_learner, settings, message):

@@ -15,6 +15,7 @@ from tf_mamlpp.errors import UserError
 from tf_mamlpp.layers.per_step_batch_norm import PerStepBatchNormalization
 from tf_mamlpp.meta.functional_model import FunctionalModel
 from tf_mamlpp.meta.meta_learner import MetaLearner
+from tf_mamlpp.meta.output_kind import OutputKind
 from tf_mamlpp.meta.settings import QUERY_STATISTICS
 
 
@@ -34,6 +35,7 @@ class TaskLearner:
         query_statistics: what batch norm normalises query pictures with: `support`, the support set's moments, so that
             the prediction for a picture never depends on other query pictures; `running`, the moving statistics; or
             `batch`, the moments of the query pictures themselves.
+        kind: what the model's outputs are; None for logits.
 
     Attributes:
         stamp: a whole number below 2**24, computed from the weights and the settings.  It tells whether a state belongs
@@ -61,6 +63,7 @@ class TaskLearner:
         way: int,
         inner_steps: int,
         query_statistics: str = "support",
+        kind: OutputKind | None = None,
     ):
         check_choice("query_statistics", query_statistics, QUERY_STATISTICS)
         if inner_steps < 1:
@@ -70,7 +73,7 @@ class TaskLearner:
                 f"model '{model.model.name}' adapts {model.fast[0].dtype.name} weights: deploy float32 ones"
             )
         self.model, self.pictures, self.way = model, pictures, way
-        self.inner_steps, self.query_statistics = inner_steps, query_statistics
+        self.inner_steps, self.query_statistics, self.kind = inner_steps, query_statistics, kind or OutputKind()
         self._last_step = inner_steps - 1
         self._statistics = self._adapted_statistics()
         self._shapes = [w.shape for w in (*model.fast, *(s.row(model.state, 0) for s in self._statistics))]
@@ -112,7 +115,8 @@ class TaskLearner:
             The state, `[P]` float32.
         """
         images = self.pictures.normalise(images)
-        support = {"support_images": images, "support_labels": labels}
+        targets = tf.one_hot(labels, self.way) if self.kind.one_hot else labels
+        support = {"support_images": images, "support_labels": targets}
         fast, state = self.model.adapt(support, self.model.state, self.inner_steps)
         if self._statistics:
             state = self.model.support_statistics(self.model.weights(fast), state, images, self._last_step)
@@ -139,15 +143,14 @@ class TaskLearner:
         model_state = list(self.model.state)
         for statistic, row in zip(self._statistics, tensors[fast_count:], strict=True):
             model_state[statistic.position] = statistic.table(row)
-        logits, _ = self.model.outputs(
+        outputs, _ = self.model.outputs(
             self.model.weights(tensors[:fast_count]),
             model_state,
             self.pictures.normalise(images),
             self._last_step,
             statistics="batch" if self.query_statistics == "batch" else "running",
         )
-        masked = tf.where(present > 0.5, logits, logits.dtype.min)
-        return tf.nn.softmax(masked) * present, logits
+        return self.kind.among(outputs, present), self.kind.to_logits(outputs)
 
 
 class _Statistic(NamedTuple):
@@ -206,4 +209,5 @@ def task_learner(
         way=learner.way,
         inner_steps=learner.inner_steps if inner_steps is None else inner_steps,
         query_statistics=query_statistics,
+        kind=learner.output_kind,
     )

@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.intervals import mean_interval
+from tf_mamlpp.meta.losses import accuracy
 from tf_mamlpp.meta.outer_loop import EpisodicModel
+from tf_mamlpp.meta.task_map import task_map
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ def evaluate(
         UserError: there are no tasks, or other ones for another member.
 
     Example:
+        >>> import keras
         >>> from tf_mamlpp import MetaLearner
         >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
         >>> learner = MetaLearner(model, way=2, inner_steps=3, inner_rate=2.0)
@@ -84,7 +86,7 @@ def evaluate(
     @tf.function(reduce_retracing=True, autograph=False)
     def outputs(batch: dict[str, tf.Tensor]) -> tf.Tensor:
         curves = learner.curves(batch, inner_steps, query_statistics)
-        return tf.nn.softmax(curves) if learner.classifies else curves
+        return learner.output_kind.to_probabilities(curves)
 
     total: np.ndarray | float = 0.0
     several = list(members)
@@ -101,9 +103,26 @@ def evaluate(
         _check_same(first, digests, count)
         member, labels = np.concatenate(curves), np.concatenate(label_batches)
         total = total + (member - total) / count
-    repeated = np.repeat(labels[:, None], total.shape[1], axis=1)  # type: ignore[union-attr]
-    values = keras.ops.convert_to_numpy(learner.metric_function(repeated, total)).astype(np.float64)
-    return Evaluation(values.mean(-1))
+    return Evaluation(_measure(learner, labels, learner.output_kind.of_probabilities(np.asarray(total)), member.dtype))
+
+
+def _measure(learner: EpisodicModel, labels: np.ndarray, curves: np.ndarray, dtype: Any) -> np.ndarray:
+    """The metric of each curve `[tasks, steps + 1, Q, outputs]` at each step, `[tasks, steps + 1]`."""
+
+    @tf.function(autograph=False)
+    def measure(labels: tf.Tensor, curves: tf.Tensor) -> tf.Tensor:
+        def at_step(pair: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+            # One task at one step: shapes are those of training.
+            return tf.cast(learner.metric_function(*pair), tf.float64)
+
+        repeated = tf.repeat(labels, tf.shape(curves)[1], axis=0)
+        flat = tf.reshape(curves, [-1, *curves.shape[2:]])
+        return task_map(at_step, (repeated, flat), tf.TensorSpec(None, tf.float64))
+
+    if learner.metric_function is not accuracy:
+        curves = curves.astype(dtype)  # Keras's metrics need not know float64
+    values = measure(tf.constant(labels), tf.constant(curves)).numpy()
+    return values.reshape(*curves.shape[:2], -1).mean(-1)
 
 
 def _digest(batch: Mapping[str, Any]) -> int:

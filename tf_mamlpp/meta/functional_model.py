@@ -15,6 +15,7 @@ from tf_mamlpp.layers.second_order_ops import first_order_only
 from tf_mamlpp.layers.step_context import inner_step
 from tf_mamlpp.meta.inner_loop import AfterStep, adapt, update
 from tf_mamlpp.meta.learned_rates import LearnedRates
+from tf_mamlpp.meta.loss_scaling import INNER_SCALE, computes_in_float16
 from tf_mamlpp.meta.task import Loss, Task, Tensors
 
 
@@ -112,6 +113,7 @@ class FunctionalModel:
     ):
         self.model, self.adapted, self.rates, self.loss, self.way = model, list(adapted), rates, loss, way
         self.shared = frozenset(shared)
+        self.inner_scale = INNER_SCALE if computes_in_float16(model) else None
         self._paths = [v.path for v in model.trainable_variables]
 
     @property
@@ -167,7 +169,10 @@ class FunctionalModel:
         with inner_step(step, statistics, momentum), operations, _plain_errors(), seeded_draws_only(self.model.name):
             outputs, state = self.model.stateless_call(weights, state, images, training=training)
         check_width(self.model, outputs.shape[-1], self.way)  # a subclassed model shows its width only here
-        return tf.cast(outputs, weights[0].dtype), state
+        cast = tf.cast(outputs, weights[0].dtype)
+        if hasattr(outputs, "_keras_mask"):
+            cast._keras_mask = outputs._keras_mask  # which Keras's losses look at
+        return cast, state
 
     def support_statistics(
         self, weights: Tensors, state: Tensors, support_images: tf.Tensor, step: int | tf.Tensor, training: bool = False
@@ -231,7 +236,7 @@ class FunctionalModel:
         `record` updates the moving statistics; `start` and `rates` stand in for the learned weights and table.
         """
         support_loss = partial(self._support_loss, task=task, start=start, training=training, record=record)
-        return update(partial(support_loss, k=k), fast, state, self.rates.at(k, rates), second_order)
+        return update(partial(support_loss, k=k), fast, state, self.rates.at(k, rates), second_order, self.inner_scale)
 
     def adapt(
         self, task: Task, state: Tensors, steps: int, *, after_step: AfterStep | None = None
@@ -248,7 +253,7 @@ class FunctionalModel:
             The fast weights and the state.
         """
         support_loss = partial(self._support_loss, task=task)
-        return adapt(support_loss, self.fast, state, self.rates, steps, second_order=False, after_step=after_step)
+        return adapt(support_loss, self.fast, state, self.rates, steps, False, after_step, self.inner_scale)
 
     def _support_loss(
         self,

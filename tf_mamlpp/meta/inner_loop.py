@@ -9,6 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from tf_mamlpp.meta.learned_rates import LearnedRates
+from tf_mamlpp.meta.loss_scaling import scaled_gradient
 
 State = Any
 
@@ -27,6 +28,7 @@ def adapt(
     steps: int,
     second_order: bool = True,
     after_step: AfterStep | None = None,
+    scale: float | None = None,
 ) -> tuple[list[tf.Tensor], State]:
     """Gradient steps on the support set, each differentiable with respect to `weights` and `rates`.
 
@@ -41,6 +43,7 @@ def adapt(
         steps: how many; may be more or fewer than the table has.
         second_order: False puts the inner gradients behind stop_gradient (first-order MAML).
         after_step: `(θ_{k+1}, state, k) -> new state`, called after every step (the query passes).
+        scale: of the losses, see `loss_scaling.scaled_gradient`.
 
     Returns:
         θ_steps and the last state.
@@ -56,7 +59,7 @@ def adapt(
     """
     fast = list(weights)
     for k in range(steps):
-        fast, state = update(partial(_at, support_loss, k), fast, state, rates.at(k), second_order)
+        fast, state = update(partial(_at, support_loss, k), fast, state, rates.at(k), second_order, scale)
         if after_step:
             state = after_step(fast, state, k)
     return fast, state
@@ -72,6 +75,7 @@ def update(
     state: State,
     rates: Sequence[tf.Tensor],
     second_order: bool,
+    scale: float | None = None,
 ) -> tuple[list[tf.Tensor], State]:
     """One step of `adapt`.
 
@@ -81,6 +85,7 @@ def update(
         state: see `adapt`.
         rates: α_k, one for each tensor.
         second_order: whether the step's gradient is differentiated too.
+        scale: see `adapt`.
 
     Returns:
         θ_{k+1} and the new state.
@@ -94,7 +99,7 @@ def update(
     with tf.GradientTape() as tape:
         tape.watch(fast)
         loss, state = support_loss(fast, state)
-    gradients = tape.gradient(loss, fast, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+    gradients = scaled_gradient(tape, loss, fast, scale, unconnected_gradients=tf.UnconnectedGradients.ZERO)
     if not second_order:
         gradients = [tf.stop_gradient(g) for g in gradients]
     return descend(fast, rates, gradients), state

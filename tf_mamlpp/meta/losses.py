@@ -1,19 +1,24 @@
-"""Losses and metrics as plain functions of labels and outputs."""
+"""Losses and metrics as plain functions of one task's labels and outputs."""
 
 from __future__ import annotations
+
+import inspect
+from functools import partial
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from tf_mamlpp.errors import UserError
+from tf_mamlpp.meta.output_kind import OutputKind
 from tf_mamlpp.meta.task import Loss
 
 
-def mean_loss(loss: str | Loss | None, dtype: str) -> Loss:
-    """A loss as its mean over everything but the tasks.
+def mean_loss(loss: str | Loss, dtype: str) -> Loss:
+    """A loss as its mean over everything but the tasks; a Keras loss that sums stays a sum.
 
     Args:
-        loss: a Keras loss, its name, or `(labels, outputs) -> [B]`; None for cross-entropy on logits.
+        loss: a Keras loss, its name, or `(labels, outputs) -> [B]`.
         dtype: of the mean.
 
     Returns:
@@ -21,33 +26,71 @@ def mean_loss(loss: str | Loss | None, dtype: str) -> Loss:
 
     Example:
         >>> loss = mean_loss("mean_squared_error", "float32")
-        >>> float(loss(tf.constant([[1.0], [2.0]]), tf.constant([[1.0], [4.0]])))
+        >>> float(loss(tf.constant([1.0, 2.0]), tf.constant([[1.0], [4.0]])))
         2.0
     """
-    function = keras.losses.get(loss) if loss else keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    function = keras.losses.get(loss)
+    if not isinstance(function, keras.losses.Loss):
+        return mean_of(_with_matched_shapes(function), dtype)
     # Called as a whole, a Keras Loss that takes a mean also divides by the number of replicas, which would shrink the
-    # inner steps, and casts to its own dtype.
-    if isinstance(function, keras.losses.Loss) and function.reduction in ("sum_over_batch_size", "mean"):
-        function = function.call
-    return mean_of(function, dtype)
+    # inner steps, and casts to its own dtype.  Keras matches the shapes of its own losses inside `call`.
+    return mean_of(function.call, dtype, function.reduction == "sum")
 
 
-def mean_of(function: Loss, dtype: str) -> Loss:
-    """A function of labels and outputs as the mean of its values, in `dtype`.
+def mean_of(function: Loss, dtype: str, is_sum: bool = False) -> Loss:
+    """A function of labels and outputs as the mean of its values, or their sum, in `dtype`.
+
+    What Keras masks (`ignore_class`, the steps that an `Embedding` masks) does not count, as in Keras.
 
     Example:
         >>> mean = mean_of(accuracy, "float32")
         >>> float(mean(tf.constant([0, 1]), tf.constant([[2.0, 1.0], [2.0, 1.0]])))
         0.5
     """
-    return lambda labels, outputs: tf.cast(tf.reduce_mean(function(labels, outputs)), dtype)
+
+    def reduced(labels: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
+        values = function(labels, outputs)
+        masks = [m for m in (getattr(t, "_keras_mask", None) for t in (outputs, values)) if m is not None]
+        if not masks or not values.shape.rank:
+            return tf.cast(tf.reduce_sum(values) if is_sum else tf.reduce_mean(values), dtype)
+        counted = tf.reduce_all(tf.stack([tf.broadcast_to(m, tf.shape(values)) for m in masks]), 0)
+        total = tf.reduce_sum(tf.where(counted, values, tf.zeros_like(values)))
+        count = tf.reduce_sum(tf.cast(counted, values.dtype))
+        return tf.cast(total if is_sum else tf.math.divide_no_nan(total, count), dtype)
+
+    return reduced
+
+
+def match_shapes(labels: Any, outputs: Any) -> tuple[Any, Any]:
+    """Labels and outputs of one rank, as Keras makes them: an axis of length 1 at the end is added or dropped.
+
+    Args:
+        labels, outputs: tensors; others than of one rank more or less stay.
+
+    Example:
+        >>> labels, outputs = match_shapes(tf.zeros(4), tf.zeros((4, 1)))  # `[4, 4]` would come of `labels - outputs`
+        >>> labels.shape, outputs.shape
+        (TensorShape([4, 1]), TensorShape([4, 1]))
+    """
+    more = len(outputs.shape) - len(labels.shape)
+    if more == -1 and labels.shape[-1] == 1:
+        outputs, labels = match_shapes(outputs, labels)
+    elif more == 1 and outputs.shape[-1] == 1:
+        if len(labels.shape) == 1:
+            return tf.expand_dims(labels, -1), outputs
+        return labels, tf.squeeze(outputs, -1)
+    return labels, outputs
+
+
+def _with_matched_shapes(function: Loss) -> Loss:
+    return lambda labels, outputs: function(*match_shapes(labels, outputs))
 
 
 def accuracy(labels: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
-    """Which predictions are right.
+    """Which predictions are right, where one class is.
 
     Args:
-        labels: integers `[...]`, or with a last axis of one.
+        labels: integers `[...]`, or with a last axis of one; or one number for each class, `[..., way]`.
         outputs: logits or probabilities `[..., way]`.
 
     Returns:
@@ -56,28 +99,122 @@ def accuracy(labels: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
     Example:
         >>> accuracy(tf.constant([0, 1]), tf.constant([[2.0, 1.0], [2.0, 1.0]])).numpy()
         array([1., 0.], dtype=float32)
+        >>> accuracy(tf.constant([[1.0, 0.0], [0.0, 1.0]]), tf.constant([[2.0, 1.0], [2.0, 1.0]])).numpy()
+        array([1., 0.], dtype=float32)
     """
     # Keras's own goes by way of operations that `tf.vectorized_map` does not know.
-    outputs = tf.convert_to_tensor(outputs)
+    outputs, labels = tf.convert_to_tensor(outputs), tf.convert_to_tensor(labels)
+    if labels.shape.rank == outputs.shape.rank and labels.shape[-1] == outputs.shape[-1] != 1:
+        labels = tf.argmax(labels, -1)
     labels = tf.reshape(labels, tf.shape(outputs)[:-1])  # `[Q, 1]` too
     return tf.cast(tf.cast(tf.argmax(outputs, -1), labels.dtype) == labels, outputs.dtype)
 
 
-def metric_function(metric: str | Loss | None) -> Loss:
-    """A metric as a plain function.
+def answers_right(labels: tf.Tensor, outputs: tf.Tensor, threshold: float = 0.0) -> tf.Tensor:
+    """The part of the outputs that are right, where each is a yes or no of its own.
 
     Args:
-        metric: a function `(labels, outputs) -> [...]`, or the name of one in `keras.metrics`; None for `accuracy`.
-
-    Raises:
-        UserError: no such function.  A metric object keeps state, which would add up over tasks.
+        labels: 0 or 1, of the outputs' shape.
+        outputs: yes above the threshold.
 
     Example:
-        >>> metric_function("mean_squared_error") is keras.metrics.mean_squared_error
-        True
+        >>> answers_right(tf.constant([[1, 0], [1, 1]]), tf.constant([[2.0, -1.0], [2.0, -1.0]])).numpy()
+        array([1. , 0.5], dtype=float32)
     """
-    # Not `keras.metrics.get`, which makes a stateful metric of a name.
-    function = getattr(keras.metrics, metric, None) if isinstance(metric, str) else metric or accuracy
-    if not callable(function) or isinstance(function, type):
-        raise UserError(f"metric {metric!r} is not a function of keras.metrics, such as 'mean_squared_error'")
-    return function
+    labels, outputs = match_shapes(labels, outputs)
+    is_right = (outputs > threshold) == (tf.cast(labels, outputs.dtype) > 0.5)
+    return tf.reduce_mean(tf.cast(is_right, outputs.dtype), -1)
+
+
+# --- The metric that a user names --------------------------------------------------------------------------
+
+
+def metric_function(metric: str | Loss | None, kind: OutputKind, default: Loss | None = None) -> Loss:
+    """A metric as a function of one task's labels and outputs.
+
+    A metric of `keras.metrics` that takes probabilities gets them, whatever the outputs are.  One that keeps state
+    measures each task by itself.
+
+    Args:
+        metric: a function `(labels, outputs) -> [...]`, a `keras.metrics.Metric`, or the name of either in
+            `keras.metrics`; None for the accuracy.
+        kind: of the outputs.
+        default: for None where outputs are values.
+
+    Returns:
+        `(labels, outputs) -> [...]` or scalar.
+
+    Raises:
+        UserError: no such metric.
+
+    Example:
+        >>> top = metric_function(keras.metrics.SparseTopKCategoricalAccuracy(k=2), OutputKind())
+        >>> float(top(tf.constant([0, 1]), tf.constant([[3.0, 2.0, 1.0], [3.0, 1.0, 2.0]])))
+        0.5
+    """
+    if metric is None and kind.values and default:
+        return default
+    if metric in (None, "accuracy", "acc"):
+        if kind.values:
+            raise UserError(f"metric {metric!r} needs classes, and this learner's outputs are numbers")
+        return partial(answers_right, threshold=kind.threshold) if kind.independent else accuracy
+    found = _named_metric(metric) if isinstance(metric, str) else metric
+    if not callable(found) or isinstance(found, type):
+        raise UserError(
+            f"metric {metric!r} is not one of keras.metrics, such as 'mean_squared_error', nor a function "
+            "(labels, outputs)"
+        )
+    each = _of_one_task(found) if isinstance(found, keras.metrics.Metric) else _with_matched_shapes(found)
+    if _takes_probabilities(found):
+        return lambda labels, outputs: each(labels, kind.to_probabilities(tf.convert_to_tensor(outputs)))
+    return each
+
+
+def metric_name(metric: str | Loss | None, kind: OutputKind, loss: Any) -> str:
+    """The name under which a metric is logged.
+
+    Example:
+        >>> metric_name(None, OutputKind(), "hinge"), metric_name(None, OutputKind(values=True), "hinge")
+        ('accuracy', 'hinge')
+    """
+    if metric is None:
+        metric = loss if kind.values else "accuracy"
+    function = metric.func if isinstance(metric, partial) else metric
+    default = "metric" if callable(function) else str(function)
+    name = str(getattr(function, "name", None) or getattr(function, "__name__", default))
+    name = "accuracy" if name == "acc" else name
+    return "metric" if name in ("loss", "meta_loss", "<lambda>") else name
+
+
+def _named_metric(name: str) -> Any:
+    """A function of `keras.metrics`, or an object of a class there."""
+    found = getattr(keras.metrics, name, None)  # not `keras.metrics.get`, which makes a stateful metric of a name
+    if not isinstance(found, type) or not issubclass(found, keras.metrics.Metric):
+        return found
+    try:
+        return found()
+    except TypeError as error:
+        raise UserError(f"metric {name!r} needs arguments: give the object, keras.metrics.{name}(...)") from error
+
+
+def _takes_probabilities(metric: Any) -> bool:
+    """Whether a Keras metric is one of probabilities, and not told that it gets logits."""
+    if isinstance(metric, keras.metrics.Metric):
+        is_one = any(hasattr(metric, name) for name in ("from_logits", "threshold", "thresholds"))
+        return is_one and not getattr(metric, "from_logits", False)
+    is_keras = getattr(keras.metrics, getattr(metric, "__name__", ""), None) is metric
+    return is_keras and bool({"from_logits", "threshold"} & set(inspect.signature(metric).parameters))
+
+
+def _of_one_task(metric: keras.metrics.Metric) -> Loss:
+    """A Keras metric of these labels and outputs alone: its own state is neither read nor written."""
+    if not metric.variables:
+        raise UserError(
+            f"metric '{metric.name}' makes its state with the first data: call it once on labels and outputs of a task"
+        )
+
+    def alone(labels: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
+        state = metric.stateless_update_state(metric.stateless_reset_state(), labels, outputs)
+        return tf.convert_to_tensor(metric.stateless_result(state))
+
+    return alone

@@ -18,6 +18,7 @@ from tf_mamlpp.meta.learned_rates import LearnedRates
 from tf_mamlpp.meta.losses import mean_loss
 from tf_mamlpp.meta.multi_step_loss import loss_weights, task_loss
 from tf_mamlpp.meta.outer_loop import EpisodicModel
+from tf_mamlpp.meta.output_kind import output_kind
 from tf_mamlpp.meta.schedules import Phase, phase_of
 from tf_mamlpp.meta.settings import Learner
 from tf_mamlpp.meta.task import Loss, Task, Tensors
@@ -56,13 +57,16 @@ class MetaLearner(EpisodicModel):
     MAML; `presets` names the usual combinations: `MetaLearner(model, way=5, **presets["maml++"])`.
 
     Args:
-        model: maps images `[B, ...]` to logits `[B, way]`; Sequential, functional or subclassed, and built.
+        model: maps images `[B, ...]` to logits or probabilities (a last softmax) `[B, way]`; Sequential, functional or
+            subclassed, and built.
             Stock normalisation layers are converted (see `convert_normalization`) in a copy, `self.model`.
             Layers whose `trainable` is False stay frozen: neither loop changes them.
         way: classes of a task, checked against the model's output; None for regression.
         loss: of both loops, `(labels, outputs) -> [B]` or scalar, a Keras loss or its name; None for
-            cross-entropy on logits.
-        metric: `(labels, outputs) -> [B]`, a Keras metric function or its name; None for accuracy.
+            cross-entropy.  The name of a cross-entropy takes logits or probabilities, as the model gives them; a loss
+            with a `from_logits` of its own has to agree with the model (`output_kind.output_kind`).
+        metric: `(labels, outputs) -> [B]`, a Keras metric or its name; None for accuracy, or the loss of a regression.
+            It measures each task by itself, and the mean over tasks is reported.
         name: of the Keras model.
         **settings: the fields of `settings.Learner`, which explains them: `inner_steps`, `inner_rate`; the six
             modifications `multi_step_loss`, `derivative_order_annealing`, `per_step_statistics`, `per_step_weights`,
@@ -126,11 +130,14 @@ class MetaLearner(EpisodicModel):
             name="loss_weights", shape=(self.inner_steps,), trainable=False, dtype=dtype, aggregation="mean"
         )
         shared = shared_head_positions(self.model, adapted, way) if chosen.shared_head and way else []
-        functional = FunctionalModel(self.model, adapted, self.inner_rates, mean_loss(loss, dtype), way, shared)
+        kind, agreed = output_kind(self.model, loss, way)
+        if kind.independent and chosen.label_permutations > 1:
+            raise UserError("label_permutations needs one class a row: the loss takes a yes or no for each output")
+        functional = FunctionalModel(self.model, adapted, self.inner_rates, mean_loss(agreed, dtype), way, shared)
         self._adapt_function = tf.function(self._adapt_tensors, autograph=False)
         self._predict_function = tf.function(self._predict_tensors, autograph=False)
         self._phase: Phase | None = None
-        self._finish(functional, loss, metric)
+        self._finish(functional, kind, metric, agreed)
 
     def _make_rates(self, shapes: list[Any], dtype: str) -> LearnedRates:
         learned, elementwise = self.settings.learned_rates, self.settings.elementwise_rates
@@ -189,6 +196,7 @@ class MetaLearner(EpisodicModel):
             settings=self.settings,
             phase=self.phase,
             weights=self.loss_weights,
+            scale=self.loss_scale,
         )
         return total, state, loss, self._mean_metric(task["query_labels"], outputs)
 
@@ -205,18 +213,22 @@ class MetaLearner(EpisodicModel):
         return tf.stack(curve)
 
     def task_predictions(self, task: Task, steps: int, statistics: str) -> tf.Tensor:
-        """`task_curve`, or the logarithm of its probabilities averaged over `label_permutations`."""
-        permutations = self.settings.label_permutations
-        if permutations == 1:
+        """`task_curve`, or one of the same kind with its probabilities averaged over `label_permutations`."""
+        permutations, way = self.settings.label_permutations, self.way
+        if permutations == 1 or way is None:
             return self.task_curve(task, steps, statistics)
 
-        def rotated(shift: tf.Tensor) -> tf.Tensor:
-            labels = (task["support_labels"] + tf.cast(shift, task["support_labels"].dtype)) % self.way
-            curve = self.task_curve({**task, "support_labels": labels}, steps, statistics)
-            return tf.roll(tf.nn.log_softmax(curve), -shift, axis=-1)
+        are_probabilities = self.output_kind.probabilities
 
-        logs = task_map(rotated, tf.range(permutations), self._float)
-        return tf.reduce_logsumexp(logs, 0) - math.log(permutations)
+        def rotated(shift: tf.Tensor) -> tf.Tensor:
+            labels = rotated_labels(task["support_labels"], shift, way)
+            curve = self.task_curve({**task, "support_labels": labels}, steps, statistics)
+            return tf.roll(curve if are_probabilities else tf.nn.log_softmax(curve), -shift, axis=-1)
+
+        curves = task_map(rotated, tf.range(permutations), self._float)
+        if are_probabilities:
+            return tf.reduce_mean(curves, 0)
+        return tf.reduce_logsumexp(curves, 0) - math.log(permutations)
 
     # --- Use ------------------------------------------------------------------------------------------
 
@@ -275,7 +287,24 @@ class MetaLearner(EpisodicModel):
         self, weights: Tensors, state: Tensors, images: tf.Tensor, row: int, statistics: str
     ) -> tf.Tensor:
         outputs, _ = self.functional_model.outputs(weights, state, images, row, statistics=statistics)
-        return tf.nn.softmax(outputs) if self.classifies else outputs
+        return self.output_kind.to_probabilities(outputs)
+
+
+def rotated_labels(labels: tf.Tensor, shift: tf.Tensor, way: int) -> tf.Tensor:
+    """Labels of the same pictures when each class is called by the number `shift` after its own, modulo `way`.
+
+    Args:
+        labels: integers of any shape, or one number for each class, `[S, way]`.
+
+    Example:
+        >>> rotated_labels(tf.constant([0, 1, 2]), tf.constant(1), 3).numpy()
+        array([1, 2, 0], dtype=int32)
+        >>> rotated_labels(tf.constant([[0.25, 0.75, 0.0]]), tf.constant(1), 3).numpy()
+        array([[0.  , 0.25, 0.75]], dtype=float32)
+    """
+    if labels.shape.rank == 2 and labels.shape[-1] == way:
+        return tf.roll(labels, shift, axis=-1)
+    return (labels + tf.cast(shift, labels.dtype)) % way
 
 
 def _any_number(tensor: tf.Tensor) -> tf.TensorSpec:

@@ -12,6 +12,7 @@ import tensorflow as tf
 from tf_mamlpp.layers.inexact import exact_operations_only
 from tf_mamlpp.layers.random_draws import repeatable_draws_only
 from tf_mamlpp.meta.functional_model import FunctionalModel
+from tf_mamlpp.meta.loss_scaling import scaled_gradient
 from tf_mamlpp.meta.rematerialisation import recomputed_loop
 from tf_mamlpp.meta.schedules import Phase
 from tf_mamlpp.meta.settings import Learner
@@ -47,7 +48,14 @@ def loss_weights(epoch: int, inner_steps: int, multi_step_loss_epochs: int) -> n
 
 
 def task_loss(
-    model: FunctionalModel, task: Task, state: Tensors, *, settings: Learner, phase: Phase, weights: tf.Tensor
+    model: FunctionalModel,
+    task: Task,
+    state: Tensors,
+    *,
+    settings: Learner,
+    phase: Phase,
+    weights: tf.Tensor,
+    scale: tf.Tensor | float | None = None,
 ) -> tuple[tf.Tensor, Tensors, tf.Tensor, tf.Tensor]:
     """The outer loss of one task.
 
@@ -61,6 +69,7 @@ def task_loss(
         settings: of the learner.
         phase: of the epoch.
         weights: w, `[inner_steps]`.
+        scale: of query losses whose gradients are taken at once, see `loss_scaling.scaled_gradient`.
 
     Returns:
         The scalar loss, the new state, and the last query pass's loss and outputs.
@@ -88,7 +97,7 @@ def task_loss(
 
     def step(*arguments: Any) -> tuple[Any, tf.Tensor]:
         with repeatable_draws_only(model.model.name) if settings.rematerialise else nullcontext():
-            return _outer_step(model, task, *arguments, settings=settings, phase=phase)[:2]
+            return _outer_step(model, task, *arguments, settings=settings, phase=phase, scale=scale)[:2]
 
     if settings.rematerialise and last:
         carried, losses = recomputed_loop(step, last, carried, (start, rates))
@@ -102,7 +111,7 @@ def task_loss(
             losses.append(loss)
     # Not rematerialised: the backward pass begins with the last step, so that nothing is gained by forgetting it.
     (_, state), loss, outputs = _outer_step(
-        model, task, carried, (start, rates), last, settings=settings, phase=phase, is_last=True
+        model, task, carried, (start, rates), last, settings=settings, phase=phase, scale=scale, is_last=True
     )
     total = loss
     if phase.all_steps:
@@ -119,6 +128,7 @@ def _outer_step(
     *,
     settings: Learner,
     phase: Phase,
+    scale: tf.Tensor | float | None,
     is_last: bool = False,
 ) -> tuple[Any, tf.Tensor, tf.Tensor | None]:
     """Inner step `k` and, if its query loss counts, the query pass after it.
@@ -166,7 +176,7 @@ def _outer_step(
         loss = model.loss(task["query_labels"], outputs)
     if not settings.rematerialise:  # which keeps the intermediate results of one step at a time anyway
         # At once: all that the query pass computed would be kept until the outer backward pass came to it.
-        gradients = tape.gradient(loss, sources)
+        gradients = scaled_gradient(tape, loss, sources, scale)
         loss = _with_known_gradients(loss, sources, gradients)
         # Else TensorFlow would compute the next steps beside it, and so keep their query passes too.
         with tf.control_dependencies([g for g in gradients if g is not None]):

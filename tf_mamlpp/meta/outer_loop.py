@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import keras
@@ -12,8 +13,11 @@ from tf_mamlpp.errors import UserError
 from tf_mamlpp.layers.inexact import name_missing_derivatives
 from tf_mamlpp.meta.batched_map import batched_map
 from tf_mamlpp.meta.functional_model import FunctionalModel, with_task_seeds
-from tf_mamlpp.meta.losses import mean_of, metric_function
-from tf_mamlpp.meta.schedules import Schedules
+from tf_mamlpp.meta.loss_scaling import OUTER_SCALE, loss_scale, scaled_gradient, scaling_optimizer
+from tf_mamlpp.meta.losses import mean_of, metric_function, metric_name
+from tf_mamlpp.meta.output_kind import OutputKind
+from tf_mamlpp.meta.replicas import Share, share_of
+from tf_mamlpp.meta.schedules import Schedules, has_schedule
 from tf_mamlpp.meta.settings import Learner
 from tf_mamlpp.meta.task import Loss, Task, Tensors
 from tf_mamlpp.meta.task_map import task_map
@@ -37,7 +41,11 @@ class EpisodicModel(keras.Model):
         functional_model: its passes as a pure function.
         inner_steps, query_statistics, evaluation_statistics: as in `settings`, the last one resolved.
         metric_name: `accuracy`, or the name of the metric that was given.
-        classifies: whether outputs are logits of classes.
+        output_kind: whether outputs are logits, probabilities or values.
+        epochs_done: trained since `compile`, by all calls of `fit`; the schedules go on from there.
+        epochs_before: done before the current `fit`, which counts its own from 0.
+        annealing_epochs: until cosine annealing ends, once a `fit` has said so.
+        rate_factor: by which a callback (`ReduceLROnPlateau`) has changed the annealed rate.
 
     Example:
         >>> import tf_mamlpp as mp
@@ -47,6 +55,7 @@ class EpisodicModel(keras.Model):
 
     model: keras.Model
     functional_model: FunctionalModel
+    annealing_epochs: int | None
     train_function: Any  # Keras's own, which it does not annotate
     test_function: Any
 
@@ -57,23 +66,37 @@ class EpisodicModel(keras.Model):
         self.query_statistics = settings.query_statistics
         self.evaluation_statistics = settings.evaluation_statistics or settings.query_statistics
         self._tasks_at_once = settings.parallel_tasks or cores()
+        self._traced = SimpleNamespace(train_functions={})  # by phase; Keras would track a dict
+        self._start_anew()
+
+    def _start_anew(self) -> None:
+        self.epochs_done = self.epochs_before = 0
+        self.annealing_epochs, self.rate_factor = None, 1.0
 
     def _finish(
-        self, functional_model: FunctionalModel, loss: str | Loss | None = None, metric: str | Loss | None = None
+        self,
+        functional_model: FunctionalModel,
+        kind: OutputKind,
+        metric: str | Loss | None = None,
+        loss: str | Loss | None = None,
     ) -> None:
         """Makes the metrics; the variables are all there."""
-        self.functional_model = functional_model
+        self.functional_model, self.output_kind = functional_model, kind
         if "support" in (self.query_statistics, self.evaluation_statistics):
             functional_model.check_support_statistics()
         self._float = self.model.trainable_variables[0].dtype
-        self.classifies = self.way is not None or loss is None
-        self.metric_function = metric_function(metric)
+        self.metric_function = metric_function(metric, kind, functional_model.loss)
         self._mean_metric = mean_of(self.metric_function, self._float)
-        self.metric_name = "accuracy" if metric is None else getattr(metric, "__name__", str(metric))
+        self.metric_name = metric_name(metric, kind, loss)
         names = ["meta_loss", "loss", self.metric_name, *map(self.step_metric, range(self.inner_steps + 1))]
         self._means = {n: keras.metrics.Mean(name=n) for n in names}
         self.set_epoch(0)
         self.built = True
+
+    @property
+    def classifies(self) -> bool:
+        """Whether outputs are of classes, and not the values of a regression."""
+        return not self.output_kind.values
 
     # --- What a subclass does with one task ----------------------------------------------------------
 
@@ -101,9 +124,14 @@ class EpisodicModel(keras.Model):
         """Sets what changes in `epoch` (0-based).
 
         Returns:
-            Whether the training graph changed, so that `make_train_function(force=True)` is due.
+            Whether the training graph changed, so that `make_train_function` is due.
         """
         return False
+
+    @property
+    def phase(self) -> Hashable:
+        """What the training graph depends on, as `set_epoch` has set it."""
+        return None
 
     def epoch_record(self) -> dict[str, Any]:
         """What a run records of the learner after an epoch, beside its metrics."""
@@ -112,7 +140,12 @@ class EpisodicModel(keras.Model):
     # --- Through Keras --------------------------------------------------------------------------------
 
     def fit(self, *args: Any, callbacks: Sequence[keras.callbacks.Callback] | None = None, **kwargs: Any) -> Any:
-        """`keras.Model.fit`, with the schedules applied (a `schedules.Schedules` of your own takes precedence)."""
+        """`keras.Model.fit`, with the schedules applied (a `schedules.Schedules` of your own takes precedence).
+
+        Called again, it goes on where the last call ended: loss weights, derivative order and the outer rate follow the
+        epochs of all calls since `compile`.  With `initial_epoch` the epochs are those that it gives.
+        """
+        self.epochs_before = 0 if "initial_epoch" in kwargs else self.epochs_done
         callbacks = list(callbacks or ())
         if not any(isinstance(c, Schedules) for c in callbacks):
             callbacks.insert(0, Schedules())
@@ -125,16 +158,38 @@ class EpisodicModel(keras.Model):
         if unused:
             raise UserError(f"compile({unused[0]}=...) has no use here: give loss and metric to {type(self).__name__}")
         kwargs.setdefault("jit_compile", False)
+        if kwargs.get("auto_scale_loss", True):
+            optimizer = scaling_optimizer(optimizer, self.model)
         super().compile(optimizer=optimizer, **kwargs)
+        self._start_anew()
+        if self.settings.cosine_annealing and has_schedule(self.optimizer):
+            raise UserError(
+                "cosine_annealing and the optimizer's LearningRateSchedule contradict each other: give the optimizer a "
+                "number as learning_rate, or set cosine_annealing=False"
+            )
         self.outer_rate = float(self.optimizer.learning_rate.numpy())
         # Variables made inside the train function would make it trace twice.
         self.optimizer.build(self.trainable_variables)
 
+    @property
+    def loss_scale(self) -> tf.Tensor | float | None:
+        """What the outer loss is multiplied with while gradients are computed, which come out as if it were not."""
+        if getattr(self, "optimizer", None) is not None:
+            return loss_scale(self.optimizer)
+        return OUTER_SCALE if self.functional_model.inner_scale else None
+
     def make_train_function(self, force: bool = False) -> Any:
-        if Workers(self.distribute_strategy).alone:
-            return super().make_train_function(force)
-        if self.train_function is None or force:
-            self.train_function = self._step_function(self.train_step)
+        """The function of the current phase: one for each, so that none is traced twice."""
+        functions, phase = self._traced.train_functions, self.phase
+        if self.train_function is None:  # compiled since
+            functions.clear()
+        if force or phase not in functions:
+            if Workers(self.distribute_strategy).alone:
+                super().make_train_function(force=True)
+            else:
+                self.train_function = self._step_function(self.train_step)
+            functions[phase] = self.train_function
+        self.train_function = functions[phase]
         return self.train_function
 
     def make_test_function(self, force: bool = False) -> Any:
@@ -160,11 +215,14 @@ class EpisodicModel(keras.Model):
     # --- A meta-batch ------------------------------------------------------------------------------
 
     @tf.autograph.experimental.do_not_convert  # it has nothing to convert, which takes seconds
-    def meta_gradient(self, tasks: Task) -> tuple[list[tf.Tensor], list[tf.Tensor], dict[str, tf.Tensor]]:
+    def meta_gradient(
+        self, tasks: Task, share: Share | None = None
+    ) -> tuple[list[tf.Tensor], list[tf.Tensor], dict[str, tf.Tensor]]:
         """Mean over tasks of the meta-gradient, each task's taken inside the map so that memory stays one task's.
 
         Args:
             tasks: a meta-batch.
+            share: of this replica, by which means over its tasks are weighted; None where all tasks are here.
 
         Returns:
             The gradient for each of `trainable_variables`, the new non-trainable variables of `model`, and
@@ -174,16 +232,14 @@ class EpisodicModel(keras.Model):
         if tf.distribute.in_cross_replica_context():  # in a strategy's scope: reads are of the first replica
             sources = [tf.distribute.get_strategy().experimental_local_results(v)[0] for v in sources]
         state = self.functional_model.state
-        context = tf.distribute.get_replica_context()  # None outside of a strategy's `run`
-        replica = context.replica_id_in_sync_group if context else 0
-        first = replica * tf.shape(tasks["support_labels"])[0]  # tasks of the replicas before this one
 
         def one(indexed: tuple[tf.Tensor, Task]) -> tuple[Any, ...]:
-            index, task = first + indexed[0], indexed[1]
+            index, task = indexed if share is None else (share.first + indexed[0], indexed[1])
             with name_missing_derivatives():
                 with tf.GradientTape() as tape:
                     total, new_state, loss, metric = self.task_loss(task, with_task_seeds(state, index))
-                gradients = tape.gradient(total, sources, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+                zero = tf.UnconnectedGradients.ZERO
+                gradients = scaled_gradient(tape, total, sources, self.loss_scale, unconnected_gradients=zero)
             return gradients, with_task_seeds(new_state, -index), total, loss, metric
 
         scalar = tf.TensorSpec((), sources[0].dtype)
@@ -193,14 +249,19 @@ class EpisodicModel(keras.Model):
             *(scalar, scalar, scalar),
         )
         gradients, states, *numbers = self._map(one, tasks, signature, self.settings.batched_tasks)
-        meta_loss, loss, metric = (tf.reduce_mean(n) for n in numbers)
+
+        def mean(values: tf.Tensor) -> tf.Tensor:
+            here = tf.reduce_mean(values, 0)
+            return here if share is None else share.weighted(here)
+
+        meta_loss, loss, metric = map(mean, numbers)
         # As a mean of differences, which leaves alone, to the last bit, what no task changes: frozen weights.
         new_state = [
-            before + tf.reduce_mean(after - before, 0) if after.dtype.is_floating else after[-1]
+            before + mean(after - before) if after.dtype.is_floating else after[-1]
             for before, after in zip(state, states, strict=True)
         ]
         metrics = {"meta_loss": meta_loss, "loss": loss, self.metric_name: metric}
-        return [tf.reduce_mean(g, 0) for g in gradients], new_state, metrics
+        return [mean(g) for g in gradients], new_state, metrics
 
     def _map(self, function: Callable[[Any], Any], tasks: Task, signature: Any, batched: bool = False) -> Any:
         """`function` of each task's number and tensors: `parallel_tasks` at once, or all as one batch (`batched`)."""
@@ -217,16 +278,21 @@ class EpisodicModel(keras.Model):
         `update_loss` (the outer loss), `gradient_norm` (of the meta-gradient, before it is clipped) and, with
         `gradient_clip`, `clipped` (the fraction of its entries that were).
         """
-        gradients, state, metrics = self.meta_gradient(tasks)
+        share = share_of(tasks)
+        gradients, state, metrics = self.meta_gradient(share.tasks if share else tasks, share)
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         if replicas > 1:
             gradients = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.MEAN, gradients)
         latest = {"update_loss": metrics["meta_loss"], "gradient_norm": tf.linalg.global_norm(gradients)}
-        clip = self.settings.gradient_clip
+        clip, found = self.settings.gradient_clip, gradients
         if clip:
             beyond = tf.concat([tf.reshape(tf.abs(g) > clip, [-1]) for g in gradients], 0)
             latest["clipped"] = tf.reduce_mean(tf.cast(beyond, tf.float32))
-            gradients = [tf.clip_by_value(g, -clip, clip) for g in gradients]
+            gradients = [tf.clip_by_value(g, -clip, clip) for g in found]
+        scale = self.loss_scale
+        if scale is not None:  # the optimizer divides by it, and skips what is not finite, clipped or not
+            pairs = zip(gradients, found, strict=True)
+            gradients = [tf.where(tf.math.is_finite(f), g * tf.cast(scale, g.dtype), f) for g, f in pairs]
         # Keras's optimizers sum over replicas what is already the mean of all of them.
         self.optimizer.apply([g / replicas for g in gradients], self.trainable_variables)
         for variable, value in zip(self.model.non_trainable_variables, state, strict=True):
@@ -247,7 +313,13 @@ class EpisodicModel(keras.Model):
             return loss, tf.stack([self._mean_metric(labels, outputs) for outputs in curve])
 
         signature = (tf.TensorSpec((), self._float), tf.TensorSpec((self.inner_steps + 1,), self._float))
-        losses, metrics = self._map(one, tasks, signature, self.settings.batched_tasks)
+        share = share_of(tasks)
+        losses, metrics = self._map(one, share.tasks if share else tasks, signature, self.settings.batched_tasks)
+        if share:
+            losses, metrics = losses[: share.count], metrics[: share.count]
+            # Each replica counts as many tasks, so that the mean of their results is that over all tasks.
+            for mean in self._means.values():
+                mean.update_state(0.0, share.even - tf.cast(share.count, tf.float32))
         names = [self.step_metric(k) for k in range(self.inner_steps + 1)]
         for name, values in zip(names, tf.unstack(metrics, axis=1), strict=True):
             self._means[name].update_state(values)

@@ -13,6 +13,7 @@ from tf_mamlpp.meta.functional_model import FunctionalModel, check_built
 from tf_mamlpp.meta.learned_rates import LearnedRates
 from tf_mamlpp.meta.losses import mean_loss
 from tf_mamlpp.meta.outer_loop import EpisodicModel
+from tf_mamlpp.meta.output_kind import OutputKind
 from tf_mamlpp.meta.settings import WITHOUT_INNER_LOOP, Learner
 from tf_mamlpp.meta.task import Task, Tensors
 
@@ -66,8 +67,9 @@ class PrototypicalNetworks(EpisodicModel):
             )
         self.model = convert_normalization(features, inner_steps=1)
         check_built(self.model)
-        loss = mean_loss(None, self.model.trainable_variables[0].dtype)
-        self._finish(FunctionalModel(self.model, [], LearnedRates(0, 1, 0.0, learned=False), loss))
+        cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)  # distances are logits
+        loss = mean_loss(cross_entropy, self.model.trainable_variables[0].dtype)
+        self._finish(FunctionalModel(self.model, [], LearnedRates(0, 1, 0.0, learned=False), loss), OutputKind())
 
     def task_loss(self, task: Task, state: Tensors) -> tuple[tf.Tensor, Tensors, tf.Tensor, tf.Tensor]:
         logits, state = self._logits(task, state, self.query_statistics, training=True)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import keras
 
+from tf_mamlpp.errors import UserError
 from tf_mamlpp.meta.settings import Learner
 
 
@@ -69,13 +70,55 @@ def cosine_rate(epoch: int, epochs: int, rate: float, minimum: float) -> float:
     return minimum + (rate - minimum) * (1 + math.cos(math.pi * epoch / epochs)) / 2
 
 
+@keras.saving.register_keras_serializable("tf_mamlpp")
+class CosineAnnealing(keras.optimizers.schedules.LearningRateSchedule):
+    """`cosine_rate` as a Keras schedule, for an optimizer: another way to have it than `cosine_annealing`.
+
+    Args:
+        rate: of epoch 0.
+        epochs: until the minimum.
+        updates: of an epoch, in which the rate stays.
+        minimum_rate: that is approached at the end.
+        name: of the schedule.
+
+    Example:
+        >>> optimizer = keras.optimizers.Adam(CosineAnnealing(1e-3, epochs=4, updates=500, minimum_rate=0.0))
+        >>> [round(float(CosineAnnealing(1e-3, 4, 500, 0.0)(step)), 6) for step in (0, 499, 500, 1500, 9000)]
+        [0.001, 0.001, 0.000854, 0.000146, 0.0]
+    """
+
+    def __init__(self, rate: float, epochs: int, updates: int, minimum_rate: float = 1e-5, name: str | None = None):
+        super().__init__()
+        self.rate, self.epochs, self.updates, self.minimum_rate, self.name = rate, epochs, updates, minimum_rate, name
+
+    def __call__(self, step: Any) -> Any:
+        epoch = keras.ops.floor_divide(keras.ops.cast(step, "int32"), self.updates)
+        angle = math.pi * keras.ops.cast(keras.ops.minimum(epoch, self.epochs), "float32") / self.epochs
+        return self.minimum_rate + (self.rate - self.minimum_rate) * (1 + keras.ops.cos(angle)) / 2
+
+    def get_config(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("rate", "epochs", "updates", "minimum_rate", "name")}
+
+
+def has_schedule(optimizer: keras.optimizers.Optimizer) -> bool:
+    """Whether an optimizer's learning rate is a schedule, which nobody can set.
+
+    Example:
+        >>> has_schedule(keras.optimizers.SGD(CosineAnnealing(0.1, 4, 500))), has_schedule(keras.optimizers.SGD(0.1))
+        (True, False)
+    """
+    inner = getattr(optimizer, "inner_optimizer", optimizer)  # of a LossScaleOptimizer
+    return isinstance(inner._learning_rate, keras.optimizers.schedules.LearningRateSchedule)
+
+
 class Schedules(keras.callbacks.Callback):
     """Sets what changes from epoch to epoch: loss weights, derivative order and the outer rate.
 
-    `MetaLearner.fit` adds one by itself; give your own for a run that `fit` does in parts.
+    `MetaLearner.fit` adds one by itself.  Give your own to a run with cosine annealing that `fit` does in parts.  If
+    another callback changes the rate while it is annealed (`ReduceLROnPlateau`), it stays changed by the same factor.
 
     Args:
-        epochs: of the whole run; None for those of this `fit`.
+        epochs: of the whole run; None for those of the first `fit`.
         rate: the rate that cosine annealing starts from; None for the one compiled.
         annealing_epochs: until cosine annealing ends; None for `epochs`.
 
@@ -97,22 +140,51 @@ class Schedules(keras.callbacks.Callback):
         self.epochs, self.rate, self.annealing_epochs = epochs, rate, annealing_epochs
 
     def on_train_begin(self, logs: Any = None) -> None:
-        settings, epochs = self.model.settings, self.epochs or self.params["epochs"]
+        settings, learner = self.model.settings, self.model
+        self._set_rate: float | None = None
+        epochs = self.epochs or self.params["epochs"]
         if self.rate is None:
-            self.rate = self.model.outer_rate
-        if settings.derivative_order_annealing and settings.second_order_from_epoch >= epochs:
+            self.rate = learner.outer_rate
+        is_first = not learner.epochs_before
+        if is_first and settings.derivative_order_annealing and settings.second_order_from_epoch >= epochs:
             print(
                 f"note: all {epochs} epochs have first-order gradients, second_order_from_epoch is "
                 f"{settings.second_order_from_epoch}",
                 flush=True,
             )
+        if settings.cosine_annealing:
+            learner.annealing_epochs = self._annealing_end()
+
+    def _annealing_end(self) -> int:
+        """The epoch at which cosine annealing ends."""
+        learner = self.model
+        given = self.annealing_epochs or self.epochs
+        if given or not learner.epochs_before or not learner.annealing_epochs:
+            return given or learner.epochs_before + self.params["epochs"]
+        if learner.epochs_before >= learner.annealing_epochs:
+            raise UserError(
+                f"cosine annealing ended with epoch {learner.annealing_epochs}: for a run that fit does in parts give "
+                "each part callbacks=[tf_mamlpp.Schedules(epochs=...)] with the epochs of all; compile starts anew"
+            )
+        return learner.annealing_epochs
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         assert self.rate is not None
+        epoch += self.model.epochs_before
         if self.model.set_epoch(epoch):
-            self.model.make_train_function(force=True)
-        settings = self.model.settings
-        if settings.cosine_annealing:
-            epochs = self.annealing_epochs or self.epochs or self.params["epochs"]
-            rate = cosine_rate(epoch, epochs, self.rate, settings.minimum_rate)
-            self.model.optimizer.learning_rate = rate
+            self.model.make_train_function()
+        if self.model.settings.cosine_annealing:
+            self._anneal(epoch)
+
+    def _anneal(self, epoch: int) -> None:
+        learner, optimizer = self.model, self.model.optimizer
+        now = float(optimizer.learning_rate.numpy())
+        if self._set_rate and now != self._set_rate:
+            learner.rate_factor *= now / self._set_rate
+        assert self.rate is not None
+        rate = cosine_rate(epoch, learner.annealing_epochs, self.rate, learner.settings.minimum_rate)
+        optimizer.learning_rate = learner.rate_factor * rate
+        self._set_rate = float(optimizer.learning_rate.numpy())
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self.model.epochs_done = self.model.epochs_before + epoch + 1

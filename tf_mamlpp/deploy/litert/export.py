@@ -22,6 +22,7 @@ from tf_mamlpp.deploy.task_learner import TaskLearner
 from tf_mamlpp.errors import UserError, writing
 from tf_mamlpp.files import check_new, plain_path, whole_file
 from tf_mamlpp.meta.functional_model import FunctionalModel
+from tf_mamlpp.meta.output_kind import OutputKind
 from tf_mamlpp.meta.task import Loss
 
 
@@ -92,7 +93,7 @@ class Signatures(tf.Module):
 def _differentiable(learner: TaskLearner) -> TaskLearner:
     """The same learner, with the same stamp, made of operations that LiteRT can differentiate."""
     plain = learner.model
-    if not _is_cross_entropy(plain.loss, learner.way):
+    if not _is_cross_entropy(plain.loss, learner.way, learner.kind):
         raise UserError("on a device only cross-entropy can be learned from, and this learner has another loss")
     model = FunctionalModel(
         differentiable_copy(plain.model), plain.adapted, plain.rates, cross_entropy, learner.way, sorted(plain.shared)
@@ -106,9 +107,11 @@ def _differentiable(learner: TaskLearner) -> TaskLearner:
     )
 
 
-def _is_cross_entropy(loss: Loss, way: int) -> bool:
+def _is_cross_entropy(loss: Loss, way: int, kind: OutputKind) -> bool:
     labels, logits = tf.range(way), tf.random.stateless_normal([way, way], [0, 0])
-    return abs(float(loss(labels, logits)) - float(cross_entropy(labels, logits))) < 1e-5
+    given = tf.nn.softmax(logits) if kind.probabilities else logits
+    found = loss(tf.one_hot(labels, way) if kind.one_hot else labels, given)
+    return abs(float(found) - float(cross_entropy(labels, logits))) < 1e-5
 
 
 def _has_declared_size(images: tf.Tensor) -> tf.Tensor:
