@@ -139,7 +139,7 @@ class TaskLearner:
         model_state = list(self.model.state)
         for statistic, row in zip(self._statistics, tensors[fast_count:], strict=True):
             model_state[statistic.position] = statistic.table(row)
-        logits, _ = self.model.outputs(
+        logits, *_ = self.model.outputs(
             self.model.weights(tensors[:fast_count]),
             model_state,
             self.pictures.normalise(images),

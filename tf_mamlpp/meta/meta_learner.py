@@ -13,6 +13,7 @@ from tf_mamlpp.layers.conversion import convert_normalization
 from tf_mamlpp.layers.inexact import check_layers
 from tf_mamlpp.layers.per_step_batch_norm import per_step_drift
 from tf_mamlpp.meta.adapted_weights import adapted_variables, shared_head_positions
+from tf_mamlpp.meta.construction_check import check_second_derivatives
 from tf_mamlpp.meta.functional_model import FunctionalModel, check_built, check_width
 from tf_mamlpp.meta.learned_rates import LearnedRates
 from tf_mamlpp.meta.losses import mean_loss
@@ -127,6 +128,9 @@ class MetaLearner(EpisodicModel):
         )
         shared = shared_head_positions(self.model, adapted, way) if chosen.shared_head and way else []
         functional = FunctionalModel(self.model, adapted, self.inner_rates, mean_loss(loss, dtype), way, shared)
+        if not chosen.first_order:
+            check_second_derivatives(functional)
+        self._looked_through = chosen.first_order
         self._adapt_function = tf.function(self._adapt_tensors, autograph=False)
         self._predict_function = tf.function(self._predict_tensors, autograph=False)
         self._phase: Phase | None = None
@@ -182,6 +186,9 @@ class MetaLearner(EpisodicModel):
         return outputs
 
     def task_loss(self, task: Task, state: Tensors) -> tuple[tf.Tensor, Tensors, tf.Tensor, tf.Tensor]:
+        if not self._looked_through and not tf.inside_function():  # eagerly there is no graph to look through
+            check_second_derivatives(self.functional_model, task)
+            self._looked_through = True
         total, state, loss, outputs = task_loss(
             self.functional_model,
             task,
@@ -192,27 +199,27 @@ class MetaLearner(EpisodicModel):
         )
         return total, state, loss, self._mean_metric(task["query_labels"], outputs)
 
-    def task_curve(self, task: Task, steps: int, statistics: str) -> tf.Tensor:
+    def task_curve(self, task: Task, steps: int, statistics: str) -> tuple[tf.Tensor, tf.Tensor | None]:
         model = self.functional_model
-        curve = []
+        passes = []
 
         def query(fast: Tensors, state: Tensors, k: int) -> Tensors:
-            curve.append(model.query_outputs(fast, state, task, k, statistics=statistics, training=False)[0])
+            passes.append(model.query_outputs(fast, state, task, k, statistics=statistics, training=False))
             return state
 
         query(model.fast, model.state, 0)
         model.adapt(task, model.state, steps, after_step=query)
-        return tf.stack(curve)
+        return tf.stack([outputs for outputs, _, _ in passes]), passes[-1][-1]
 
     def task_predictions(self, task: Task, steps: int, statistics: str) -> tf.Tensor:
         """`task_curve`, or the logarithm of its probabilities averaged over `label_permutations`."""
         permutations = self.settings.label_permutations
         if permutations == 1:
-            return self.task_curve(task, steps, statistics)
+            return self.task_curve(task, steps, statistics)[0]
 
         def rotated(shift: tf.Tensor) -> tf.Tensor:
             labels = (task["support_labels"] + tf.cast(shift, task["support_labels"].dtype)) % self.way
-            curve = self.task_curve({**task, "support_labels": labels}, steps, statistics)
+            curve, _ = self.task_curve({**task, "support_labels": labels}, steps, statistics)
             return tf.roll(tf.nn.log_softmax(curve), -shift, axis=-1)
 
         logs = task_map(rotated, tf.range(permutations), self._float)
@@ -274,7 +281,7 @@ class MetaLearner(EpisodicModel):
     def _predict_tensors(
         self, weights: Tensors, state: Tensors, images: tf.Tensor, row: int, statistics: str
     ) -> tf.Tensor:
-        outputs, _ = self.functional_model.outputs(weights, state, images, row, statistics=statistics)
+        outputs, *_ = self.functional_model.outputs(weights, state, images, row, statistics=statistics)
         return tf.nn.softmax(outputs) if self.classifies else outputs
 
 
