@@ -92,7 +92,7 @@ def check_operations(
         Traceback (most recent call last):
         tf_mamlpp.errors.UserError: model 'net': the second derivatives of operation 'MaxPool2d... are wrong ...
     """
-    # A stop before weights that are not adapted stops nothing that is differentiated twice.
+    # What is stopped before weights that are not adapted is not differentiated twice: there it is as in Keras.
     twice = {id(found.operation) for found in operations_between(operations, adapted, gradients)}
     for found in operations_between(operations, [*adapted, *weights], gradients):
         problem = _problem(found, id(found.operation) in twice)
@@ -165,10 +165,13 @@ def _problem(found: Differentiated, twice: bool) -> str | None:
     if operation.type == "StopGradient":
         return _problem_of_stop(operation) if twice else None
     try:
-        known = get_gradient_function(operation) is not None or operation.type in _WITHOUT_SLOPE
+        declared_constant = get_gradient_function(operation) is None
+        missing = operation.type == "PreventGradient" or (
+            declared_constant and twice and operation.type not in _WITHOUT_SLOPE
+        )
     except LookupError:
-        known = False
-    if known and operation.type != "PreventGradient":
+        missing = True
+    if not missing:
         return None
     return f"are missing in TensorFlow ({operation.type}): {_WAYS_OUT.get(operation.type, _ANY_WAY_OUT)}"
 

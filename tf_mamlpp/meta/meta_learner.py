@@ -59,7 +59,8 @@ class MetaLearner(EpisodicModel):
     Args:
         model: maps images `[B, ...]` to logits `[B, way]`; Sequential, functional or subclassed, and built.
             Stock normalisation layers are converted (see `convert_normalization`) in a copy, `self.model`.
-            Layers whose `trainable` is False stay frozen: neither loop changes them.
+            Layers whose `trainable` is False stay frozen: neither loop changes them.  Its regularisers, activity
+            regularisers and `add_loss` are added to the loss of every inner step and to every query loss.
         way: classes of a task, checked against the model's output; None for regression.
         loss: of both loops, `(labels, outputs) -> [B]` or scalar, a Keras loss or its name; None for
             cross-entropy on logits.
@@ -74,7 +75,8 @@ class MetaLearner(EpisodicModel):
             learner.
 
     Raises:
-        UserError: a setting that is unknown or contradicts another, or a model that does not fit.
+        UserError: a setting that is unknown or contradicts another, a model that does not fit, or, but in first order,
+            an operation in it whose second derivative TensorFlow does not have right.
 
     Example:
         >>> import numpy as np, tf_mamlpp as mp
