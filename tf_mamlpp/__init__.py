@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from tf_mamlpp.layers.pooling import ExactMaxPooling1D as ExactMaxPooling1D
     from tf_mamlpp.layers.pooling import ExactMaxPooling2D as ExactMaxPooling2D
     from tf_mamlpp.layers.pooling import ExactMaxPooling3D as ExactMaxPooling3D
+    from tf_mamlpp.layers.resizing import ExactResizing as ExactResizing
+    from tf_mamlpp.layers.resizing import ExactUpSampling2D as ExactUpSampling2D
+    from tf_mamlpp.layers.resizing import resize as resize
     from tf_mamlpp.meta.evaluation import evaluate as evaluate
     from tf_mamlpp.meta.gradient_check import check_meta_gradient as check_meta_gradient
     from tf_mamlpp.meta.meta_learner import MetaLearner as MetaLearner
@@ -41,6 +44,8 @@ _HOME = {
     "ExactMaxPooling3D": "layers.pooling",
     "ExactMaxPooling2D": "layers.pooling",
     "ExactMaxPooling1D": "layers.pooling",
+    "ExactResizing": "layers.resizing",
+    "ExactUpSampling2D": "layers.resizing",
     "ImageBank": "data.image_bank",
     "MetaLearner": "meta.meta_learner",
     "PerStepBatchNormalization": "layers.per_step_batch_norm",
@@ -56,6 +61,7 @@ _HOME = {
     "mlp": "models.mlp",
     "presets": "meta.settings",
     "pretrained": "deploy.pretrained",
+    "resize": "layers.resizing",
     "resnet12": "models.resnet12",
 }
 __all__ = list(_HOME)

@@ -1,5 +1,7 @@
 """A sweep: second derivatives of every layer and operation of the Keras that is installed, in a graph.
 
+What is wrong, and nothing else, is refused by `inexact.check_operations`.
+
 What a new version of Keras adds has to be put in the tables here; what it changes for the worse is named.
 """
 
@@ -13,7 +15,9 @@ import tensorflow as tf
 
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.layers.conversion import convert_normalization
-from tf_mamlpp.layers.inexact import check_layers
+from tf_mamlpp.layers.inexact import check_layers, check_operations, name_missing_derivatives
+from tf_mamlpp.layers.proven import PROVEN_OF_KERAS, PROVEN_OPERATIONS
+from tf_mamlpp.layers.traced_operations import traced_operations
 from tf_mamlpp.meta.second_derivatives import second_derivative_error
 
 pytestmark = pytest.mark.slow
@@ -41,6 +45,7 @@ EXCHANGED, REFUSED, NAMED = (
 WRONG_LAYERS = {
     **dict.fromkeys(("BatchNormalization", "LayerNormalization", "GroupNormalization"), EXCHANGED),  # tf.nn.moments
     **dict.fromkeys(("MaxPooling1D", "MaxPooling2D", "MaxPooling3D"), EXCHANGED),  # where they keep the shape
+    **dict.fromkeys(("UpSampling2D", "Resizing"), EXCHANGED),  # where they are bilinear
     # Of pools that keep the shape too, which nobody needs.
     **dict.fromkeys(("AdaptiveMaxPooling1D", "AdaptiveMaxPooling2D", "AdaptiveMaxPooling3D"), REFUSED),
     "SpectralNormalization": REFUSED,  # holds the singular vectors fixed
@@ -48,7 +53,7 @@ WRONG_LAYERS = {
 WRONG_OPERATIONS = {
     **dict.fromkeys(("layer_normalization", "moments"), REFUSED),  # tf.nn.moments
     **dict.fromkeys(("max_pool", "adaptive_max_pool"), REFUSED),  # where they keep the shape
-    **dict.fromkeys(("softsign", "slice_update"), NAMED),
+    "slice_update": NAMED,
 }
 # Right, but to the digits of float32 alone, whatever the dtype.
 SINGLE = {"MultiHeadAttention", "GroupedQueryAttention", "dot_product_attention"}
@@ -59,6 +64,9 @@ POOLS = [{"pool_size": s, "strides": t, "padding": p} for s, t, p in [(3, 1, "sa
 POOLS += [{"pool_size": s, "strides": t, "padding": "valid"} for s, t in [(1, 1), (2, 1), (3, 2)]]
 CONVOLUTIONS = [{"kernel_size": 3}, {"kernel_size": 3, "strides": 2, "padding": "same"}]
 DILATED = [*CONVOLUTIONS, {"kernel_size": 2, "dilation_rate": 2}]
+
+ACTIVATIONS = sorted(n for n in dir(keras.activations) if callable(getattr(keras.activations, n)) and n[0] != "_")
+ACTIVATIONS = [n for n in ACTIVATIONS if n not in ("get", "serialize", "deserialize", "threshold")]
 
 # By class name: the inputs, and for each way to call the layer its arguments.
 LAYERS = {
@@ -97,13 +105,14 @@ LAYERS = {
         MATRIX,
         [lambda: layers.SpectralNormalization(layers.Dense(3, dtype="float64"), dtype="float64")],
     ),
-    "Activation": (MATRIX, [{"activation": name} for name in ("gelu", "swish", "softplus", "mish", "selu", "tanh")]),
+    "Activation": (MATRIX, [{"activation": name} for name in ACTIVATIONS]),
     **dict.fromkeys(("ReLU", "LeakyReLU", "ELU", "PReLU", "Softmax", "Identity", "Flatten"), (SEQUENCE, [{}])),
     "ActivityRegularization": (MATRIX, [{"l2": 0.1}]),
     "Rescaling": (IMAGES, [{"scale": 0.5}]),
     "CenterCrop": (IMAGES, [{"height": 4, "width": 4}]),
     "UpSampling1D": (SEQUENCE, [{"size": 2}]),
-    "UpSampling2D": (IMAGES, [{"size": 2}]),
+    "UpSampling2D": (IMAGES, [{"size": 2}, *({"size": 2, "interpolation": i} for i in ("bilinear", "bicubic"))]),
+    "Resizing": (IMAGES, [{"height": 5, "width": 4}]),
     "UpSampling3D": (VOLUMES, [{"size": 2}]),
     **{
         f"{kind}{d}D": (x, [{}])
@@ -155,7 +164,7 @@ UNSWEPT_LAYERS = {
     *("TFSMLayer", "TorchModuleWrapper", "Wrapper", "CategoryEncoding", "Discretization", "HashedCrossing", "Hashing"),
     *("IntegerLookup", "StringLookup", "TextVectorization", "AugMix", "AutoContrast", "CutMix", "Equalization"),
     *("ContrastLimitedAdaptiveHistogramEqualization", "MaxNumBoundingBoxes", "MixUp", "RandAugment", "Solarization"),
-    *("Resizing", "MelSpectrogram", "STFTSpectrogram"),
+    *("MelSpectrogram", "STFTSpectrogram"),
     *(name for name in dir(layers) if name.startswith("Random")),
 }
 
@@ -168,7 +177,30 @@ def made(name, arguments, dtype):
     return arguments() if callable(arguments) else CLASSES[name](**arguments, dtype=dtype)
 
 
-def layer_error(layer, inputs):
+def is_refused(function, point):
+    """Whether a gradient like that of `second_derivative_error` is refused."""
+
+    @tf.function(autograph=False)
+    def gradient(*point):
+        with name_missing_derivatives(), traced_operations() as made, tf.GradientTape() as tape:
+            tape.watch(point)
+            outputs = [tf.convert_to_tensor(o) for o in tf.nest.flatten(function(*point)) if o is not None]
+            outputs = [tf.abs(o) if o.dtype.is_complex else o for o in outputs]
+            sums = [tf.cast(tf.reduce_sum(o + o**2), "float64") for o in outputs if o.dtype.is_floating]
+            total = tf.add_n([*sums, tf.zeros((), "float64")])
+            gradients = tape.gradient(total, point, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+            gradients = [tf.convert_to_tensor(g) for g in gradients]
+        check_operations(keras.Sequential(name="net"), made, point, point, gradients)
+        return gradients
+
+    try:
+        gradient.get_concrete_function(*(tf.identity(p) for p in point))
+    except UserError:
+        return True
+    return False
+
+
+def layer_error(layer, inputs, measure=second_derivative_error):
     """`second_derivative_error` of a layer, with respect to its weights and its inputs."""
     arguments = (inputs, inputs) if "QueryAttention" in type(layer).__name__ else (inputs,)
     arguments = (inputs, inputs) if isinstance(layer, layers.MultiHeadAttention) else arguments
@@ -185,7 +217,7 @@ def layer_error(layer, inputs):
         return layer.stateless_call(list(point[:count]), state, *fed, **training)[0]
 
     weights = [tf.convert_to_tensor(v) for v in layer.trainable_variables]
-    return second_derivative_error(call, [*weights, *(x for x in flat if x.dtype.is_floating)])
+    return measure(call, [*weights, *(x for x in flat if x.dtype.is_floating)])
 
 
 def tolerance(name, point):
@@ -214,6 +246,19 @@ def test_what_is_wrong_is_exchanged(name):
         exact = convert_normalization(model, 1).layers[-1]
         exact = type(exact).from_config({**exact.get_config(), "name": "exact"})
         assert layer_error(exact, inputs) < tolerance(name, inputs), way
+
+
+@pytest.mark.parametrize("name", sorted(set(CLASSES) & set(LAYERS)))
+def test_wrong_layers_alone_are_refused(name):
+    inputs, ways = LAYERS[name]
+    refused = [way for way in ways if layer_error(made(name, way, dtype_of(inputs)), inputs, is_refused)]
+    assert bool(refused) == (name in WRONG_LAYERS), refused
+
+
+def test_what_counts_as_proven_is_right():
+    names = {layer.__name__ for layer in PROVEN_OF_KERAS} - {"InputLayer"}
+    assert names <= set(LAYERS) - set(WRONG_LAYERS)
+    assert {"true_divide" if n == "TrueDivide" else n.lower() for n in PROVEN_OPERATIONS} <= set(operations_of_keras())
 
 
 def test_a_layer_that_is_refused_in_whole():
@@ -317,16 +362,16 @@ def operations_of_keras():
     return [name for name in found if name not in UNSWEPT_OPERATIONS]
 
 
-def operation_errors(name):
+def operation_errors(name, measure=second_derivative_error):
     """Of the calls in the table, or of the first of the common arguments that the operation takes."""
     try:
         if name in CALLS:
-            return [second_derivative_error(function, point) for function, *point in CALLS[name]]
+            return [measure(function, point) for function, *point in CALLS[name]]
         function = getattr(ops, name)
         for call in (function, lambda *x: function(list(x)), lambda x: function(x, 1), lambda x: function(x, 2)):
             for point in COMMON:
                 with contextlib.suppress(TypeError, ValueError, tf.errors.OpError, AttributeError):
-                    return [second_derivative_error(call, point)]
+                    return [measure(call, point)]
     except LookupError as error:
         assert "gradient registry has no entry" in str(error)
         return [np.inf]
@@ -338,3 +383,8 @@ def test_operations(name):
     point = [x for call in CALLS.get(name, []) for x in call[1:]]
     wrong = [error for error in operation_errors(name) if not error < tolerance(name, point)]
     assert bool(wrong) == (name in WRONG_OPERATIONS), wrong or "TensorFlow has mended it"
+
+
+@pytest.mark.parametrize("name", operations_of_keras())
+def test_wrong_operations_alone_are_refused(name):
+    assert any(operation_errors(name, is_refused)) == (name in WRONG_OPERATIONS)

@@ -143,7 +143,7 @@ class TaskLearner:
         model_state = list(self.model.state)
         for statistic, row in zip(self._statistics, tensors[fast_count:], strict=True):
             model_state[statistic.position] = statistic.table(row)
-        outputs, _ = self.model.outputs(
+        outputs, *_ = self.model.outputs(
             self.model.weights(tensors[:fast_count]),
             model_state,
             self.pictures.normalise(images),

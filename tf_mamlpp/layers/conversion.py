@@ -10,6 +10,7 @@ import tensorflow as tf
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.layers.convolution import MatmulConv2D, NarrowConv2D, is_narrow
 from tf_mamlpp.layers.exact_norms import ExactGroupNormalization, ExactLayerNormalization
+from tf_mamlpp.layers.exact_operations import exact_operation, is_inexact_operation, operations_of
 from tf_mamlpp.layers.per_step_batch_norm import PerStepBatchNormalization
 from tf_mamlpp.layers.pooling import (
     DisjointMaxPooling2D,
@@ -18,6 +19,7 @@ from tf_mamlpp.layers.pooling import (
     ExactMaxPooling3D,
     pool_keeps_shape,
 )
+from tf_mamlpp.layers.resizing import ExactResizing, ExactUpSampling2D, is_resized_inexactly
 
 _STOCK: dict[type, type | None] = {
     keras.layers.BatchNormalization: None,  # needs the number of steps
@@ -29,6 +31,11 @@ _POOLS: dict[type, Any] = {
     keras.layers.MaxPooling1D: ExactMaxPooling1D,
     keras.layers.MaxPooling2D: ExactMaxPooling2D,
     keras.layers.MaxPooling3D: ExactMaxPooling3D,
+}
+
+_RESIZINGS: dict[type, Any] = {
+    keras.layers.UpSampling2D: ExactUpSampling2D,
+    keras.layers.Resizing: ExactResizing,
 }
 
 _EXACT = (PerStepBatchNormalization, ExactLayerNormalization, ExactGroupNormalization)
@@ -53,7 +60,9 @@ def _counterpart(
     per_step_statistics: bool,
     batched_tasks: bool,
 ) -> keras.layers.Layer:
-    """A new layer, without the weights, for the place of `layer`."""
+    """A new layer, without the weights, for the place of `layer`; operations between layers too."""
+    if is_inexact_operation(layer):
+        return exact_operation(layer)
     config = layer.get_config()
     if type(layer) is PerStepBatchNormalization:
         return PerStepBatchNormalization.from_config({**config, "fused": not batched_tasks})
@@ -63,7 +72,8 @@ def _counterpart(
         return _STOCK[type(layer)].from_config(config)  # type: ignore[union-attr]
     if config.get("renorm"):
         raise UserError(f"batch norm '{layer.name}' has renorm=True, which has no exact counterpart: turn it off")
-    kept = ("name", "trainable", "dtype", "axis", "momentum", "epsilon", "center", "scale")
+    kept = {"name", "trainable", "dtype", "axis", "momentum", "epsilon", "center", "scale"}
+    kept |= {"beta_regularizer", "gamma_regularizer", "activity_regularizer"} & set(config)
     return PerStepBatchNormalization(
         inner_steps,
         per_step_weights,
@@ -84,10 +94,11 @@ def convert_normalization(
 
     `BatchNormalization` becomes `PerStepBatchNormalization` (its weights repeated in every row),
     `LayerNormalization` and `GroupNormalization` their exact namesakes, as do max-pools whose outputs have the shape
-    of their inputs; convolutions of few inputs and other max-pools become cheaper layers of the same numbers
-    (`substitute`).  A model that has neither normalisation nor such a pool is returned as it is; else the result is a
-    copy (names kept) and the argument is left alone.  A pool that cannot be exchanged is left to
-    `inexact.exact_operations_only`, since to first order it is right.
+    of their inputs, `UpSampling2D` and `Resizing`, and between layers `keras.ops.moments`, `layer_normalization` and
+    `image.resize`; convolutions of few inputs and other max-pools become cheaper layers of the same numbers
+    (`substitute`).  A model that has none of the former is returned as it is; else the result is a
+    copy (names kept) and the argument is left alone.  What cannot be exchanged, but for normalisation, is left to
+    `inexact.check_operations`, since to first order it is right.
 
     Args:
         model: Sequential or functional, nested as you like, and built.  A subclassed model has to use
@@ -131,8 +142,9 @@ def _converted(
     model: keras.Model, inner_steps: int, per_step_weights: bool, per_step_statistics: bool, batched_tasks: bool
 ) -> keras.Model:
     inexact = [layer.name for layer in _leaves(model) if _is_inexact(layer)]
-    pools = any(_is_inexact_pool(layer) for layer in _leaves(model))
-    if not batched_tasks and not inexact and not pools:
+    others = any(_is_inexact_pool(layer) or is_resized_inexactly(layer) for layer in _leaves(model))
+    others = others or any(map(is_inexact_operation, operations_of(model)))
+    if not batched_tasks and not inexact and not others:
         return model
 
     def counterpart(layer: keras.layers.Layer) -> keras.layers.Layer:
@@ -212,8 +224,8 @@ def substitute(layer: keras.layers.Layer, batched_tasks: bool = False) -> keras.
         'DisjointMaxPooling2D'
     """
     cls: Any = None
-    if _is_inexact_pool(layer):
-        return _POOLS[type(layer)].from_config(layer.get_config())
+    if _is_inexact_pool(layer) or is_resized_inexactly(layer):
+        return {**_POOLS, **_RESIZINGS}[type(layer)].from_config(layer.get_config())
     if getattr(layer, "data_format", None) != "channels_last":
         return None
     if type(layer) is keras.layers.MaxPooling2D:

@@ -68,6 +68,33 @@ def wide_dtype(dtype: tf.DType) -> tf.DType:
     return tf.float32 if dtype in (tf.float16, tf.bfloat16) else dtype
 
 
+def layer_normalise(
+    inputs: tf.Tensor, gamma: Any, beta: Any, axis: int | Sequence[int], epsilon: float, rms_scaling: bool = False
+) -> tf.Tensor:
+    """Layer normalisation, in the dtype of the inputs.
+
+    Args:
+        inputs: any shape.
+        gamma, beta: with one value for each place along `axis`, or None.
+        axis: one or several.
+        epsilon: keeps a variance of 0 apart from it.
+        rms_scaling: whether the mean is left in.
+
+    Example:
+        >>> layer_normalise(tf.constant([[1.0, 3.0]]), None, None, -1, epsilon=0.0).numpy()
+        array([[-1.,  1.]], dtype=float32)
+    """
+    x = tf.cast(inputs, wide_dtype(inputs.dtype))
+    axes = [a % len(x.shape) for a in ([axis] if isinstance(axis, int) else axis)]
+    shape = [x.shape[i] if i in axes else 1 for i in range(len(x.shape))]
+    mean, variance = moments(x, axes, keepdims=True)
+    if rms_scaling:
+        mean = tf.zeros_like(mean)
+    gamma, beta = (None if w is None else tf.reshape(tf.cast(w, x.dtype), shape) for w in (gamma, beta))
+    scale, shift = scale_and_shift(mean, variance, gamma, beta, epsilon)
+    return tf.cast(x * scale + shift, inputs.dtype)
+
+
 @keras.saving.register_keras_serializable("tf_mamlpp")
 class ExactLayerNormalization(keras.layers.LayerNormalization):
     """`keras.layers.LayerNormalization` with exact second derivatives.
@@ -80,15 +107,9 @@ class ExactLayerNormalization(keras.layers.LayerNormalization):
     """
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        x = tf.cast(inputs, wide_dtype(inputs.dtype))
-        axes = [a % len(x.shape) for a in ([self.axis] if isinstance(self.axis, int) else self.axis)]
-        shape = [x.shape[i] if i in axes else 1 for i in range(len(x.shape))]
-        mean, variance = moments(x, axes, keepdims=True)
-        if getattr(self, "rms_scaling", False):
-            mean = tf.zeros_like(mean)
-        gamma, beta = (None if w is None else tf.reshape(w, shape) for w in (self.gamma, self.beta))
-        scale, shift = scale_and_shift(mean, variance, gamma, beta, self.epsilon)
-        return tf.cast(x * scale + shift, self.compute_dtype)
+        rms = getattr(self, "rms_scaling", False)
+        outputs = layer_normalise(inputs, self.gamma, self.beta, self.axis, self.epsilon, rms)
+        return tf.cast(outputs, self.compute_dtype)
 
 
 @keras.saving.register_keras_serializable("tf_mamlpp")

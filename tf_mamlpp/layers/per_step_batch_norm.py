@@ -28,6 +28,7 @@ class PerStepBatchNormalization(keras.layers.Layer):
         per_step_weights: gamma and beta are `[inner_steps, C]` instead of `[C]`.
         per_step_statistics: moving mean and variance are `[inner_steps, C]` instead of `[C]`.
         axis, momentum, epsilon, center, scale: as in `keras.layers.BatchNormalization`.
+        beta_regularizer, gamma_regularizer: as there, of the row that the pass takes.
         fused: computes with TensorFlow's fused operations where these apply; not for `tf.vectorized_map`
             (BUILD_NOTES.md).
 
@@ -56,6 +57,8 @@ class PerStepBatchNormalization(keras.layers.Layer):
         center: bool = True,
         scale: bool = True,
         fused: bool = True,
+        beta_regularizer: Any = None,
+        gamma_regularizer: Any = None,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -66,6 +69,8 @@ class PerStepBatchNormalization(keras.layers.Layer):
         self.per_step_statistics = per_step_statistics
         self.axis, self.momentum, self.epsilon = axis, momentum, epsilon
         self.center, self.scale, self.fused = center, scale, fused
+        self.beta_regularizer = keras.regularizers.get(beta_regularizer)
+        self.gamma_regularizer = keras.regularizers.get(gamma_regularizer)
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         axis = self.axis % len(input_shape)
@@ -80,9 +85,8 @@ class PerStepBatchNormalization(keras.layers.Layer):
         statistics = (*(rows if self.per_step_statistics else ()), channels)
         # Not cast to half precision: moments are taken in float32 there.
         moving = {"shape": statistics, "trainable": False, "aggregation": "mean", "autocast": False}
-        learned = {"shape": weights, "autocast": False}
-        self.gamma = self.add_weight(name="gamma", initializer="ones", **learned) if self.scale else None
-        self.beta = self.add_weight(name="beta", initializer="zeros", **learned) if self.center else None
+        self.gamma = self._add_table("gamma", "ones", weights, self.gamma_regularizer) if self.scale else None
+        self.beta = self._add_table("beta", "zeros", weights, self.beta_regularizer) if self.center else None
         self.moving_mean = self.add_weight(name="moving_mean", initializer="zeros", **moving)
         self.moving_variance = self.add_weight(name="moving_variance", initializer="ones", **moving)
 
@@ -93,8 +97,7 @@ class PerStepBatchNormalization(keras.layers.Layer):
         this_pass = self._this_pass(training)
         convolved = convolution_of(inputs) if self.has_channels_last else None
         inputs = tf.cast(inputs, wide_dtype(inputs.dtype))
-        last, step = self.inner_steps - 1, this_pass.step
-        row = min(step, last) if isinstance(step, int) else tf.minimum(step, last)
+        row = self._row(this_pass.step)
         momentum = self.momentum if this_pass.momentum is None else this_pass.momentum
         gamma, beta = (row_of(table, row, self.per_step_weights) for table in (self.gamma, self.beta))
         moving = [row_of(table, row, self.per_step_statistics) for table in (self.moving_mean, self.moving_variance)]
@@ -120,6 +123,22 @@ class PerStepBatchNormalization(keras.layers.Layer):
             asked = Pass(self.inner_steps - 1, "batch" if training else "running", None if training else 1.0)
         # Frozen layers infer, as the stock one does.
         return asked if self.trainable else Pass(asked.step, "running", 1.0)
+
+    def _row(self, step: int | tf.Tensor) -> int | tf.Tensor:
+        last = self.inner_steps - 1
+        return min(step, last) if isinstance(step, int) else tf.minimum(step, last)
+
+    def _add_table(self, name: str, initializer: str, shape: Sequence[int], regularizer: Any) -> Any:
+        def of_row(table: Any) -> Any:
+            return regularizer(row_of(table, self._row(self._this_pass(None).step), self.per_step_weights))
+
+        return self.add_weight(
+            name=name,
+            initializer=initializer,
+            shape=shape,
+            regularizer=of_row if regularizer else None,
+            autocast=False,
+        )
 
     def _normalised(
         self, inputs: tf.Tensor, convolved: Any, mean: tf.Tensor, variance: tf.Tensor, gamma: Any, beta: Any
@@ -180,7 +199,11 @@ class PerStepBatchNormalization(keras.layers.Layer):
             "scale",
             "fused",
         )
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+        regularizers = {
+            name: keras.regularizers.serialize(getattr(self, name))
+            for name in ("beta_regularizer", "gamma_regularizer")
+        }
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}, **regularizers}
 
 
 def row_of(table: Any, row: int | tf.Tensor, per_step: bool) -> tf.Tensor | None:

@@ -50,8 +50,25 @@ def with_inner(operation: tf.Operation) -> Iterator[tf.Operation]:
         True
     """
     yield operation
+    for graph in called_graphs(operation):
+        for inner in graph.get_operations():
+            yield from with_inner(inner)
+
+
+def called_graphs(operation: tf.Operation) -> Iterator[Any]:
+    """The graphs that an operation calls: branches, a loop's condition and body, a function.
+
+    Example:
+        >>> @tf.function(autograph=False)
+        ... def rectified(x):
+        ...     y = tf.cond(x > 0, lambda: x * 2, lambda: tf.exp(x))
+        ...     print(len(list(called_graphs(y.op.inputs[0].op))))
+        ...     return y
+        >>> _ = rectified(tf.constant(1.0))
+        2
+    """
     for attribute in operation.node_def.attr.values():
         for called in [attribute.func, *attribute.list.func]:
             function: Any = operation.graph._get_function(called.name) if called.name else None
-            for inner in function.graph.get_operations() if hasattr(function, "graph") else ():
-                yield from with_inner(inner)
+            if hasattr(function, "graph"):
+                yield function.graph

@@ -68,12 +68,12 @@ class Classifier(PrototypicalNetworks):
     def task_loss(self, task: Task, state: Tensors) -> tuple[tf.Tensor, Tensors, tf.Tensor, tf.Tensor]:
         """The loss of one part of a batch, with the weight decay of all weights."""
         weights = self.functional_model.start
-        features, state = self.functional_model.outputs(
+        features, state, added = self.functional_model.outputs(
             weights, state, task["support_images"], 0, statistics="batch", momentum=None, training=True
         )
         head = [tf.convert_to_tensor(self.kernel), tf.convert_to_tensor(self.bias)]
         logits = features @ head[0] + head[1]
-        loss = self.functional_model.loss(task["support_labels"], logits)
+        loss = self.functional_model.total_loss(task["support_labels"], logits, added)
         decay = tf.add_n([tf.nn.l2_loss(w) for w in [*weights, *head]])
         metric = self._mean_metric(task["support_labels"], logits)
         return loss + self.weight_decay * decay, state, loss, metric

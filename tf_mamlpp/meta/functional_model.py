@@ -10,10 +10,13 @@ import keras
 import tensorflow as tf
 
 from tf_mamlpp.errors import UserError
+from tf_mamlpp.layers.inexact import check_operations, name_missing_derivatives
 from tf_mamlpp.layers.random_draws import seeded_draws_only
+from tf_mamlpp.layers.recurrence import plain_recurrences
 from tf_mamlpp.layers.second_order_ops import first_order_only
 from tf_mamlpp.layers.step_context import inner_step
-from tf_mamlpp.meta.inner_loop import AfterStep, adapt, update
+from tf_mamlpp.layers.traced_operations import traced_operations
+from tf_mamlpp.meta.inner_loop import AfterStep, adapt, descend, support_gradient
 from tf_mamlpp.meta.learned_rates import LearnedRates
 from tf_mamlpp.meta.loss_scaling import INNER_SCALE, computes_in_float16
 from tf_mamlpp.meta.task import Loss, Task, Tensors
@@ -97,9 +100,9 @@ class FunctionalModel:
         >>> model = mp.MetaLearner(net, way=2, inner_steps=1, inner_rate=0.5).functional_model
         >>> task = {"support_images": tf.eye(2, 4), "support_labels": tf.constant([0, 1])}
         >>> fast, state = model.adapt(task, model.state, steps=1)
-        >>> outputs, _ = model.outputs(model.weights(fast), state, tf.eye(2, 4), 0, statistics="batch")
-        >>> outputs.shape
-        TensorShape([2, 2])
+        >>> outputs, _, added = model.outputs(model.weights(fast), state, tf.eye(2, 4), 0, statistics="batch")
+        >>> outputs.shape, added  # no regulariser
+        (TensorShape([2, 2]), None)
     """
 
     def __init__(
@@ -152,7 +155,7 @@ class FunctionalModel:
         statistics: str,
         momentum: float | None = 1.0,
         training: bool = False,
-    ) -> tuple[tf.Tensor, Tensors]:
+    ) -> tuple[tf.Tensor, Tensors, tf.Tensor | None]:
         """One pass of the model.
 
         Args:
@@ -163,22 +166,32 @@ class FunctionalModel:
             training: whether dropout and the like are on.
 
         Returns:
-            The outputs `[B, ...]`, in the weights' dtype, and the new state.
+            The outputs `[B, ...]`, in the weights' dtype, the new state, and what the pass adds to its loss: the sum
+            of regularisers, activity regularisers and `add_loss`, a scalar; None where the model has none.
         """
         operations = nullcontext() if training else first_order_only()
         with inner_step(step, statistics, momentum), operations, _plain_errors(), seeded_draws_only(self.model.name):
-            outputs, state = self.model.stateless_call(weights, state, images, training=training)
+            outputs, state, added = self.model.stateless_call(
+                weights, state, images, training=training, return_losses=True
+            )
         check_width(self.model, outputs.shape[-1], self.way)  # a subclassed model shows its width only here
-        cast = tf.cast(outputs, weights[0].dtype)
+        dtype = weights[0].dtype
+        total = tf.add_n([tf.reduce_sum(tf.cast(loss, dtype)) for loss in added]) if added else None
+        cast = tf.cast(outputs, dtype)
         if hasattr(outputs, "_keras_mask"):
             cast._keras_mask = outputs._keras_mask  # which Keras's losses look at
-        return cast, state
+        return cast, state, total
+
+    def total_loss(self, labels: tf.Tensor, outputs: tf.Tensor, added: tf.Tensor | None) -> tf.Tensor:
+        """The loss of a pass, with what the pass adds to it, as in Keras's own `fit` and `evaluate`."""
+        loss = self.loss(labels, outputs)
+        return loss if added is None else loss + added
 
     def support_statistics(
         self, weights: Tensors, state: Tensors, support_images: tf.Tensor, step: int | tf.Tensor, training: bool = False
     ) -> Tensors:
         """The state with the support set's own moments in place of the moving ones."""
-        _, new_state = self.outputs(
+        _, new_state, _ = self.outputs(
             weights, state, support_images, step, statistics="batch", momentum=0.0, training=training
         )
         return new_state
@@ -205,16 +218,17 @@ class FunctionalModel:
         training: bool = False,
         record: bool = False,
         start: Tensors | None = None,
-    ) -> tuple[tf.Tensor, Tensors]:
-        """Outputs for the query set, normalised with `batch`, `running` or `support` statistics, and the state.
+    ) -> tuple[tf.Tensor, Tensors, tf.Tensor | None]:
+        """`outputs` for the query set, normalised with `batch`, `running` or `support` statistics.
 
         `record` updates the moving statistics with the query set's.  With `support` they stay, and seeds move on.
         """
         weights, images = self.weights(fast, start), task["query_images"]
         if statistics == "support":
             of_support = self.support_statistics(weights, state, task["support_images"], step, training)
-            outputs, last = self.outputs(weights, of_support, images, step, statistics="running", training=training)
-            return outputs, [new if new.dtype.is_integer else old for old, new in zip(state, last, strict=True)]
+            passed = self.outputs(weights, of_support, images, step, statistics="running", training=training)
+            outputs, last, added = passed
+            return outputs, [new if new.dtype.is_integer else old for old, new in zip(state, last, strict=True)], added
         momentum = None if record else 1.0
         return self.outputs(weights, state, images, step, statistics=statistics, momentum=momentum, training=training)
 
@@ -228,15 +242,22 @@ class FunctionalModel:
         start: Tensors | None = None,
         rates: tf.Tensor | None = None,
         second_order: bool = False,
+        checked: bool = False,
         training: bool = False,
         record: bool = False,
     ) -> tuple[list[tf.Tensor], Tensors]:
         """Inner step `k` on the support set: θ_{k+1} and the state.
 
-        `record` updates the moving statistics; `start` and `rates` stand in for the learned weights and table.
+        `record` updates the moving statistics; `start` and `rates` stand in for the learned weights and table;
+        `checked` refuses, while it is traced, a gradient whose own derivative would be wrong.
         """
-        support_loss = partial(self._support_loss, task=task, start=start, training=training, record=record)
-        return update(partial(support_loss, k=k), fast, state, self.rates.at(k, rates), second_order, self.inner_scale)
+        support_loss = partial(self._support_loss, task=task, start=start, k=k, training=training, record=record)
+        with traced_operations() as made, plain_recurrences(self.model) if second_order else nullcontext():
+            with name_missing_derivatives(self.model):
+                gradients, state = support_gradient(support_loss, fast, state, self.inner_scale)
+        if checked:
+            check_operations(self.model, made, fast, self.start if start is None else start, gradients)
+        return descend(fast, self.rates.at(k, rates), gradients, second_order), state
 
     def adapt(
         self, task: Task, state: Tensors, steps: int, *, after_step: AfterStep | None = None
@@ -266,7 +287,7 @@ class FunctionalModel:
         training: bool = False,
         record: bool = False,
     ) -> tuple[tf.Tensor, Tensors]:
-        outputs, state = self.outputs(
+        outputs, state, added = self.outputs(
             self.weights(fast, start),
             state,
             task["support_images"],
@@ -275,7 +296,7 @@ class FunctionalModel:
             momentum=None if record else 1.0,
             training=training,
         )
-        return self.loss(task["support_labels"], outputs), state
+        return self.total_loss(task["support_labels"], outputs, added), state
 
 
 @contextmanager

@@ -96,19 +96,48 @@ def update(
         >>> float(fast)
         0.5
     """
+    gradients, state = support_gradient(support_loss, fast, state, scale)
+    return descend(fast, rates, gradients, second_order), state
+
+
+def support_gradient(
+    support_loss: Callable[[list[tf.Tensor], State], tuple[tf.Tensor, State]],
+    fast: list[tf.Tensor],
+    state: State,
+    scale: float | None = None,
+) -> tuple[list[tf.Tensor], State]:
+    """The gradient of an inner step.
+
+    Formula:
+        ∇_{θ_k} L_support(θ_k)
+
+    Args:
+        support_loss: `(θ_k, state) -> (scalar loss, new state)`.
+        fast: θ_k.
+        state: see `adapt`.
+        scale: see `adapt`.
+
+    Returns:
+        One gradient for each tensor, zeros for what the loss does not depend on, and the new state.
+
+    Example:
+        >>> gradients, _ = support_gradient(lambda fast, state: (fast[0] ** 2, state), [tf.constant(1.0)], None)
+        >>> float(gradients[0])
+        2.0
+    """
     with tf.GradientTape() as tape:
         tape.watch(fast)
         loss, state = support_loss(fast, state)
-    gradients = scaled_gradient(tape, loss, fast, scale, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-    if not second_order:
-        gradients = [tf.stop_gradient(g) for g in gradients]
-    return descend(fast, rates, gradients), state
+    return scaled_gradient(tape, loss, fast, scale, unconnected_gradients=tf.UnconnectedGradients.ZERO), state
 
 
 def descend(
-    weights: Sequence[tf.Tensor], rates: Sequence[tf.Tensor], gradients: Sequence[tf.Tensor]
+    weights: Sequence[tf.Tensor],
+    rates: Sequence[tf.Tensor],
+    gradients: Sequence[tf.Tensor],
+    second_order: bool = True,
 ) -> list[tf.Tensor]:
-    """The inner update, tensor by tensor.
+    """The inner update, tensor by tensor; in first order nothing flows through the gradients.
 
     Formula:
         θ_{k+1} = θ_k - α_k ∇L
@@ -117,4 +146,6 @@ def descend(
         >>> [float(w) for w in descend([tf.constant(1.0)], [tf.constant(0.25)], [tf.constant(2.0)])]
         [0.5]
     """
+    if not second_order:
+        gradients = [tf.stop_gradient(g) for g in gradients]
     return [w - rate * g for w, rate, g in zip(weights, rates, gradients, strict=True)]

@@ -13,6 +13,7 @@ from tf_mamlpp.layers.conversion import convert_normalization
 from tf_mamlpp.layers.inexact import check_layers
 from tf_mamlpp.layers.per_step_batch_norm import per_step_drift
 from tf_mamlpp.meta.adapted_weights import adapted_variables, shared_head_positions
+from tf_mamlpp.meta.construction_check import check_second_derivatives
 from tf_mamlpp.meta.functional_model import FunctionalModel, check_built, check_width
 from tf_mamlpp.meta.learned_rates import LearnedRates
 from tf_mamlpp.meta.losses import mean_loss
@@ -60,7 +61,8 @@ class MetaLearner(EpisodicModel):
         model: maps images `[B, ...]` to logits or probabilities (a last softmax) `[B, way]`; Sequential, functional or
             subclassed, and built.
             Stock normalisation layers are converted (see `convert_normalization`) in a copy, `self.model`.
-            Layers whose `trainable` is False stay frozen: neither loop changes them.
+            Layers whose `trainable` is False stay frozen: neither loop changes them.  Its regularisers, activity
+            regularisers and `add_loss` are added to the loss of every inner step and to every query loss.
         way: classes of a task, checked against the model's output; None for regression.
         loss: of both loops, `(labels, outputs) -> [B]` or scalar, a Keras loss or its name; None for
             cross-entropy.  The name of a cross-entropy takes logits or probabilities, as the model gives them; a loss
@@ -77,7 +79,8 @@ class MetaLearner(EpisodicModel):
             learner.
 
     Raises:
-        UserError: a setting that is unknown or contradicts another, or a model that does not fit.
+        UserError: a setting that is unknown or contradicts another, a model that does not fit, or, but in first order,
+            an operation in it whose second derivative TensorFlow does not have right.
 
     Example:
         >>> import numpy as np, tf_mamlpp as mp
@@ -134,6 +137,9 @@ class MetaLearner(EpisodicModel):
         if kind.independent and chosen.label_permutations > 1:
             raise UserError("label_permutations needs one class a row: the loss takes a yes or no for each output")
         functional = FunctionalModel(self.model, adapted, self.inner_rates, mean_loss(agreed, dtype), way, shared)
+        if not chosen.first_order:
+            check_second_derivatives(functional)
+        self._looked_through = chosen.first_order
         self._adapt_function = tf.function(self._adapt_tensors, autograph=False)
         self._predict_function = tf.function(self._predict_tensors, autograph=False)
         self._phase: Phase | None = None
@@ -189,6 +195,9 @@ class MetaLearner(EpisodicModel):
         return outputs
 
     def task_loss(self, task: Task, state: Tensors) -> tuple[tf.Tensor, Tensors, tf.Tensor, tf.Tensor]:
+        if not self._looked_through and not tf.inside_function():  # eagerly there is no graph to look through
+            check_second_derivatives(self.functional_model, task)
+            self._looked_through = True
         total, state, loss, outputs = task_loss(
             self.functional_model,
             task,
@@ -200,29 +209,29 @@ class MetaLearner(EpisodicModel):
         )
         return total, state, loss, self._mean_metric(task["query_labels"], outputs)
 
-    def task_curve(self, task: Task, steps: int, statistics: str) -> tf.Tensor:
+    def task_curve(self, task: Task, steps: int, statistics: str) -> tuple[tf.Tensor, tf.Tensor | None]:
         model = self.functional_model
-        curve = []
+        passes = []
 
         def query(fast: Tensors, state: Tensors, k: int) -> Tensors:
-            curve.append(model.query_outputs(fast, state, task, k, statistics=statistics, training=False)[0])
+            passes.append(model.query_outputs(fast, state, task, k, statistics=statistics, training=False))
             return state
 
         query(model.fast, model.state, 0)
         model.adapt(task, model.state, steps, after_step=query)
-        return tf.stack(curve)
+        return tf.stack([outputs for outputs, _, _ in passes]), passes[-1][-1]
 
     def task_predictions(self, task: Task, steps: int, statistics: str) -> tf.Tensor:
         """`task_curve`, or one of the same kind with its probabilities averaged over `label_permutations`."""
         permutations, way = self.settings.label_permutations, self.way
         if permutations == 1 or way is None:
-            return self.task_curve(task, steps, statistics)
+            return self.task_curve(task, steps, statistics)[0]
 
         are_probabilities = self.output_kind.probabilities
 
         def rotated(shift: tf.Tensor) -> tf.Tensor:
             labels = rotated_labels(task["support_labels"], shift, way)
-            curve = self.task_curve({**task, "support_labels": labels}, steps, statistics)
+            curve, _ = self.task_curve({**task, "support_labels": labels}, steps, statistics)
             return tf.roll(curve if are_probabilities else tf.nn.log_softmax(curve), -shift, axis=-1)
 
         curves = task_map(rotated, tf.range(permutations), self._float)
@@ -286,7 +295,7 @@ class MetaLearner(EpisodicModel):
     def _predict_tensors(
         self, weights: Tensors, state: Tensors, images: tf.Tensor, row: int, statistics: str
     ) -> tf.Tensor:
-        outputs, _ = self.functional_model.outputs(weights, state, images, row, statistics=statistics)
+        outputs, *_ = self.functional_model.outputs(weights, state, images, row, statistics=statistics)
         return self.output_kind.to_probabilities(outputs)
 
 

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tf_mamlpp.layers.inexact import exact_operations_only
 from tf_mamlpp.layers.random_draws import repeatable_draws_only
 from tf_mamlpp.meta.functional_model import FunctionalModel
 from tf_mamlpp.meta.loss_scaling import scaled_gradient
@@ -143,19 +142,19 @@ def _outer_step(
     # it: nothing that a task reads may be its own record, whose gradient is stopped.
     one_row = settings.query_statistics == "running" and not settings.per_step_statistics
     query_records = has_query_pass and settings.query_statistics != "support" and (is_last or not one_row)
-    # In the first phase already, so that no run gets to the second one only to be refused there.
-    with nullcontext() if settings.first_order else exact_operations_only(model.model.name, fast):
-        fast, state = model.step(
-            fast,
-            state,
-            task,
-            k,
-            start=start,
-            rates=rates,
-            second_order=phase.second_order,
-            training=True,
-            record=not query_records and not one_row,
-        )
+    fast, state = model.step(
+        fast,
+        state,
+        task,
+        k,
+        start=start,
+        rates=rates,
+        second_order=phase.second_order,
+        # In the first phase already, so that no run gets to the second one only to be refused there.
+        checked=not settings.first_order,
+        training=True,
+        record=not query_records and not one_row,
+    )
     if not has_query_pass:
         return (fast, list(state)), tf.zeros((), start[0].dtype), None
     # Tensors of their own: of one that came twice, each place would get the whole gradient.
@@ -163,7 +162,7 @@ def _outer_step(
     sources = [*model.weights(fast, start), *(x for x in state if x.dtype.is_floating)]
     with tf.GradientTape() as tape:
         tape.watch(sources)
-        outputs, state = model.query_outputs(
+        outputs, state, added = model.query_outputs(
             fast,
             state,
             task,
@@ -173,7 +172,7 @@ def _outer_step(
             record=query_records,
             start=start,
         )
-        loss = model.loss(task["query_labels"], outputs)
+        loss = model.total_loss(task["query_labels"], outputs, added)
     if not settings.rematerialise:  # which keeps the intermediate results of one step at a time anyway
         # At once: all that the query pass computed would be kept until the outer backward pass came to it.
         gradients = scaled_gradient(tape, loss, sources, scale)

@@ -112,13 +112,16 @@ class EpisodicModel(keras.Model):
         """
         raise NotImplementedError
 
-    def task_curve(self, task: Task, steps: int, statistics: str) -> tf.Tensor:
-        """Query outputs before adaptation and after every inner step, `[steps + 1, Q, outputs]`; writes nothing."""
+    def task_curve(self, task: Task, steps: int, statistics: str) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """Query outputs before adaptation and after every inner step, `[steps + 1, Q, outputs]`; writes nothing.
+
+        Also what the last pass adds to its loss, see `FunctionalModel.outputs`.
+        """
         raise NotImplementedError
 
     def task_predictions(self, task: Task, steps: int, statistics: str) -> tf.Tensor:
         """One task's part of `curves`: `task_curve`, unless a subclass averages several."""
-        return self.task_curve(task, steps, statistics)
+        return self.task_curve(task, steps, statistics)[0]
 
     def set_epoch(self, epoch: int) -> bool:
         """Sets what changes in `epoch` (0-based).
@@ -308,9 +311,9 @@ class EpisodicModel(keras.Model):
 
         def one(indexed: tuple[tf.Tensor, Task]) -> tuple[tf.Tensor, tf.Tensor]:
             labels = indexed[1]["query_labels"]
-            curve = tf.unstack(self.task_curve(indexed[1], self.inner_steps, self.evaluation_statistics))
-            loss = self.functional_model.loss(labels, curve[-1])
-            return loss, tf.stack([self._mean_metric(labels, outputs) for outputs in curve])
+            curve, added = self.task_curve(indexed[1], self.inner_steps, self.evaluation_statistics)
+            loss = self.functional_model.total_loss(labels, curve[-1], added)
+            return loss, tf.stack([self._mean_metric(labels, outputs) for outputs in tf.unstack(curve)])
 
         signature = (tf.TensorSpec((), self._float), tf.TensorSpec((self.inner_steps + 1,), self._float))
         share = share_of(tasks)

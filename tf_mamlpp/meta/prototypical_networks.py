@@ -72,23 +72,27 @@ class PrototypicalNetworks(EpisodicModel):
         self._finish(FunctionalModel(self.model, [], LearnedRates(0, 1, 0.0, learned=False), loss), OutputKind())
 
     def task_loss(self, task: Task, state: Tensors) -> tuple[tf.Tensor, Tensors, tf.Tensor, tf.Tensor]:
-        logits, state = self._logits(task, state, self.query_statistics, training=True)
-        loss = self.functional_model.loss(task["query_labels"], logits)
+        logits, state, added = self._logits(task, state, self.query_statistics, training=True)
+        loss = self.functional_model.total_loss(task["query_labels"], logits, added)
         return loss, state, loss, self._mean_metric(task["query_labels"], logits)
 
-    def task_curve(self, task: Task, steps: int, statistics: str) -> tf.Tensor:
+    def task_curve(self, task: Task, steps: int, statistics: str) -> tuple[tf.Tensor, tf.Tensor | None]:
         if steps:
             raise UserError(f"prototypical networks take no inner steps, not {steps}")
-        return self._logits(task, self.functional_model.state, statistics, training=False)[0][tf.newaxis]
+        logits, _, added = self._logits(task, self.functional_model.state, statistics, training=False)
+        return logits[tf.newaxis], added
 
-    def _logits(self, task: Task, state: Tensors, statistics: str, training: bool) -> tuple[tf.Tensor, Tensors]:
+    def _logits(
+        self, task: Task, state: Tensors, statistics: str, training: bool
+    ) -> tuple[tf.Tensor, Tensors, tf.Tensor | None]:
+        """Logits for the query set, the state, and what the query pass adds to the loss."""
         model, way = self.functional_model, self.way
         start = model.start
         by_support = statistics == "support"
         settings: dict[str, Any] = {"training": training, "momentum": None if by_support and training else 1.0}
         support = "running" if statistics == "running" else "batch"
-        features, state = model.outputs(start, state, task["support_images"], 0, statistics=support, **settings)
-        queries, state = model.query_outputs(
+        features, state, _ = model.outputs(start, state, task["support_images"], 0, statistics=support, **settings)
+        queries, state, added = model.query_outputs(
             [],
             state,
             task,
@@ -100,7 +104,7 @@ class PrototypicalNetworks(EpisodicModel):
         )
         members = tf.one_hot(task["support_labels"], way, axis=0, dtype=features.dtype)  # [way, S]
         means = tf.math.divide_no_nan(members @ features, tf.reduce_sum(members, 1, keepdims=True))
-        return self._similarity(queries, means), state
+        return self._similarity(queries, means), state, added
 
     def _similarity(self, queries: tf.Tensor, means: tf.Tensor) -> tf.Tensor:
         """Logits `[Q, way]` of query features `[Q, F]` beside the classes' mean features `[way, F]`."""
