@@ -106,7 +106,7 @@ def test_the_page_of_the_configs():
     for file in CONFIGS:
         assert text.count(f"| [{file.name}]({file.name}) |") == 1, file.name
         listed = re.search(rf"^\|[^|]*`{file.name}`[^|]*\| (.*) \|$", text, re.MULTILINE).group(1)
-        taken = re.search(r"parse_argument\(argument, (.*)\)$", file.read_text(), re.MULTILINE).group(1)
+        taken = re.search(r"parse_argument\(\s*argument, ([^()]*)\)$", file.read_text(), re.MULTILINE).group(1)
         assert listed.split(", ") == re.findall(r"(\w+)=", taken), file.name
 
 
