@@ -17,7 +17,7 @@ setup(
     long_description_content_type="text/markdown",
     python_requires=">=3.10",
     packages=find_packages(include=["tf_mamlpp", "tf_mamlpp.*"]),
-    package_data={"tf_mamlpp": ["py.typed", "pretrained/*/*"]},
+    package_data={"tf_mamlpp": ["py.typed", "data/class_lists/*", "pretrained/*/*"]},
     install_requires=[
         "absl-py>=2.0",
         # Later ones conflict with tensorflow-datasets on 3.10, and Python 3.10's own pip searches for hours.

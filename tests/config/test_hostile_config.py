@@ -59,7 +59,9 @@ def test_flags_of_any_text(fuzz):
     fuzz(check, 60, flag=names | names.map(lambda name: f"--config.{name}x=1"))
 
 
-@pytest.mark.parametrize("file", ["quickstart", "omniglot", "image_folder", "mini_imagenet", "sinusoid", "testing"])
+@pytest.mark.parametrize(
+    "file", ["quickstart", "omniglot", "image_folder", "mini_imagenet", "benchmark", "sinusoid", "testing"]
+)
 def test_arguments_of_the_config_files(fuzz, file):
     def check(argument):
         a_config_or_one_error(lambda: configs.load(f"configs/{file}.py:{argument}"))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from tf_mamlpp.checks import check_choice, check_fields
 from tf_mamlpp.data.augmentation import Augmentation
 from tf_mamlpp.data.sources.splits import FRACTIONS, check_fractions
+from tf_mamlpp.data.sources.standard_lists import standard_file
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.meta.settings import Learner, method_name
 
@@ -56,7 +57,7 @@ class Data:
     rotations: bool = False  # training tasks turn each class by a random multiple of 90 degrees
     split_seed: int = 0  # shuffles classes into train, validation and test
     split_fractions: tuple[float, float, float] = FRACTIONS  # of the classes, for train, validation and test
-    split_file: str | None = None  # JSON lists of the classes of each split, instead
+    split_file: str | None = None  # JSON lists of the classes of each split, or standard:<name>, instead
     skip_damaged: bool = False  # leave out pictures that cannot be read, instead of an error
     cache_dir: str | None = None  # of decoded pictures; None for ~/.cache/tf_mamlpp
 
@@ -78,8 +79,10 @@ class Data:
     def _check_splits(self) -> None:
         if self.skip_damaged and self.name in ("glyphs", "sinusoid"):
             raise UserError(f"skip_damaged has no use with data.name={self.name}, which reads no pictures")
-        if self.split_file and self.name in _SPLITS_GIVEN:
-            raise UserError(f"split_file has no use with data.name={self.name}, whose splits are given")
+        if self.split_file:
+            standard_file(self.split_file)  # refuses an unknown one
+            if self.name in _SPLITS_GIVEN:
+                raise UserError(f"split_file has no use with data.name={self.name}, whose splits are given")
         if self.split_fractions != FRACTIONS:
             if self.split_file:
                 raise UserError("split_fractions and data.split_file contradict: choose one")

@@ -53,8 +53,8 @@ def load_banks(
         split_seed: seed of the division of classes, where the source has no division of its own.
         split_fractions: shares of the classes that train, validation and test get then; for "image_folder" and
             "tfds:NAME".
-        split_file: JSON file that lists the classes of each split instead, see `divide_classes`; for "omniglot",
-            "image_folder" and "tfds:NAME".
+        split_file: JSON file that lists the classes of each split instead, or the name of a standard division, see
+            `divide_classes`; for "omniglot", "image_folder" and "tfds:NAME".
         skip_damaged: leave out pictures that cannot be read, and warn of them. Otherwise they are an error.
         cache_dir: the cache folder; see `cache_root`.
 

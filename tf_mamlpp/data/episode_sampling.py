@@ -189,7 +189,7 @@ def episodes(
         resize: "stretch" or "crop".
         split_seed: seed of the division of classes into splits, where the source has none of its own.
         split_fractions: shares of the classes that train, validation and test get then.
-        split_file: JSON file that lists the classes of each split.
+        split_file: JSON file that lists the classes of each split, or a standard division such as "standard:cub".
         skip_damaged: leave out pictures that cannot be read.
         cache_dir: the cache folder.
 

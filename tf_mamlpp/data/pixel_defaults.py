@@ -15,10 +15,12 @@ def is_omniglot(source: str) -> bool:
     """Whether a source is Omniglot, from its own archives or through TensorFlow Datasets.
 
     Example:
-        >>> is_omniglot("omniglot"), is_omniglot("tfds:omniglot:3.0.0"), is_omniglot("glyphs")
-        (True, True, False)
+        >>> is_omniglot("omniglot"), is_omniglot("tfds:omniglot:3.0.0"), is_omniglot("tfds:omniglot[:10%]")
+        (True, True, True)
+        >>> is_omniglot("glyphs")
+        False
     """
-    return re.split("[:/]", source.removeprefix("tfds:"))[0] == "omniglot"
+    return re.split(r"[:/\[]", source.removeprefix("tfds:"))[0] == "omniglot"
 
 
 def _is_dark_on_white(source: str) -> bool:

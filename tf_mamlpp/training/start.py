@@ -63,21 +63,23 @@ class Start:
     def give_to(self, learner: EpisodicModel) -> None:
         """Puts the weights into a learner, and says what was taken and what not.
 
-        The body must fit.  Rows of batch norm for other inner steps are repeated or cut; the head and the learned
-        inner rates stay as they are where these have another form, or none.
+        The body must fit.  Rows of batch norm for other inner steps are repeated or cut.  Where these have another
+        form, or none, the head begins at zero and the inner rates as they are: to features that tell classes apart a
+        random head is noise, which the inner loop would first have to unlearn.
 
         Raises:
             UserError: they do not fit, and nothing was changed.
         """
         wanted = _variables(learner)
         head = set[int]() if learner.settings.prototypes else head_weights(learner.model)
-        taken, left = dict[_Key, np.ndarray](), list[str]()
+        taken, left, unset = dict[_Key, np.ndarray](), list[str](), list[Any]()
         for key, variable in wanted.items():
             value = _fitted(self.values.get(key), key, tuple(variable.shape))
             if value is not None:
                 taken[key] = value
             elif _is_rates(key) or id(variable) in head:
-                left.append("the inner rates" if _is_rates(key) else f"'{variable.path}'")
+                left.append("the inner rates" if _is_rates(key) else f"'{variable.path}', now zero")
+                unset += [] if _is_rates(key) else [variable]
             elif key not in self.values:
                 raise UserError(f"training.start: {self.name} has no '{variable.path}', which this model has")
             else:
@@ -87,6 +89,8 @@ class Start:
                 )
         for key, value in taken.items():
             wanted[key].assign(value)
+        for variable in unset:
+            variable.assign(np.zeros(variable.shape))
         unused = len(self.values.keys() - wanted.keys())
         told = [f"took {len(taken)} tensors"]
         told += ["learned inner rates among them"] if any(map(_is_rates, taken)) else []

@@ -1,7 +1,9 @@
+import itertools
 import json
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from tf_mamlpp.data import check_bank, load_banks
@@ -236,6 +238,38 @@ def test_split_file_divides_by_name(data_dir, tmp_path):
     assert sorted(greys) == [18, 19, 118, 119]
 
 
+def test_a_part_of_each_split(data_dir):
+    opened = [pictures() for _, pictures in tfds_splits("tfds:few_shot_pets[:50%]", data_dir, split_seed=0).values()]
+    names = [np.repeat(pictures.class_names, pictures.counts) for pictures in opened]
+    found = sorted(
+        (names[number][row], tf.io.decode_png(content).numpy().min())
+        for number, pictures in enumerate(opened)
+        for row, _, content in pictures.read()
+    )
+    first = itertools.chain.from_iterable(examples("few_shot_pets", data_dir, split, 10) for split in ("train", "test"))
+    assert found == sorted((f"class{e['label']}", e["image"].min()) for e in first)
+    assert len(found) == 20  # of 40
+    five = tfds_splits("tfds:few_shot_pets[:5]", data_dir, split_seed=0)
+    assert sum(sum(pictures().counts) for _, pictures in five.values()) == 10
+    whole = tfds_splits("tfds:few_shot_pets", data_dir, split_seed=0)
+    assert five["train"][0] != whole["train"][0]  # the keys that the cache knows them by
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ("[", r"'\[' is no part of a split, such as \[:10%\] or \[:5000\]$"),
+        ("[:ten]", r"'\[:ten\]' is no part of a split"),
+        ("[:10%]+test", r"'\[:10%\]\+test' is no part of a split"),
+        ("[:0%]", "has no pictures in that part of train, test: give a larger one$"),
+        ("[:1000]", "tfds:few_shot_pets\\[:1000\\]: .*1000"),
+    ],
+)
+def test_a_part_that_is_none_is_named(data_dir, part, message):
+    with pytest.raises(UserError, match=message):
+        load_banks(f"tfds:few_shot_pets{part}", data_dir)
+
+
 def test_splits_without_common_classes_are_kept(data_dir):
     banks = load_banks("tfds:disjoint", data_dir, image_size=(12, 12))
     assert {split: bank.class_names for split, bank in banks.items()} == {
@@ -315,6 +349,12 @@ def test_set_without_labels_is_refused(data_dir):
 def test_unknown_set_is_named(tmp_path):
     with pytest.raises(UserError, match="tfds:no_such_set: neither prepared in"):
         load_banks("tfds:no_such_set", tmp_path)
+
+
+def examples(name, data_dir, split, count):
+    """The first examples of a split as they are stored."""
+    builder = tfds.builder(name, data_dir=data_dir)
+    return builder.as_dataset(split=split, shuffle_files=False).take(count).as_numpy_iterator()
 
 
 def greys(bank):

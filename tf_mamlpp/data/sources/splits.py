@@ -6,12 +6,13 @@ import json
 import math
 import os
 import unicodedata
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from tf_mamlpp.data.sources.standard_lists import standard_file
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.files import expanded
 
@@ -36,26 +37,32 @@ class SplitFile:
         lists: class names of "train", "validation" and "test".
         pictures: what a run wrote beside them about its pictures; None in a file that a user wrote. The lists of a run
             keep their order, because its tasks depend on it.
+        others: other names of a class, by its name in the lists. A whole number is the class's number in data whose
+            classes have no names.
 
     Example:
         >>> (tmp_path / "lists.json").write_text('{"train": ["ant", "bee"], "validation": ["cat"], "test": ["dog"]}')
         65
         >>> SplitFile.read(tmp_path / "lists.json").lists["train"]
         ['ant', 'bee']
+        >>> SplitFile.read("standard:cub").others["001.Black_footed_Albatross"]
+        (0,)
     """
 
     lists: dict[str, list[str]]
     pictures: dict[str, dict[str, Any]] | None = None
+    others: dict[str, tuple[str | int, ...]] = field(default_factory=dict)
 
     @classmethod
     def read(cls, file: str | os.PathLike[str]) -> SplitFile:
-        """Reads the file.
+        """Reads the file, or a division that comes with the package, see `standard_lists`.
 
         Raises:
             UserError: it is missing or malformed.
         """
+        standard = standard_file(file)
         try:
-            lists = json.loads(expanded(file).read_text())
+            lists = json.loads((standard or expanded(file)).read_text())
         except (OSError, ValueError, RecursionError) as error:
             raise UserError(f"{file}: cannot be read as JSON ({error})") from error
         pictures = lists.pop("pictures", None) if isinstance(lists, dict) else None
@@ -65,12 +72,22 @@ class SplitFile:
             isinstance(pictures, dict) and all(isinstance(pictures.get(split), dict) for split in SPLITS)
         ):
             raise UserError(f"{file}: 'pictures' is not what a run writes: remove it, and the lists alone count")
-        for split, names in lists.items():
-            # A run's split may be empty: its shares of the classes may be 0.
-            of_names = isinstance(names, list) and all(isinstance(name, str) for name in names)
-            if not of_names or (not names and pictures is None):
+        others: dict[str, tuple[str | int, ...]] = {}
+        for split, entries in lists.items():
+            # A run's split may be empty, since its shares of the classes may be 0, and so may that of a standard set.
+            of_classes = isinstance(entries, list) and all(map(_is_class, entries))
+            if not of_classes or not (entries or standard or pictures is not None):
                 raise UserError(f"{file}: '{split}' must be a list of one or more class names")
-        return cls(lists, pictures)
+            others |= {entry[0]: tuple(entry[1:]) for entry in entries if isinstance(entry, list)}
+            lists[split] = [entry[0] if isinstance(entry, list) else entry for entry in entries]
+        return cls(lists, pictures, others)
+
+
+def _is_class(entry: Any) -> bool:
+    """Whether this is how a list names a class: a name, or a list of a name and others."""
+    if not isinstance(entry, list):
+        return isinstance(entry, str)
+    return bool(entry) and isinstance(entry[0], str) and all(type(other) in (str, int) for other in entry)
 
 
 def same_name(name: str) -> str:
@@ -123,8 +140,11 @@ def divide_classes(
     Args:
         class_names: all classes, in an order that does not depend on the machine.
         split_seed: a non-negative number; the same seed always gives the same division.
-        split_file: JSON file {"train": [class names], "validation": [...], "test": [...]}; classes in none of the lists
-            are left out. Neither the seed nor the fractions are used then.
+        split_file: JSON file {"train": [class names], "validation": [...], "test": [...]}, or the name of one of
+            `standard_lists`; classes in none of the lists are left out. Neither the seed nor the fractions are used
+            then. In place of a name may be a list of names, of which the first that the data have counts; a whole
+            number in it is the class of that number, if the data have no names but 0, 1, 2, ... for as many classes
+            as the file lists.
         fractions: shares of train, validation and test, which sum to 1; a share above 0 is one class at least. Omniglot
             is divided by them only if they differ from `FRACTIONS`.
         source: what to call the data in an error; also tells Omniglot, and sets of TFDS named after it.
@@ -162,15 +182,13 @@ def divide_classes(
 def _class_numbers(
     given: SplitFile, class_names: Sequence[str], short_names: Sequence[str], file: str, source: str
 ) -> dict[str, list[int]]:
-    exact = {name: [n] for n, name in enumerate(class_names)}
-    # Where no name is the very same: names in another form of Unicode, then short ones.
-    forms: tuple[Mapping[str, list[int]], ...] = (_numbers(class_names), _numbers(short_names))
+    find = _finder(class_names, short_names, complete=len(class_names) == sum(map(len, given.lists.values())))
     seen: set[int] = set()
     divided: dict[str, list[int]] = {}
     for split in SPLITS:
         divided[split] = []
         for name in given.lists[split]:
-            found = exact.get(name) or next((form[key] for form in forms if (key := same_name(name)) in form), [])
+            found = next(filter(None, map(find, (name, *given.others.get(name, ())))), [])
             if not found:
                 raise UserError(f"{file}: {source} has no class {name!r}; it has {', '.join(class_names[:3])}, ...")
             if len(found) > 1:
@@ -181,6 +199,29 @@ def _class_numbers(
             seen.add(found[0])
             divided[split].append(found[0])
     return divided if given.pictures is not None else {split: sorted(numbers) for split, numbers in divided.items()}
+
+
+def _finder(
+    class_names: Sequence[str], short_names: Sequence[str], complete: bool
+) -> Callable[[str | int], Sequence[int]]:
+    """A function that finds the classes that a file may mean by a name or a number.
+
+    Args:
+        class_names: of the data.
+        short_names: others of the same classes.
+        complete: the file lists as many classes as there are. A number in another file is of other data.
+    """
+    exact = {name: [n] for n, name in enumerate(class_names)}
+    # Where no name is the very same: names in another form of Unicode, then short ones.
+    forms: tuple[Mapping[str, list[int]], ...] = (_numbers(class_names), _numbers(short_names))
+    nameless = complete and exact.keys() == {str(n) for n in range(len(class_names))}
+
+    def find(name: str | int) -> Sequence[int]:
+        if isinstance(name, int):
+            return exact.get(str(name), []) if nameless else []
+        return exact.get(name) or next((form[key] for form in forms if (key := same_name(name)) in form), [])
+
+    return find
 
 
 def _numbers(names: Sequence[str]) -> dict[str, list[int]]:

@@ -15,6 +15,7 @@ import numpy as np
 from tf_mamlpp.data.picture_files import file_state
 from tf_mamlpp.data.sources.listing import Pictures, Splits
 from tf_mamlpp.data.sources.splits import FRACTIONS, SPLIT_FOLDERS, SPLITS, SplitFile, divide_classes
+from tf_mamlpp.data.sources.tfds_features import class_names, picture_and_label
 from tf_mamlpp.errors import UserError, reason
 from tf_mamlpp.files import expanded
 
@@ -41,7 +42,8 @@ def tfds_splits(
 
     Args:
         name: "tfds:NAME", where NAME is anything `tfds.builder` takes, for example "omniglot" or
-            "mnist:3.0.1".
+            "mnist:3.0.1"; or "tfds:NAME[:10%]", which reads that part of every split. TensorFlow Datasets mixes the
+            examples of a split when it prepares them, so a part has some of every class.
         path: TensorFlow Datasets' data_dir; None: its default.
         split_seed: seed of the division of classes, see `divide_classes`.
         split_file: lists of classes that divide the set, whatever splits it has, see `divide_classes`.
@@ -54,29 +56,30 @@ def tfds_splits(
         UserWarning: the set has splits that are not read, or texts or integers that are no labels.
 
     Raises:
-        UserError: unknown name, no pictures or labels in the set, or it can neither be found nor downloaded.
+        UserError: unknown name or part, no pictures or labels in the set, or it can neither be found nor downloaded.
 
     Example:
         >>> tfds_splits("tfds:no_such_set", tmp_path, split_seed=0)
         Traceback (most recent call last):
         tf_mamlpp.errors.UserError: tfds:no_such_set: neither prepared in ... nor to be downloaded ...
     """
-    builder = _prepared(name, path)
-    image, label = _features(builder, name)
-    _check_splits(builder, name)
-    names = _class_names(builder.info.features[label])
+    listed = None if split_file is None else SplitFile.read(split_file)  # before a download
+    set_name, part = _set_and_part(name)
+    builder = _prepared(set_name, path)
+    image, label = picture_and_label(builder, name)
+    _check_splits(builder, name, part)
+    names = class_names(builder.info.features[label])
     lists: Any = None
-    if split_file is not None:  # checked at once if the classes are known, else when the labels have been read
-        given = SplitFile.read(split_file)
-        lists = divide_classes(names, split_seed, split_file, source=name) if names else dataclasses.asdict(given)
-    key = repr([_identity(builder), image, label, split_seed, list(split_fractions), lists])
+    if listed is not None:  # checked at once if the classes are known, else when the labels have been read
+        lists = divide_classes(names, split_seed, split_file, source=name) if names else _contents(listed)
+    key = repr([_identity(builder), image, label, split_seed, list(split_fractions), lists, *filter(None, [part])])
     # The labels of all splits, read when the first split is opened: never, if the cache has the pictures.
     read: list[_Labels] = []
 
     def opener(split: str) -> Callable[[], Pictures]:
         def open_pictures() -> Pictures:
             if not read:
-                read.append(_read_labels(builder, name, label, names))
+                read.append(_read_labels(builder, name, part, label, names))
             labels = read[0]
             given = None if split_file is not None else _own_splits(labels.numbers)
             divided = given or divide_classes(labels.names, split_seed, split_file, split_fractions, source=name)
@@ -95,13 +98,37 @@ class _Labels:
 
     Attributes:
         names: of the classes.
+        part: of every split that is read, such as "[:10%]"; "" for all.
         number: of the class of each label; -1 where a label is withheld.
         numbers: of the class of every example, by the set's own splits.
     """
 
     names: list[str]
+    part: str
     number: Callable[[Any], int]
     numbers: dict[str, list[int]]
+
+
+def _contents(listed: SplitFile) -> dict[str, Any]:
+    """What a split file says, for a key that is the same as before files could have other names of classes."""
+    return {key: value for key, value in dataclasses.asdict(listed).items() if value or key != "others"}
+
+
+def _set_and_part(name: str) -> tuple[str, str]:
+    """The parts of "tfds:NAME[PART]": the first without the brackets, and these; "" where there are none."""
+    import tensorflow_datasets as tfds
+
+    set_name, bracket, rest = name.partition("[")
+    part = bracket + rest
+    try:
+        if part:
+            tfds.core.ReadInstruction.from_spec(f"train{part}")
+        good = "]" not in part[:-1]  # "[:10%]+test" is read too
+    except Exception:
+        good = False
+    if not good:
+        raise UserError(f"{name}: '{part}' is no part of a split, such as [:10%] or [:5000]")
+    return set_name, part
 
 
 def _prepared(name: str, path: str | os.PathLike[str] | None) -> Any:
@@ -120,67 +147,20 @@ def _prepared(name: str, path: str | os.PathLike[str] | None) -> Any:
     return builder
 
 
-def _features(builder: Any, name: str) -> tuple[str, str]:
-    """The names of the features that hold a set's pictures and their labels."""
-    features, candidates = builder.info.features, [("image", "label")]
-    supervised = builder.info.supervised_keys
-    if isinstance(supervised, tuple) and len(supervised) == 2 and all(isinstance(key, str) for key in supervised):
-        candidates.append(supervised)
-    for image, label in candidates:
-        if image in features and label in features and _is_picture(features[image]) and _is_class(features[label]):
-            return image, label
-    raise UserError(
-        f"{name}: is no classification set that can be read: it needs the features 'image' and 'label', or "
-        "supervised_keys that name such: a picture (an Image of whole numbers, or a Tensor of uint8 of the shape "
-        "[H, W] or [H, W, 1, 3 or 4]) and a class (a ClassLabel with its classes, a Text or an integer); it has "
-        f"{', '.join(f'{key!r} ({_kind(feature)})' for key, feature in features.items())}"
-    )
-
-
-def _is_picture(feature: Any) -> bool:
-    import tensorflow_datasets as tfds
-
-    if isinstance(feature, tfds.features.Image):
-        # TFDS keeps floating-point pictures as PNG whose four channels are the bytes of a number.
-        return np.issubdtype(feature.np_dtype, np.integer)
-    shape: tuple[int | None, ...] = feature.shape if isinstance(feature, tfds.features.Tensor) else ()
-    plain = len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3, 4))
-    return plain and feature.np_dtype == np.uint8
-
-
-def _is_class(feature: Any) -> bool:
-    import tensorflow_datasets as tfds
-
-    if isinstance(feature, tfds.features.ClassLabel):
-        return bool(feature.num_classes)
-    if isinstance(feature, tfds.features.Text):
-        return True
-    is_scalar = isinstance(feature, tfds.features.Tensor) and feature.shape == ()
-    return is_scalar and np.issubdtype(feature.np_dtype, np.integer)
-
-
-def _kind(feature: Any) -> str:
-    """What a feature is, for an error."""
-    import tensorflow_datasets as tfds
-
-    kind = type(feature).__name__
-    if isinstance(feature, tfds.features.Text):
-        return kind
-    if isinstance(feature, tfds.features.ClassLabel):
-        return f"{kind} of {feature.num_classes or 'no'} classes"
-    if isinstance(feature, tfds.features.Image | tfds.features.Tensor):
-        return f"{kind} of {np.dtype(feature.np_dtype).name} {list(feature.shape)}"
-    return kind
-
-
-def _check_splits(builder: Any, name: str) -> None:
-    """Raises a UserError if a set has no split that is read here; warns of those that are not."""
+def _check_splits(builder: Any, name: str, part: str) -> None:
+    """Raises a UserError if a set has no split, or no such part, that is read here; warns of splits that are not."""
     unread = [split for split in builder.info.splits if split not in _SPLIT_OF]
     if len(unread) == len(builder.info.splits):
         known = f"{', '.join(list(_SPLIT_OF)[:-1])} or {list(_SPLIT_OF)[-1]}"
         raise UserError(f"{name}: has no split called {known}; it has {', '.join(unread) or 'none at all'}")
+    read = [split for split in builder.info.splits if split in _SPLIT_OF]
+    try:
+        empty = not any(builder.info.splits[f"{split}{part}"].num_examples for split in read)
+    except Exception as error:  # TFDS's own, of a number that is out of range
+        raise UserError(f"{name}: {reason(error)}") from error
+    if part and empty:
+        raise UserError(f"{name}: has no pictures in that part of {', '.join(read)}: give a larger one")
     if unread:
-        read = [split for split in builder.info.splits if split in _SPLIT_OF]
         warnings.warn(f"{name}: of its splits, {', '.join(read)} are read, {', '.join(unread)} are not", stacklevel=1)
 
 
@@ -196,26 +176,18 @@ def _examples(builder: Any, split: str, decoders: Any) -> Iterator[dict[str, Any
     yield from builder.as_dataset(split=split, shuffle_files=False, decoders=decoders).as_numpy_iterator()
 
 
-def _class_names(feature: Any) -> list[str]:
-    """The classes of a ClassLabel; none for other labels, which must be read first."""
-    import tensorflow_datasets as tfds
-
-    if not isinstance(feature, tfds.features.ClassLabel):
-        return []
-    return [feature.int2str(number) for number in range(feature.num_classes)]
-
-
-def _read_labels(builder: Any, name: str, label: str, names: list[str]) -> _Labels:
+def _read_labels(builder: Any, name: str, part: str, label: str, names: list[str]) -> _Labels:
     """Reads the labels of every example.
 
     Args:
+        part: of every split, such as "[:10%]"; "" for all.
         names: the classes, numbered by the labels; empty where the labels are texts or any integers.
     """
     import tensorflow_datasets as tfds
 
     decoders = tfds.decode.PartialDecoding({label: True})
     found = {
-        split: [_plain(example[label]) for example in _examples(builder, split, decoders)]
+        split: [_plain(example[label]) for example in _examples(builder, f"{split}{part}", decoders)]
         for split in sorted(set(builder.info.splits) & set(_SPLIT_OF), key=list(_SPLIT_OF).index)
     }
     values = sorted(set(itertools.chain.from_iterable(found.values())) - {-1, ""})
@@ -229,6 +201,7 @@ def _read_labels(builder: Any, name: str, label: str, names: list[str]) -> _Labe
         )
     return _Labels(
         names or [str(value) for value in values],
+        part,
         lambda value: number.get(_plain(value), -1),
         {split: [number.get(value, -1) for value in labels] for split, labels in found.items()},
     )
@@ -266,7 +239,7 @@ def _pictures(
         for split, found in labels.numbers.items():
             if rows.keys().isdisjoint(found):
                 continue
-            for index, example in enumerate(_examples(builder, split, decoders)):
+            for index, example in enumerate(_examples(builder, f"{split}{labels.part}", decoders)):
                 number = labels.number(example[label])
                 if number in rows:
                     place = f"{builder.info.full_name} {split} example {index}"
