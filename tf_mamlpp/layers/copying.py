@@ -36,18 +36,24 @@ def copied(model: keras.Model) -> keras.Model:
 
 def _of_config(model: keras.Model) -> keras.Model:
     if isinstance(model, keras.Sequential) or hasattr(model, "operations"):
-        return keras.models.clone_model(model)
+        return keras.models.clone_model(model, clone_function=_alike, recursive=True)
     twin = type(model).from_config(model.get_config())
-    twin.build_from_config(model.get_build_config())
+    with keras.name_scope(twin.name):
+        twin.build_from_config(model.get_build_config())
     return twin
+
+
+def _alike(layer: keras.layers.Layer) -> keras.layers.Layer:
+    return layer.__class__.from_config(layer.get_config())
 
 
 def _copy_state(model: keras.Model, twin: keras.Model) -> None:
     """Variables, and what a layer makes of them when it is loaded (`Normalization`)."""
-    if [(v.path, v.shape) for v in model.variables] != [(v.path, v.shape) for v in twin.variables]:
-        raise ValueError("the config does not tell all")
     for old, new in zip(model.variables, twin.variables, strict=True):
+        if (old.name, old.shape, old.dtype) != (new.name, new.shape, new.dtype):
+            raise ValueError("the config does not tell all")
         new.assign(old.value)
+        new._path = old.path  # a layer that was not named is numbered anew in a copy
     for layer in twin._flatten_layers():
         if hasattr(layer, "finalize_state"):
             layer.finalize_state()

@@ -44,7 +44,7 @@ class OutputKind(NamedTuple):
         """Probabilities of the outputs' shape; of a regression the outputs."""
         if self.values or self.probabilities:
             return outputs
-        return tf.sigmoid(outputs) if self.independent else tf.nn.softmax(outputs)
+        return tf.sigmoid(outputs) if self.independent else _softmax(outputs)
 
     def to_logits(self, outputs: tf.Tensor) -> tf.Tensor:
         """The logits that `to_probabilities` would make the probabilities of; finite."""
@@ -79,6 +79,17 @@ class OutputKind(NamedTuple):
 
 
 _SMALLEST = 1e-37  # a float32 that is not denormal
+
+
+def _softmax(logits: tf.Tensor) -> tf.Tensor:
+    """Over the last axis, of any rank: some of TensorFlow's kernels take five axes and no more."""
+
+    def of_rows() -> tf.Tensor:
+        return tf.reshape(tf.nn.softmax(tf.reshape(logits, [-1, tf.shape(logits)[-1]])), tf.shape(logits))
+
+    if logits.shape.rank is not None:
+        return tf.nn.softmax(logits) if logits.shape.rank <= 5 else of_rows()
+    return tf.cond(tf.rank(logits) <= 5, lambda: tf.nn.softmax(logits), of_rows)
 
 
 # What Keras's losses take: a row of classes, a yes or no for each output, or any probabilities.

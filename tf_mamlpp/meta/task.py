@@ -8,7 +8,7 @@ import tensorflow as tf
 
 Task = Mapping[str, tf.Tensor]
 """One task, or with a leading axis of tasks a meta-batch: `support_images` `[S, ...]`, `support_labels` `[S]`,
-`query_images` `[Q, ...]`, `query_labels` `[Q]`."""
+`query_images` `[Q, ...]`, `query_labels` `[Q]`; inputs may be dicts and tuples of tensors."""
 
 Tensors = Sequence[tf.Tensor]
 """Values of a model's variables, in the model's order."""
