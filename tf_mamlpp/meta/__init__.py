@@ -14,7 +14,7 @@ Which idea lives where ("How to train your MAML", arXiv 1810.09502, section 4, a
 | which weights it changes (ANIL, BOIL, a shared head) | `adapted_weights` |
 | a Keras model as a pure function of fast weights and state | `functional_model` |
 | the outer loop: meta-batch, meta-gradient | `outer_loop` |
-| how Keras drives it: `compile`, `fit`, `predict`; data of tasks; metrics | `task_trainer`, `task_data`, `task_metrics` |
+| `compile`, `fit`, `predict`; data of tasks; metrics | `task_trainer`, `task_data`, `task_metrics` |
 | what is made of outputs: their kind, the loss, the metrics | `reading` |
 | the pieces assembled: `MetaLearner` | `meta_learner` |
 | `adapt` and `predict_adapted` | `adaptation` |

@@ -104,7 +104,7 @@ def check_one_dtype(model: keras.Model) -> None:
         >>> layers = [keras.Input((4,)), keras.layers.Dense(3), keras.layers.Dense(2, dtype="float64")]
         >>> check_one_dtype(keras.Sequential(layers, name="net"))
         Traceback (most recent call last):
-        tf_mamlpp.errors.UserError: model 'net' has weights of float32 ('dense.../kernel') and float64 ('...'): ...
+        tf_mamlpp.errors.UserError: model 'net' has weights of float32 ('net/dense.../kernel') and float64 (...): ...
     """
     first = {v.dtype: v.path for v in reversed(model.trainable_variables)}
     if len(first) > 1:

@@ -38,7 +38,7 @@ class TaskTrainer(keras.Model):
 
     Example:
         >>> import tf_mamlpp as mp
-        >>> learner = mp.MetaLearner(mp.mlp((4,), way=3), way=3, inner_steps=1)
+        >>> learner = mp.MetaLearner(mp.mlp((4,), 3), way=3, inner_steps=1)
         >>> learner.compile("adam", metrics=["accuracy", "sparse_categorical_crossentropy"])
         >>> learner.metrics_names
         ['loss', 'accuracy', 'sparse_categorical_crossentropy', 'step_0', 'step_1']
