@@ -16,7 +16,7 @@ as a folder had 94.67 ± 0.83 % (28x28 grey, configs/omniglot.py, 4,000 updates)
 
 from tf_mamlpp.config import Config, Data, Evaluation, Learner, Training, parse_argument
 from tf_mamlpp.data.pixel_defaults import IMAGENET_MEAN, IMAGENET_STD
-from tf_mamlpp.meta.settings import presets
+from tf_mamlpp.meta.settings import methods
 
 
 def get_config(argument: str = "") -> Config:
@@ -38,7 +38,7 @@ def get_config(argument: str = "") -> Config:
             std=IMAGENET_STD if a.channels == 3 else (0.5,),
         ),
         learner=Learner(
-            **presets[a.method],
+            **methods[a.method],
             inner_rate=0.05,
             multi_step_loss_epochs=max(a.epochs // 4, 1),
             second_order_from_epoch=a.epochs // 2,

@@ -20,7 +20,7 @@ Expect: in those runs 1-shot had 32.59 ± 0.89 % and 5-shot 46.31 ± 0.96 %.  Fo
 from tf_mamlpp.checks import check_choice
 from tf_mamlpp.config import Augmentation, Config, Data, Evaluation, Learner, Model, Pretrain, Training, parse_argument
 from tf_mamlpp.data.pixel_defaults import IMAGENET_MEAN, IMAGENET_STD
-from tf_mamlpp.meta.settings import presets
+from tf_mamlpp.meta.settings import methods
 
 
 def get_config(argument: str = "") -> Config:
@@ -53,7 +53,7 @@ def get_config(argument: str = "") -> Config:
         ),
         model=Model(name="conv4", filters=48),
         learner=Learner(
-            **{**presets[a.method], **schedule},
+            **{**methods[a.method], **schedule},
             inner_rate=0.1 if paper else 0.01,
             gradient_clip=10.0,
         ),

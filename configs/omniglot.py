@@ -15,7 +15,7 @@ The paper's 75,000 updates of 16 tasks were never run.  It reports 99.47 % for 5
 
 from tf_mamlpp.checks import check_choice
 from tf_mamlpp.config import Augmentation, Config, Data, Evaluation, Learner, Pretrain, Training, parse_argument
-from tf_mamlpp.meta.settings import presets
+from tf_mamlpp.meta.settings import methods
 
 
 def get_config(argument: str = "") -> Config:
@@ -36,7 +36,7 @@ def get_config(argument: str = "") -> Config:
     return Config(
         seed=a.seed,
         data=Data(name="omniglot", way=a.way, shot=a.shot, rotations=True),
-        learner=Learner(**{**presets[a.method], **schedule}, inner_rate=0.1),
+        learner=Learner(**{**methods[a.method], **schedule}, inner_rate=0.1),
         augmentation=Augmentation(crop_padding=2) if a.augment or a.pretrain else Augmentation(),
         pretrain=Pretrain(epochs=a.pretrain),
         training=Training(epochs=epochs, updates=500 if paper else 250, tasks=8, augment=a.augment),

@@ -11,7 +11,7 @@ order had 87.6 ± 1.2 %.  Nearest pixel: 55.3 %.  Other methods: docs/results.md
 """
 
 from tf_mamlpp.config import Config, Data, Evaluation, Learner, Model, Training, parse_argument
-from tf_mamlpp.meta.settings import presets
+from tf_mamlpp.meta.settings import methods
 
 
 def get_config(argument: str = "") -> Config:
@@ -22,7 +22,7 @@ def get_config(argument: str = "") -> Config:
         data=Data(name="glyphs", way=a.way, shot=a.shot),
         model=Model(name="conv4", filters=32),
         learner=Learner(
-            **presets[a.method],
+            **methods[a.method],
             multi_step_loss_epochs=max(a.epochs // 2, 1),
             second_order_from_epoch=a.epochs // 2,
         ),

@@ -10,7 +10,7 @@ Expect: an error of 0.52 ± 0.05 after the inner step, from 2.94 before it (600 
 """
 
 from tf_mamlpp.config import Config, Data, Evaluation, Learner, Model, Training, parse_argument
-from tf_mamlpp.meta.settings import presets
+from tf_mamlpp.meta.settings import methods
 
 
 def get_config(argument: str = "") -> Config:
@@ -20,7 +20,7 @@ def get_config(argument: str = "") -> Config:
         seed=a.seed,
         data=Data(name="sinusoid", shot=a.shot, query_shot=10),
         model=Model(name="mlp"),
-        learner=Learner(**presets[a.method], inner_steps=1, inner_rate=0.01, second_order_from_epoch=a.epochs // 2),
+        learner=Learner(**methods[a.method], inner_steps=1, inner_rate=0.01, second_order_from_epoch=a.epochs // 2),
         training=Training(epochs=a.epochs, updates=500, tasks=25, checkpoint_updates=250),
         evaluation=Evaluation(validation_tasks=100, test_tasks=600, ensemble=1),
     )

@@ -10,7 +10,7 @@ pixel: the run is far too short to learn.
 """
 
 from tf_mamlpp.config import Config, Data, Evaluation, Learner, Model, Training, parse_argument
-from tf_mamlpp.meta.settings import presets
+from tf_mamlpp.meta.settings import methods
 
 
 def get_config(argument: str = "") -> Config:
@@ -21,7 +21,7 @@ def get_config(argument: str = "") -> Config:
         data=Data(name="glyphs", way=a.way, shot=a.shot),
         model=Model(name="conv4", filters=8),
         learner=Learner(
-            **presets[a.method],
+            **methods[a.method],
             inner_steps=2,
             multi_step_loss_epochs=max(a.epochs - 1, 1),
             second_order_from_epoch=1,

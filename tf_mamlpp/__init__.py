@@ -70,6 +70,10 @@ __all__ = list(_HOME)
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'tf_mamlpp' has no attribute '{name}'")
+    if name != "UserError":
+        from tf_mamlpp.runtime import check_keras_backend
+
+        check_keras_backend()
     return getattr(importlib.import_module(f"tf_mamlpp.{_HOME[name]}"), name)
 
 

@@ -23,6 +23,20 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def check_keras_backend() -> None:
+    """Refuses another backend of Keras than TensorFlow, as far as the environment tells; imports nothing.
+
+    Raises:
+        UserError: naming the backend.
+
+    Example:
+        >>> check_keras_backend()
+    """
+    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+    if backend != "tensorflow":
+        raise UserError(f"KERAS_BACKEND is {backend}, and tf_mamlpp needs tensorflow: unset it")
+
+
 def configure() -> None:
     """Quiets TensorFlow's log, and on a CPU gives each task one thread.
 
@@ -32,10 +46,12 @@ def configure() -> None:
 
     Raises:
         RuntimeError: TensorFlow was used before.
+        UserError: Keras is told to use another backend.
 
     Example: the first lines of a program.
         >>> from tf_mamlpp.runtime import configure  # and then: configure()
     """
+    check_keras_backend()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with _quiet_stderr():
         import tensorflow as tf

@@ -7,8 +7,9 @@ import tensorflow as tf
 
 import tf_mamlpp as mp
 from tf_mamlpp.errors import UserError
-from tf_mamlpp.meta.losses import mean_loss, metric_function, metric_name
+from tf_mamlpp.meta.losses import mean_loss
 from tf_mamlpp.meta.output_kind import OutputKind
+from tf_mamlpp.meta.task_metrics import metric_function, metric_name
 
 NAMES = ["poisson", "hinge", "squared_hinge", "mean_squared_error", "mean_absolute_error", "huber", "log_cosh"]
 NAMES += [

@@ -104,7 +104,6 @@ def test_without_way_the_loss_tells():
         ),
         (dense, "kl_divergence", "takes probabilities: end in one"),
         (lambda: dense("softmax"), "binary_crossentropy", "'net' ends in softmax, one choice of all outputs, and"),
-        (lambda: dense("sigmoid"), None, "'net' ends in sigmoid, a yes or no for each output, and the default loss"),
         (L.LayerNormalization, "categorical_crossentropy", "cannot be told whether the outputs of model 'net' are"),
     ],
 )

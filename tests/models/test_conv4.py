@@ -74,3 +74,14 @@ def test_finite_differences(make_tasks, plus_learner, worst_deviation, strided):
 def test_the_self_check_passes_a_strided_network(make_tasks):
     model = conv4((8, 8, 1), 3, filters=2, blocks=1, strided=True)
     assert max(check_meta_gradient(model, make_tasks(tasks=1), way=3, inner_steps=2).values()) < 1e-6
+
+
+@pytest.mark.parametrize("strided", [False, True])
+def test_pictures_are_channels_last_whatever_keras_is_told(strided):
+    keras.config.set_image_data_format("channels_first")
+    try:
+        model = conv4((16, 16, 3), 5, filters=2, blocks=2, strided=strided)
+    finally:
+        keras.config.set_image_data_format("channels_last")
+    assert model.output_shape == (None, 5) and model.get_layer("conv1").data_format == "channels_last"
+    assert model.get_layer("conv0").kernel.shape == (3, 3, 3, 2)

@@ -12,7 +12,7 @@ from tf_mamlpp.config import Data, Learner, Model, Training
 from tf_mamlpp.data import ImageBank
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.meta.prototypical_networks import PrototypicalNetworks
-from tf_mamlpp.meta.settings import MODIFICATIONS, presets
+from tf_mamlpp.meta.settings import MODIFICATIONS, methods
 from tf_mamlpp.training import build
 
 
@@ -206,7 +206,7 @@ def test_any_config_makes_a_learner_that_learns_or_one_error(make_config, fuzz):
 def test_a_baseline_has_the_same_backbone(make_config):
     config = make_config(
         model=Model(name="resnet12", widths=(2, 3)),
-        learner=Learner(**presets["protonet"], evaluation_statistics="running", gradient_clip=1.0),
+        learner=Learner(**methods["protonet"], evaluation_statistics="running", gradient_clip=1.0),
     )
     learner = build.make_learner(config)
     assert isinstance(learner, PrototypicalNetworks)

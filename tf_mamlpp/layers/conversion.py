@@ -187,6 +187,8 @@ def _copy_weights(source: keras.Model, target: keras.Model) -> None:
     for old, new in zip(_leaves(source), _leaves(target), strict=True):
         for a, b in zip(old.weights, new.weights, strict=True):
             b.assign(tf.broadcast_to(a.value, b.shape))
+        if hasattr(new, "finalize_state"):  # a Normalization keeps the mean and variance that it computes with apart
+            new.finalize_state()
     copy_trainable(source, target)
 
 

@@ -9,12 +9,15 @@ Which idea lives where ("How to train your MAML", arXiv 1810.09502, section 4, a
 | BNRS and BNWB, per-step batch-norm statistics and weights | `layers.per_step_batch_norm` |
 | LSLR, learned rates for each tensor and step; Meta-SGD's for each weight | `learned_rates` |
 | CA, cosine annealing of the outer rate: `cosine_rate` | `schedules` |
-| every switch, and the presets `maml`, `maml++`, `fomaml`, `anil`, `boil`, `meta-sgd`, `protonet` | `settings` |
+| every switch, and the methods `maml`, `maml++`, `fomaml`, `anil`, `boil`, `meta-sgd`, `protonet` | `settings` |
 | the inner loop: gradient steps on the support set, first or second order | `inner_loop` |
 | which weights it changes (ANIL, BOIL, a shared head) | `adapted_weights` |
 | a Keras model as a pure function of fast weights and state | `functional_model` |
-| the outer loop: meta-batch, meta-gradient, Keras's `fit` | `outer_loop` |
-| the pieces assembled: `MetaLearner`, `adapt`, `predict_adapted` | `meta_learner` |
+| the outer loop: meta-batch, meta-gradient | `outer_loop` |
+| `compile`, `fit`, `predict`; data of tasks; metrics | `task_trainer`, `task_data`, `task_metrics` |
+| what is made of outputs: their kind, the loss, the metrics | `reading` |
+| the pieces assembled: `MetaLearner` | `meta_learner` |
+| `adapt` and `predict_adapted` | `adaptation` |
 | memory for time: inner steps computed again in the backward pass | `rematerialisation` |
 | second derivatives that are exact: normalisation, pools, convolutions | `layers` |
 | the check of a model's meta-gradient against finite differences | `gradient_check` |

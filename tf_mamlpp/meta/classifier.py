@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tf_mamlpp.meta.prototypical_networks import PrototypicalNetworks
 from tf_mamlpp.meta.task import Task, Tensors
+from tf_mamlpp.meta.task_data import SUPPORT
 
 _SCALE = 10.0  # of cosines as logits: between -1 and 1, softmax would hardly tell classes apart
 
@@ -49,6 +50,8 @@ class Classifier(PrototypicalNetworks):
         Chen et al., "Meta-Baseline", arXiv 2003.04390, section 3.1 (Classifier-Baseline, cosine).
     """
 
+    _trains_on = SUPPORT
+
     def __init__(
         self,
         model: keras.Model,
@@ -65,7 +68,7 @@ class Classifier(PrototypicalNetworks):
         self.kernel = self.add_weight(name="kernel", shape=shape, initializer="glorot_uniform", dtype=dtype)
         self.bias = self.add_weight(name="bias", shape=(classes,), initializer="zeros", dtype=dtype)
 
-    def task_loss(self, task: Task, state: Tensors) -> tuple[tf.Tensor, Tensors, tf.Tensor, tf.Tensor]:
+    def task_loss(self, task: Task, state: Tensors) -> tuple[tf.Tensor, Tensors, tf.Tensor, list[tf.Tensor]]:
         """The loss of one part of a batch, with the weight decay of all weights."""
         weights = self.functional_model.start
         features, state, added = self.functional_model.outputs(
@@ -75,8 +78,8 @@ class Classifier(PrototypicalNetworks):
         logits = features @ head[0] + head[1]
         loss = self.functional_model.total_loss(task["support_labels"], logits, added)
         decay = tf.add_n([tf.nn.l2_loss(w) for w in [*weights, *head]])
-        metric = self._mean_metric(task["support_labels"], logits)
-        return loss + self.weight_decay * decay, state, loss, metric
+        measured = self.reading.measure(task["support_labels"], logits)
+        return loss + self.weight_decay * decay, state, loss, measured
 
     def _similarity(self, queries: tf.Tensor, means: tf.Tensor) -> tf.Tensor:
         centre = tf.reduce_mean(means, 0)

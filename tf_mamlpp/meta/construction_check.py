@@ -9,6 +9,7 @@ import tensorflow as tf
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.layers.proven import is_proven
 from tf_mamlpp.meta.functional_model import FunctionalModel
+from tf_mamlpp.meta.model_checks import declared_inputs
 from tf_mamlpp.meta.task import Task, Tensors
 
 
@@ -38,13 +39,13 @@ def check_second_derivatives(model: FunctionalModel, task: Task | None = None) -
     if task is not None:
         _trace(model, task["support_images"], task["support_labels"])
         return
-    inputs = getattr(model.model, "inputs", None) or []
-    if len(inputs) != 1 or is_proven(model.model):
+    inputs = declared_inputs(model.model)
+    if inputs is None or is_proven(model.model):
         return
     model = copy(model)
     model.way, model.loss = None, lambda labels, outputs: tf.reduce_sum(tf.square(outputs))
     try:
-        _trace(model, inputs[0], tf.TensorSpec(()))
+        _trace(model, inputs, tf.TensorSpec(()))
     except UserError:
         raise
     except Exception:  # a layer's own, about sizes that are not known yet: it may well be right in training
@@ -60,5 +61,5 @@ def _trace(model: FunctionalModel, *support: tf.Tensor) -> None:
             fast, model.state, task, 0, start=start, second_order=True, checked=True, training=True, record=True
         )[0]
 
-    specifications = [tf.TensorSpec(t.shape, t.dtype) for t in support]
+    specifications = tf.nest.map_structure(lambda t: tf.TensorSpec(t.shape, t.dtype), support)
     tf.function(step, autograph=False).get_concrete_function(*specifications)

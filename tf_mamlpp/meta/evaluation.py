@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from tf_mamlpp.errors import UserError
 from tf_mamlpp.intervals import mean_interval
 from tf_mamlpp.meta.losses import accuracy
 from tf_mamlpp.meta.outer_loop import EpisodicModel
+from tf_mamlpp.meta.task_data import as_tasks
 from tf_mamlpp.meta.task_map import task_map
 
 
@@ -60,7 +61,7 @@ def evaluate(
 
     Args:
         learner: its weights are those that the last member loaded.
-        tasks: meta-batches; read once for every member, and the same ones each time.
+        tasks: meta-batches; read once for every member, and the same ones each time (an iterator is kept whole).
         inner_steps: None for as many as trained.
         query_statistics: `batch`, `running` or `support`; None for the learner's.
         members: each loads one member of the ensemble into the learner; their probabilities (regression: outputs)
@@ -85,17 +86,19 @@ def evaluate(
 
     @tf.function(reduce_retracing=True, autograph=False)
     def outputs(batch: dict[str, tf.Tensor]) -> tf.Tensor:
-        curves = learner.curves(batch, inner_steps, query_statistics)
-        return learner.output_kind.to_probabilities(curves)
+        return learner.output_kind.to_probabilities(learner.curves(batch, inner_steps, query_statistics))
 
     total: np.ndarray | float = 0.0
     several = list(members)
+    if len(several) > 1 and isinstance(tasks, Iterator):
+        tasks = list(tasks)
     first: list[int] = []
     for count, load in enumerate(several, 1):
         load()
         curves, label_batches, digests = [], [], []
-        for batch in tasks:
-            curves.append(outputs(batch).numpy())
+        for batch in map(as_tasks, tasks):
+            learner.reading.labels.check_tasks(batch)
+            curves.append(outputs(dict(batch)).numpy())
             label_batches.append(np.asarray(batch["query_labels"]))
             digests.append(_digest(batch) if len(several) > 1 else 0)
         if count == 1:
@@ -129,7 +132,8 @@ def _digest(batch: Mapping[str, Any]) -> int:
     """A checksum of all that a meta-batch holds."""
     digest = 0
     for name in sorted(batch):
-        digest = zlib.crc32(np.asarray(batch[name]).tobytes(), digest)
+        for values in tf.nest.flatten(batch[name]):
+            digest = zlib.crc32(np.asarray(values).tobytes(), digest)
     return digest
 
 

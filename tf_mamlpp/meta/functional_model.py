@@ -19,6 +19,7 @@ from tf_mamlpp.layers.traced_operations import traced_operations
 from tf_mamlpp.meta.inner_loop import AfterStep, adapt, descend, support_gradient
 from tf_mamlpp.meta.learned_rates import LearnedRates
 from tf_mamlpp.meta.loss_scaling import INNER_SCALE, computes_in_float16
+from tf_mamlpp.meta.model_checks import declared_inputs, only_output
 from tf_mamlpp.meta.task import Loss, Task, Tensors
 
 
@@ -161,7 +162,7 @@ class FunctionalModel:
         Args:
             weights: values of `model.trainable_variables`.
             state: values of `model.non_trainable_variables`.
-            images: `[B, ...]`.
+            images: `[B, ...]`, or a dict or tuple of inputs.
             step, statistics, momentum: for the batch norms, see `step_context.inner_step`.
             training: whether dropout and the like are on.
 
@@ -174,6 +175,7 @@ class FunctionalModel:
             outputs, state, added = self.model.stateless_call(
                 weights, state, images, training=training, return_losses=True
             )
+        outputs = only_output(self.model, outputs)
         check_width(self.model, outputs.shape[-1], self.way)  # a subclassed model shows its width only here
         dtype = weights[0].dtype
         total = tf.add_n([tf.reduce_sum(tf.cast(loss, dtype)) for loss in added]) if added else None
@@ -202,10 +204,10 @@ class FunctionalModel:
         Raises:
             UserError: a batch norm is called more than once.
         """
-        inputs = getattr(self.model, "inputs", None) or []
-        if len(inputs) == 1:
+        inputs = declared_inputs(self.model)
+        if inputs is not None:
             statistics = tf.function(lambda x: self.support_statistics(self.start, self.state, x, 0), autograph=False)
-            statistics.get_concrete_function(tf.TensorSpec(inputs[0].shape, inputs[0].dtype))
+            statistics.get_concrete_function(inputs)
 
     def query_outputs(
         self,

@@ -17,6 +17,7 @@ from tf_mamlpp.errors import UserError
 from tf_mamlpp.layers.conversion import copy_trainable
 from tf_mamlpp.meta.meta_learner import MetaLearner
 from tf_mamlpp.meta.second_derivatives import DIFFERENCE_STEPS, second_derivative_error
+from tf_mamlpp.meta.task_data import as_tasks
 
 
 def check_meta_gradient(
@@ -52,10 +53,7 @@ def check_meta_gradient(
     learner.set_epoch(learner.settings.second_order_from_epoch if annealed else 0)
     if learner.settings.first_order:
         raise UserError("first-order meta-gradients are not the loss's gradient: nothing to check them against")
-    batch = {
-        k: tf.cast(v, tf.float64) if np.issubdtype(np.asarray(v).dtype, np.floating) else tf.convert_to_tensor(v)
-        for k, v in tasks.items()
-    }
+    batch = tf.nest.map_structure(_finest, dict(as_tasks(tasks)))
     compute = tf.function(learner.meta_gradient)
     gradients = compute(batch)[0]
     generator = np.random.default_rng(seed)
@@ -81,7 +79,7 @@ def check_meta_gradient(
                 break
     worst = max(deviations, key=lambda path: deviations[path])
     if not deviations[worst] <= tolerance:
-        single = single_precision_layers(learner.model, batch["support_images"][0])
+        single = single_precision_layers(learner.model, _first_task(batch))
         if single:
             raise UserError(
                 f"the meta-gradient of model '{model.name}' cannot be checked: layer "
@@ -94,8 +92,18 @@ def check_meta_gradient(
     return deviations
 
 
+def _finest(values: Any) -> tf.Tensor:
+    """Numbers in float64, but whole ones as they are."""
+    values = tf.convert_to_tensor(values)
+    return tf.cast(values, tf.float64) if values.dtype.is_floating else values
+
+
+def _first_task(batch: Mapping[str, Any]) -> Any:
+    return tf.nest.map_structure(lambda x: x[0], batch["support_images"])
+
+
 def _blame(model: keras.Model, batch: Mapping[str, tf.Tensor], tolerance: float) -> str:
-    errors = second_derivative_errors(model, batch["support_images"][0])
+    errors = second_derivative_errors(model, _first_task(batch))
     guilty = [name for name, error in errors.items() if not error <= tolerance]
     if guilty:
         return f"Second derivatives are wrong in layer {', '.join(repr(name) for name in guilty)}: replace it"
@@ -117,7 +125,7 @@ def second_derivative_errors(model: keras.Model, images: Any, seed: int = 0) -> 
     """
     return {
         layer.name: _second_derivative_error(layer, args, kwargs, seed)
-        for layer, args, kwargs in _recorded_calls(model, tf.cast(images, tf.float64))
+        for layer, args, kwargs in _recorded_calls(model, tf.nest.map_structure(_finest, images))
     }
 
 
@@ -146,7 +154,7 @@ def single_precision_layers(model: keras.Model, images: Any, seed: int = 0) -> l
         return value * (1 + 1e-3 * generator.normal(size=value.shape))
 
     found = []
-    for layer, args, kwargs in _recorded_calls(model, tf.cast(images, tf.float64)):
+    for layer, args, kwargs in _recorded_calls(model, tf.nest.map_structure(_finest, images)):
         weights, state = (
             [tf.convert_to_tensor(v) for v in vs] for vs in (layer.trainable_variables, layer.non_trainable_variables)
         )

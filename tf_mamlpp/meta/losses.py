@@ -1,16 +1,12 @@
-"""Losses and metrics as plain functions of one task's labels and outputs."""
+"""Losses, and the default metrics, as plain functions of one task's labels and outputs."""
 
 from __future__ import annotations
 
-import inspect
-from functools import partial
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from tf_mamlpp.errors import UserError
-from tf_mamlpp.meta.output_kind import OutputKind
 from tf_mamlpp.meta.task import Loss
 
 
@@ -31,7 +27,7 @@ def mean_loss(loss: str | Loss, dtype: str) -> Loss:
     """
     function = keras.losses.get(loss)
     if not isinstance(function, keras.losses.Loss):
-        return mean_of(_with_matched_shapes(function), dtype)
+        return mean_of(with_matched_shapes(function), dtype)
     # Called as a whole, a Keras Loss that takes a mean also divides by the number of replicas, which would shrink the
     # inner steps, and casts to its own dtype.  Keras matches the shapes of its own losses inside `call`.
     return mean_of(function.call, dtype, function.reduction == "sum")
@@ -82,7 +78,14 @@ def match_shapes(labels: Any, outputs: Any) -> tuple[Any, Any]:
     return labels, outputs
 
 
-def _with_matched_shapes(function: Loss) -> Loss:
+def with_matched_shapes(function: Loss) -> Loss:
+    """A function of labels and outputs, called with `match_shapes` of them.
+
+    Example:
+        >>> difference = with_matched_shapes(lambda labels, outputs: labels - outputs)
+        >>> difference(tf.zeros(4), tf.zeros((4, 1))).shape
+        TensorShape([4, 1])
+    """
     return lambda labels, outputs: function(*match_shapes(labels, outputs))
 
 
@@ -124,97 +127,3 @@ def answers_right(labels: tf.Tensor, outputs: tf.Tensor, threshold: float = 0.0)
     labels, outputs = match_shapes(labels, outputs)
     is_right = (outputs > threshold) == (tf.cast(labels, outputs.dtype) > 0.5)
     return tf.reduce_mean(tf.cast(is_right, outputs.dtype), -1)
-
-
-# --- The metric that a user names --------------------------------------------------------------------------
-
-
-def metric_function(metric: str | Loss | None, kind: OutputKind, default: Loss | None = None) -> Loss:
-    """A metric as a function of one task's labels and outputs.
-
-    A metric of `keras.metrics` that takes probabilities gets them, whatever the outputs are.  One that keeps state
-    measures each task by itself.
-
-    Args:
-        metric: a function `(labels, outputs) -> [...]`, a `keras.metrics.Metric`, or the name of either in
-            `keras.metrics`; None for the accuracy.
-        kind: of the outputs.
-        default: for None where outputs are values.
-
-    Returns:
-        `(labels, outputs) -> [...]` or scalar.
-
-    Raises:
-        UserError: no such metric.
-
-    Example:
-        >>> top = metric_function(keras.metrics.SparseTopKCategoricalAccuracy(k=2), OutputKind())
-        >>> float(top(tf.constant([0, 1]), tf.constant([[3.0, 2.0, 1.0], [3.0, 1.0, 2.0]])))
-        0.5
-    """
-    if metric is None and kind.values and default:
-        return default
-    if metric in (None, "accuracy", "acc"):
-        if kind.values:
-            raise UserError(f"metric {metric!r} needs classes, and this learner's outputs are numbers")
-        return partial(answers_right, threshold=kind.threshold) if kind.independent else accuracy
-    found = _named_metric(metric) if isinstance(metric, str) else metric
-    if not callable(found) or isinstance(found, type):
-        raise UserError(
-            f"metric {metric!r} is not one of keras.metrics, such as 'mean_squared_error', nor a function "
-            "(labels, outputs)"
-        )
-    each = _of_one_task(found) if isinstance(found, keras.metrics.Metric) else _with_matched_shapes(found)
-    if _takes_probabilities(found):
-        return lambda labels, outputs: each(labels, kind.to_probabilities(tf.convert_to_tensor(outputs)))
-    return each
-
-
-def metric_name(metric: str | Loss | None, kind: OutputKind, loss: Any) -> str:
-    """The name under which a metric is logged.
-
-    Example:
-        >>> metric_name(None, OutputKind(), "hinge"), metric_name(None, OutputKind(values=True), "hinge")
-        ('accuracy', 'hinge')
-    """
-    if metric is None:
-        metric = loss if kind.values else "accuracy"
-    function = metric.func if isinstance(metric, partial) else metric
-    default = "metric" if callable(function) else str(function)
-    name = str(getattr(function, "name", None) or getattr(function, "__name__", default))
-    name = "accuracy" if name == "acc" else name
-    return "metric" if name in ("loss", "meta_loss", "<lambda>") else name
-
-
-def _named_metric(name: str) -> Any:
-    """A function of `keras.metrics`, or an object of a class there."""
-    found = getattr(keras.metrics, name, None)  # not `keras.metrics.get`, which makes a stateful metric of a name
-    if not isinstance(found, type) or not issubclass(found, keras.metrics.Metric):
-        return found
-    try:
-        return found()
-    except TypeError as error:
-        raise UserError(f"metric {name!r} needs arguments: give the object, keras.metrics.{name}(...)") from error
-
-
-def _takes_probabilities(metric: Any) -> bool:
-    """Whether a Keras metric is one of probabilities, and not told that it gets logits."""
-    if isinstance(metric, keras.metrics.Metric):
-        is_one = any(hasattr(metric, name) for name in ("from_logits", "threshold", "thresholds"))
-        return is_one and not getattr(metric, "from_logits", False)
-    is_keras = getattr(keras.metrics, getattr(metric, "__name__", ""), None) is metric
-    return is_keras and bool({"from_logits", "threshold"} & set(inspect.signature(metric).parameters))
-
-
-def _of_one_task(metric: keras.metrics.Metric) -> Loss:
-    """A Keras metric of these labels and outputs alone: its own state is neither read nor written."""
-    if not metric.variables:
-        raise UserError(
-            f"metric '{metric.name}' makes its state with the first data: call it once on labels and outputs of a task"
-        )
-
-    def alone(labels: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
-        state = metric.stateless_update_state(metric.stateless_reset_state(), labels, outputs)
-        return tf.convert_to_tensor(metric.stateless_result(state))
-
-    return alone

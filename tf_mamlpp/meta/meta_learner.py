@@ -3,56 +3,39 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.layers.conversion import convert_normalization
+from tf_mamlpp.layers.copying import copied
 from tf_mamlpp.layers.inexact import check_layers
 from tf_mamlpp.layers.per_step_batch_norm import per_step_drift
+from tf_mamlpp.meta.adaptation import Adaptation, Adapted
 from tf_mamlpp.meta.adapted_weights import adapted_variables, shared_head_positions
 from tf_mamlpp.meta.construction_check import check_second_derivatives
 from tf_mamlpp.meta.functional_model import FunctionalModel, check_built, check_width
 from tf_mamlpp.meta.learned_rates import LearnedRates
-from tf_mamlpp.meta.losses import mean_loss
+from tf_mamlpp.meta.model_checks import check_one_dtype, check_one_output
 from tf_mamlpp.meta.multi_step_loss import loss_weights, task_loss
 from tf_mamlpp.meta.outer_loop import EpisodicModel
-from tf_mamlpp.meta.output_kind import output_kind
+from tf_mamlpp.meta.output_kind import OutputKind, output_kind
 from tf_mamlpp.meta.schedules import Phase, phase_of
 from tf_mamlpp.meta.settings import Learner
-from tf_mamlpp.meta.task import Loss, Task, Tensors
+from tf_mamlpp.meta.task import Loss, Task, Tensors, no_loss
 from tf_mamlpp.meta.task_map import task_map
-
-
-class Adapted(NamedTuple):
-    """What `MetaLearner.adapt` learned from a support set: every weight of the model after the inner loop.
-
-    Attributes:
-        weights: of all trainable variables.
-        state: of all others.
-        row: of the batch norms' tables, the last inner step's.
-        query_statistics: what `predict_adapted` normalises with.
-
-    Example:
-        >>> Adapted(weights=[], state=[], row=4, query_statistics="support").row
-        4
-    """
-
-    weights: Tensors
-    state: Tensors
-    row: int
-    query_statistics: str
 
 
 class MetaLearner(EpisodicModel):
     """Meta-trains a Keras model so that a few gradient steps on a small support set teach it a new task.
 
-    A `keras.Model`: `compile(optimizer)`, `fit(episodes, ...)`, `evaluate(episodes)` and callbacks work as
-    usual, under `tf.distribute` too.  One element of the data is a meta-batch of tasks, a dict of
-    `support_images` `[tasks, S, ...]`, `support_labels` `[tasks, S]`, `query_images` `[tasks, Q, ...]` and
-    `query_labels` `[tasks, Q]`; see `tf_mamlpp.episodes`.
+    A `keras.Model`: `compile(optimizer, loss=..., metrics=[...])`, `fit(episodes, ...)`, `evaluate(episodes)`,
+    `predict(episodes)` and callbacks work as usual, under `tf.distribute` too.  One element of the data is a meta-batch
+    of tasks, a dict of `support_x` `[tasks, S, ...]`, `support_y` `[tasks, S]`, `query_x` `[tasks, Q, ...]` and
+    `query_y` `[tasks, Q]`, or with the names that `tf_mamlpp.episodes` gives them, `support_images`,
+    `support_labels`, `query_images` and `query_labels`.  Inputs may be dicts and tuples of tensors.
 
     The six modifications of "How to train your MAML" (section 4) are switches, all off by default, which is
     MAML; `presets` names the usual combinations: `MetaLearner(model, way=5, **presets["maml++"])`.
@@ -60,13 +43,14 @@ class MetaLearner(EpisodicModel):
     Args:
         model: maps images `[B, ...]` to logits or probabilities (a last softmax) `[B, way]`; Sequential, functional or
             subclassed, and built.
-            Stock normalisation layers are converted (see `convert_normalization`) in a copy, `self.model`.
+            A copy is learned, `self.model`, with stock normalisation layers converted (see `convert_normalization`);
+            only a subclassed model without `get_config` is learned in place.
             Layers whose `trainable` is False stay frozen: neither loop changes them.  Its regularisers, activity
             regularisers and `add_loss` are added to the loss of every inner step and to every query loss.
         way: classes of a task, checked against the model's output; None for regression.
-        loss: of both loops, `(labels, outputs) -> [B]` or scalar, a Keras loss or its name; None for
-            cross-entropy.  The name of a cross-entropy takes logits or probabilities, as the model gives them; a loss
-            with a `from_logits` of its own has to agree with the model (`output_kind.output_kind`).
+        loss: of both loops, unless `compile` is given one; `(labels, outputs) -> [B]` or scalar, a Keras loss or its
+            name; None for cross-entropy.  The name of a cross-entropy takes logits or probabilities, as the model gives
+            them; a loss with a `from_logits` of its own has to agree with the model (`output_kind.output_kind`).
         metric: `(labels, outputs) -> [B]`, a Keras metric or its name; None for accuracy, or the loss of a regression.
             It measures each task by itself, and the mean over tasks is reported.
         name: of the Keras model.
@@ -119,6 +103,10 @@ class MetaLearner(EpisodicModel):
             model, chosen.inner_steps, chosen.per_step_weights, chosen.per_step_statistics, chosen.batched_tasks
         )
         check_built(self.model)
+        if self.model is model:
+            self.model = copied(model)
+        check_one_output(self.model)
+        check_one_dtype(self.model)
         if not chosen.first_order:
             check_layers(self.model)
         shape = getattr(self.model, "output_shape", None)
@@ -133,17 +121,22 @@ class MetaLearner(EpisodicModel):
             name="loss_weights", shape=(self.inner_steps,), trainable=False, dtype=dtype, aggregation="mean"
         )
         shared = shared_head_positions(self.model, adapted, way) if chosen.shared_head and way else []
-        kind, agreed = output_kind(self.model, loss, way)
-        if kind.independent and chosen.label_permutations > 1:
-            raise UserError("label_permutations needs one class a row: the loss takes a yes or no for each output")
-        functional = FunctionalModel(self.model, adapted, self.inner_rates, mean_loss(agreed, dtype), way, shared)
+        functional = FunctionalModel(self.model, adapted, self.inner_rates, no_loss, way, shared)
         if not chosen.first_order:
             check_second_derivatives(functional)
         self._looked_through = chosen.first_order
-        self._adapt_function = tf.function(self._adapt_tensors, autograph=False)
-        self._predict_function = tf.function(self._predict_tensors, autograph=False)
         self._phase: Phase | None = None
-        self._finish(functional, kind, metric, agreed)
+        self._finish(functional, loss, metric)
+
+    def _agreement(self, loss: str | Loss | None) -> tuple[OutputKind, str | Loss]:
+        kind, agreed = output_kind(self.model, loss, self.way)
+        if kind.independent and self.settings.label_permutations > 1:
+            raise UserError("label_permutations needs one class a row: the loss takes a yes or no for each output")
+        return kind, agreed
+
+    def _decide(self, loss: str | Loss | None, metrics: Any, may_wait: bool = False) -> None:
+        super()._decide(loss, metrics, may_wait)
+        self._adaptation = Adaptation(self.functional_model, self.output_kind)
 
     def _make_rates(self, shapes: list[Any], dtype: str) -> LearnedRates:
         learned, elementwise = self.settings.learned_rates, self.settings.elementwise_rates
@@ -194,7 +187,7 @@ class MetaLearner(EpisodicModel):
                 variable.assign(value)
         return outputs
 
-    def task_loss(self, task: Task, state: Tensors) -> tuple[tf.Tensor, Tensors, tf.Tensor, tf.Tensor]:
+    def task_loss(self, task: Task, state: Tensors) -> tuple[tf.Tensor, Tensors, tf.Tensor, list[tf.Tensor]]:
         if not self._looked_through and not tf.inside_function():  # eagerly there is no graph to look through
             check_second_derivatives(self.functional_model, task)
             self._looked_through = True
@@ -207,7 +200,7 @@ class MetaLearner(EpisodicModel):
             weights=self.loss_weights,
             scale=self.loss_scale,
         )
-        return total, state, loss, self._mean_metric(task["query_labels"], outputs)
+        return total, state, loss, self.reading.measure(task["query_labels"], outputs)
 
     def task_curve(self, task: Task, steps: int, statistics: str) -> tuple[tf.Tensor, tf.Tensor | None]:
         model = self.functional_model
@@ -251,8 +244,8 @@ class MetaLearner(EpisodicModel):
         """Learns one task from its support set; see the class's example.
 
         Args:
-            support_images: `[S, ...]`, prepared as in training.
-            support_labels: `[S]`.
+            support_images: `[S, ...]`, prepared as in training; of several inputs a dict or tuple of such.
+            support_labels: `[S]`, or as the loss takes them.
             inner_steps: None for as many as trained.
             query_statistics: what `predict_adapted` normalises with: `support` (a prediction never depends on its
                 neighbours), `running`, or `batch`.
@@ -260,43 +253,22 @@ class MetaLearner(EpisodicModel):
         Returns:
             What `predict_adapted` needs.
         """
-        steps = self.inner_steps if inner_steps is None else inner_steps
-        support = tf.convert_to_tensor(support_images), tf.convert_to_tensor(support_labels)
-        function = self._adapt_function.get_concrete_function(*map(_any_number, support), steps, query_statistics)
-        weights, state = function(*support, steps, query_statistics)
-        return Adapted(weights, state, max(steps - 1, 0), query_statistics)
+        steps, statistics = self._use(inner_steps, query_statistics)
+        labels = tf.convert_to_tensor(support_labels)
+        self.reading.labels.check(labels, "support_labels")
+        return self._adaptation.adapt(support_images, labels, steps, statistics)
 
     def predict_adapted(self, adapted: Adapted, images: Any) -> tf.Tensor:
         """Predicts under what `adapt` learned; see the class's example.
 
         Args:
             adapted: what `adapt` returned.
-            images: `[Q, ...]`, prepared as in training.
+            images: `[Q, ...]`, prepared as in training; of several inputs as for `adapt`.
 
         Returns:
             Probabilities `[Q, way]`; of a regression its outputs.
         """
-        statistics = "batch" if adapted.query_statistics == "batch" else "running"
-        images = tf.convert_to_tensor(images)
-        known = list(adapted.weights), list(adapted.state)
-        function = self._predict_function.get_concrete_function(*known, _any_number(images), adapted.row, statistics)
-        return function(*known, images, adapted.row, statistics)
-
-    def _adapt_tensors(
-        self, images: tf.Tensor, labels: tf.Tensor, steps: int, statistics: str
-    ) -> tuple[Tensors, Tensors]:
-        model = self.functional_model
-        fast, state = model.adapt({"support_images": images, "support_labels": labels}, model.state, steps)
-        weights = model.weights(fast)
-        if statistics == "support":
-            state = model.support_statistics(weights, state, images, max(steps - 1, 0))
-        return weights, state
-
-    def _predict_tensors(
-        self, weights: Tensors, state: Tensors, images: tf.Tensor, row: int, statistics: str
-    ) -> tf.Tensor:
-        outputs, *_ = self.functional_model.outputs(weights, state, images, row, statistics=statistics)
-        return self.output_kind.to_probabilities(outputs)
+        return self._adaptation.predict(adapted, images)
 
 
 def rotated_labels(labels: tf.Tensor, shift: tf.Tensor, way: int) -> tf.Tensor:
@@ -314,11 +286,6 @@ def rotated_labels(labels: tf.Tensor, shift: tf.Tensor, way: int) -> tf.Tensor:
     if labels.shape.rank == 2 and labels.shape[-1] == way:
         return tf.roll(labels, shift, axis=-1)
     return (labels + tf.cast(shift, labels.dtype)) % way
-
-
-def _any_number(tensor: tf.Tensor) -> tf.TensorSpec:
-    """A signature for any number of pictures or labels, so that another number is not traced again."""
-    return tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype)
 
 
 def _short(path: str) -> str:

@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
-from types import SimpleNamespace
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from tf_mamlpp.checks import check_choice, check_range, check_type
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.layers.inexact import name_missing_derivatives
 from tf_mamlpp.meta.batched_map import batched_map
+from tf_mamlpp.meta.epoch_means import EpochMeans
 from tf_mamlpp.meta.functional_model import FunctionalModel, with_task_seeds
-from tf_mamlpp.meta.loss_scaling import OUTER_SCALE, loss_scale, scaled_gradient, scaling_optimizer
-from tf_mamlpp.meta.losses import mean_of, metric_function, metric_name
+from tf_mamlpp.meta.loss_scaling import OUTER_SCALE, loss_scale, scaled_gradient
+from tf_mamlpp.meta.model_checks import check_backend
 from tf_mamlpp.meta.output_kind import OutputKind
+from tf_mamlpp.meta.reading import Reading
 from tf_mamlpp.meta.replicas import Share, share_of
-from tf_mamlpp.meta.schedules import Schedules, has_schedule
-from tf_mamlpp.meta.settings import Learner
+from tf_mamlpp.meta.settings import QUERY_STATISTICS, Learner
 from tf_mamlpp.meta.task import Loss, Task, Tensors
+from tf_mamlpp.meta.task_data import QUERY, SUPPORT, are_tasks, as_tasks
 from tf_mamlpp.meta.task_map import task_map
+from tf_mamlpp.meta.task_trainer import TaskTrainer
 from tf_mamlpp.runtime import cores
-from tf_mamlpp.workers import Workers, step_function
 
 
-class EpisodicModel(keras.Model):
+class EpisodicModel(TaskTrainer):
     """Meta-trains on meta-batches of tasks through Keras's `fit`; what it does with one task is the subclass's.
 
     `MetaLearner` and `PrototypicalNetworks` are its subclasses.  Each makes its variables, calls `_finish` at the end
-    of its `__init__`, and has the methods `task_loss` and `task_curve`.
+    of its `__init__`, and has the methods `task_loss`, `task_curve` and `_agreement`.
 
     Args:
         settings: every switch; kept as the attribute `settings`.
@@ -40,12 +42,7 @@ class EpisodicModel(keras.Model):
         model: the Keras model that is meta-trained, converted by `convert_normalization`.
         functional_model: its passes as a pure function.
         inner_steps, query_statistics, evaluation_statistics: as in `settings`, the last one resolved.
-        metric_name: `accuracy`, or the name of the metric that was given.
-        output_kind: whether outputs are logits, probabilities or values.
-        epochs_done: trained since `compile`, by all calls of `fit`; the schedules go on from there.
-        epochs_before: done before the current `fit`, which counts its own from 0.
-        annealing_epochs: until cosine annealing ends, once a `fit` has said so.
-        rate_factor: by which a callback (`ReduceLROnPlateau`) has changed the annealed rate.
+        reading: what outputs are, the loss, and what is measured of each task.
 
     Example:
         >>> import tf_mamlpp as mp
@@ -55,43 +52,71 @@ class EpisodicModel(keras.Model):
 
     model: keras.Model
     functional_model: FunctionalModel
-    annealing_epochs: int | None
-    train_function: Any  # Keras's own, which it does not annotate
-    test_function: Any
+    reading: Reading
+    _trains_on: tuple[str, ...] = (*SUPPORT, *QUERY)
 
     def __init__(self, settings: Learner, *, way: int | None, inner_steps: int, name: str):
-        super().__init__(name=name, autocast=False)
+        check_backend()
+        super().__init__(settings, name)
         settings.check_way(way)
-        self.settings, self.way, self.inner_steps = settings, way, inner_steps
+        self.way, self.inner_steps = way, inner_steps
         self.query_statistics = settings.query_statistics
         self.evaluation_statistics = settings.evaluation_statistics or settings.query_statistics
         self._tasks_at_once = settings.parallel_tasks or cores()
-        self._traced = SimpleNamespace(train_functions={})  # by phase; Keras would track a dict
-        self._start_anew()
 
-    def _start_anew(self) -> None:
-        self.epochs_done = self.epochs_before = 0
-        self.annealing_epochs, self.rate_factor = None, 1.0
-
-    def _finish(
-        self,
-        functional_model: FunctionalModel,
-        kind: OutputKind,
-        metric: str | Loss | None = None,
-        loss: str | Loss | None = None,
-    ) -> None:
-        """Makes the metrics; the variables are all there."""
-        self.functional_model, self.output_kind = functional_model, kind
+    def _finish(self, functional_model: FunctionalModel, loss: str | Loss | None = None, metric: Any = None) -> None:
+        """Decides what outputs mean and what is measured; the variables are all there."""
+        self.functional_model = functional_model
         if "support" in (self.query_statistics, self.evaluation_statistics):
             functional_model.check_support_statistics()
         self._float = self.model.trainable_variables[0].dtype
-        self.metric_function = metric_function(metric, kind, functional_model.loss)
-        self._mean_metric = mean_of(self.metric_function, self._float)
-        self.metric_name = metric_name(metric, kind, loss)
-        names = ["meta_loss", "loss", self.metric_name, *map(self.step_metric, range(self.inner_steps + 1))]
-        self._means = {n: keras.metrics.Mean(name=n) for n in names}
+        self._given = loss, metric
+        self._decide(loss, metric, may_wait=True)
         self.set_epoch(0)
         self.built = True
+
+    # --- What outputs mean -------------------------------------------------------------------------------
+
+    def _agreement(self, loss: str | Loss | None) -> tuple[OutputKind, str | Loss]:
+        """What outputs are with this loss, and the loss that reads them so."""
+        raise NotImplementedError
+
+    def _read_outputs(self, loss: str | Loss | None, metrics: Any) -> None:
+        wanted = self._given[0] if loss is None else loss, self._given[1] if metrics is None else metrics
+        if wanted != self._decided or not self.reading.is_decided:
+            self._decide(*wanted)
+
+    def _decide(self, loss: str | Loss | None, metrics: Any, may_wait: bool = False) -> None:
+        """Sets what depends on loss and metrics; `may_wait` leaves a loss that is not given to `compile`."""
+        try:
+            kind, agreed = self._agreement(loss)
+        except UserError as error:
+            if loss is not None or not may_wait:
+                raise
+            self.reading = Reading.undecided(error, metrics, self._float)
+        else:
+            self.reading = Reading.of(kind, agreed, metrics, self.way, self._float)
+        self._decided = loss, metrics
+        self.functional_model.loss = self.reading.loss
+        first, steps = self.reading.metrics[0], map(self.step_metric, range(self.inner_steps + 1))
+        measured = {metric.name: metric.direction for metric in self.reading.metrics}
+        known = {"meta_loss": "down", "loss": "down", **measured, **dict.fromkeys(steps, first.direction)}
+        self._means = EpochMeans(known)
+
+    @property
+    def output_kind(self) -> OutputKind:
+        """Whether outputs are logits, probabilities or values."""
+        return self.reading.kind
+
+    @property
+    def metric_name(self) -> str:
+        """`accuracy`, or the name of the metric that was given; of several, the first."""
+        return self.reading.metrics[0].name
+
+    @property
+    def metric_function(self) -> Loss:
+        """The first metric, of one task."""
+        return self.reading.metrics[0].function
 
     @property
     def classifies(self) -> bool:
@@ -100,7 +125,7 @@ class EpisodicModel(keras.Model):
 
     # --- What a subclass does with one task ----------------------------------------------------------
 
-    def task_loss(self, task: Task, state: Tensors) -> tuple[tf.Tensor, Tensors, tf.Tensor, tf.Tensor]:
+    def task_loss(self, task: Task, state: Tensors) -> tuple[tf.Tensor, Tensors, tf.Tensor, list[tf.Tensor]]:
         """The outer loss of one task.
 
         Args:
@@ -108,7 +133,7 @@ class EpisodicModel(keras.Model):
             state: the model's non-trainable variables.
 
         Returns:
-            The scalar loss, the new state, and the last query pass's loss and metric.
+            The scalar loss, the new state, and the last query pass's loss and metrics.
         """
         raise NotImplementedError
 
@@ -131,48 +156,9 @@ class EpisodicModel(keras.Model):
         """
         return False
 
-    @property
-    def phase(self) -> Hashable:
-        """What the training graph depends on, as `set_epoch` has set it."""
-        return None
-
     def epoch_record(self) -> dict[str, Any]:
         """What a run records of the learner after an epoch, beside its metrics."""
         return {}
-
-    # --- Through Keras --------------------------------------------------------------------------------
-
-    def fit(self, *args: Any, callbacks: Sequence[keras.callbacks.Callback] | None = None, **kwargs: Any) -> Any:
-        """`keras.Model.fit`, with the schedules applied (a `schedules.Schedules` of your own takes precedence).
-
-        Called again, it goes on where the last call ended: loss weights, derivative order and the outer rate follow the
-        epochs of all calls since `compile`.  With `initial_epoch` the epochs are those that it gives.
-        """
-        self.epochs_before = 0 if "initial_epoch" in kwargs else self.epochs_done
-        callbacks = list(callbacks or ())
-        if not any(isinstance(c, Schedules) for c in callbacks):
-            callbacks.insert(0, Schedules())
-        kwargs.setdefault("shuffle", False)
-        return super().fit(*args, callbacks=callbacks, **kwargs)
-
-    def compile(self, optimizer: Any = "adam", **kwargs: Any) -> None:
-        """`keras.Model.compile`; the loss and the metric are the constructor's, and XLA is off unless asked for."""
-        unused = [name for name in ("loss", "metrics", "weighted_metrics", "loss_weights") if kwargs.get(name)]
-        if unused:
-            raise UserError(f"compile({unused[0]}=...) has no use here: give loss and metric to {type(self).__name__}")
-        kwargs.setdefault("jit_compile", False)
-        if kwargs.get("auto_scale_loss", True):
-            optimizer = scaling_optimizer(optimizer, self.model)
-        super().compile(optimizer=optimizer, **kwargs)
-        self._start_anew()
-        if self.settings.cosine_annealing and has_schedule(self.optimizer):
-            raise UserError(
-                "cosine_annealing and the optimizer's LearningRateSchedule contradict each other: give the optimizer a "
-                "number as learning_rate, or set cosine_annealing=False"
-            )
-        self.outer_rate = float(self.optimizer.learning_rate.numpy())
-        # Variables made inside the train function would make it trace twice.
-        self.optimizer.build(self.trainable_variables)
 
     @property
     def loss_scale(self) -> tf.Tensor | float | None:
@@ -180,36 +166,6 @@ class EpisodicModel(keras.Model):
         if getattr(self, "optimizer", None) is not None:
             return loss_scale(self.optimizer)
         return OUTER_SCALE if self.functional_model.inner_scale else None
-
-    def make_train_function(self, force: bool = False) -> Any:
-        """The function of the current phase: one for each, so that none is traced twice."""
-        functions, phase = self._traced.train_functions, self.phase
-        if self.train_function is None:  # compiled since
-            functions.clear()
-        if force or phase not in functions:
-            if Workers(self.distribute_strategy).alone:
-                super().make_train_function(force=True)
-            else:
-                self.train_function = self._step_function(self.train_step)
-            functions[phase] = self.train_function
-        self.train_function = functions[phase]
-        return self.train_function
-
-    def make_test_function(self, force: bool = False) -> Any:
-        if Workers(self.distribute_strategy).alone:
-            return super().make_test_function(force)
-        if self.test_function is None or force:
-            self.test_function = self._step_function(self.test_step)
-        return self.test_function
-
-    def _step_function(self, step: Callable[..., Any]) -> Callable[..., Any]:
-        if self.steps_per_execution != 1:
-            raise UserError("steps_per_execution is 1 with several workers")
-        return step_function(self.distribute_strategy, step, jit_compile=self.jit_compile)
-
-    def _maybe_symbolic_build(self, *args: Any, **kwargs: Any) -> None:
-        # Everything is built.  Keras would draw a meta-batch for it, and fail with several workers.
-        pass
 
     def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Outputs of the model as it is, before it has seen a task."""
@@ -229,7 +185,7 @@ class EpisodicModel(keras.Model):
 
         Returns:
             The gradient for each of `trainable_variables`, the new non-trainable variables of `model`, and
-            the means of the outer `meta_loss`, the last step's `loss` and its metric.
+            the means of the outer `meta_loss`, the last step's `loss` and its metrics.
         """
         sources = [v.value for v in self.trainable_variables]
         if tf.distribute.in_cross_replica_context():  # in a strategy's scope: reads are of the first replica
@@ -240,30 +196,31 @@ class EpisodicModel(keras.Model):
             index, task = indexed if share is None else (share.first + indexed[0], indexed[1])
             with name_missing_derivatives():
                 with tf.GradientTape() as tape:
-                    total, new_state, loss, metric = self.task_loss(task, with_task_seeds(state, index))
+                    total, new_state, loss, measured = self.task_loss(task, with_task_seeds(state, index))
                 zero = tf.UnconnectedGradients.ZERO
                 gradients = scaled_gradient(tape, total, sources, self.loss_scale, unconnected_gradients=zero)
-            return gradients, with_task_seeds(new_state, -index), total, loss, metric
+            return gradients, with_task_seeds(new_state, -index), total, loss, measured
 
         scalar = tf.TensorSpec((), sources[0].dtype)
         signature = (
             [tf.TensorSpec(v.shape, v.dtype) for v in sources],
             [tf.TensorSpec(s.shape, s.dtype) for s in state],
-            *(scalar, scalar, scalar),
+            *(scalar, scalar, [scalar] * len(self.reading.metrics)),
         )
-        gradients, states, *numbers = self._map(one, tasks, signature, self.settings.batched_tasks)
+        gradients, states, *numbers, measured = self._map(one, tasks, signature, self.settings.batched_tasks)
 
         def mean(values: tf.Tensor) -> tf.Tensor:
             here = tf.reduce_mean(values, 0)
             return here if share is None else share.weighted(here)
 
-        meta_loss, loss, metric = map(mean, numbers)
+        meta_loss, loss = map(mean, numbers)
         # As a mean of differences, which leaves alone, to the last bit, what no task changes: frozen weights.
         new_state = [
             before + mean(after - before) if after.dtype.is_floating else after[-1]
             for before, after in zip(state, states, strict=True)
         ]
-        metrics = {"meta_loss": meta_loss, "loss": loss, self.metric_name: metric}
+        metrics = {"meta_loss": meta_loss, "loss": loss}
+        metrics |= {metric.name: mean(values) for metric, values in zip(self.reading.metrics, measured, strict=True)}
         return [mean(g) for g in gradients], new_state, metrics
 
     def _map(self, function: Callable[[Any], Any], tasks: Task, signature: Any, batched: bool = False) -> Any:
@@ -274,13 +231,14 @@ class EpisodicModel(keras.Model):
         return batched_map(function, elements)
 
     @tf.autograph.experimental.do_not_convert
-    def train_step(self, tasks: Task) -> dict[str, tf.Tensor]:
+    def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """One outer update: reduce over replicas, clip, apply.
 
         Its logs are means over the epoch so far, but for those of `run_files.UPDATE_LOGS`, which are this update's:
         `update_loss` (the outer loss), `gradient_norm` (of the meta-gradient, before it is clipped) and, with
         `gradient_clip`, `clipped` (the fraction of its entries that were).
         """
+        tasks = as_tasks(data, self._trains_on)
         share = share_of(tasks)
         gradients, state, metrics = self.meta_gradient(share.tasks if share else tasks, share)
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
@@ -302,33 +260,49 @@ class EpisodicModel(keras.Model):
             variable.assign(value)
         for name, value in metrics.items():
             # Weights of replicas add up to 1: an epoch may go on with another number of them.
-            self._means[name].update_state(value, 1 / replicas)
-        return {**{name: self._means[name].result() for name in metrics}, **latest}
+            self._means.by_name[name].update_state(value, 1 / replicas)
+        return {**self._means.results(metrics), **latest}
 
     @tf.autograph.experimental.do_not_convert
-    def test_step(self, tasks: Task) -> dict[str, tf.Tensor]:
-        """Last step's loss, and the metric after 0..N inner steps; writes no variable but the metrics' own."""
+    def test_step(self, data: Any) -> dict[str, tf.Tensor]:
+        """Last step's loss and metrics, and the first metric after 0..N steps; writes no variable but its own means."""
+        tasks = as_tasks(data)
 
-        def one(indexed: tuple[tf.Tensor, Task]) -> tuple[tf.Tensor, tf.Tensor]:
+        def one(indexed: tuple[tf.Tensor, Task]) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
             labels = indexed[1]["query_labels"]
             curve, added = self.task_curve(indexed[1], self.inner_steps, self.evaluation_statistics)
             loss = self.functional_model.total_loss(labels, curve[-1], added)
-            return loss, tf.stack([self._mean_metric(labels, outputs) for outputs in tf.unstack(curve)])
+            first = [self.reading.means[0](labels, outputs) for outputs in tf.unstack(curve)]
+            return loss, tf.stack(first), [metric(labels, curve[-1]) for metric in self.reading.means[1:]]
 
-        signature = (tf.TensorSpec((), self._float), tf.TensorSpec((self.inner_steps + 1,), self._float))
+        scalar, points = tf.TensorSpec((), self._float), tf.TensorSpec((self.inner_steps + 1,), self._float)
+        signature = (scalar, points, [scalar] * (len(self.reading.metrics) - 1))
         share = share_of(tasks)
-        losses, metrics = self._map(one, share.tasks if share else tasks, signature, self.settings.batched_tasks)
+        found = self._map(one, share.tasks if share else tasks, signature, self.settings.batched_tasks)
+        means = self._means.by_name
         if share:
-            losses, metrics = losses[: share.count], metrics[: share.count]
+            found = tf.nest.map_structure(lambda values: values[: share.count], found)
             # Each replica counts as many tasks, so that the mean of their results is that over all tasks.
-            for mean in self._means.values():
+            for mean in means.values():
                 mean.update_state(0.0, share.even - tf.cast(share.count, tf.float32))
+        losses, curves, others = found
         names = [self.step_metric(k) for k in range(self.inner_steps + 1)]
-        for name, values in zip(names, tf.unstack(metrics, axis=1), strict=True):
-            self._means[name].update_state(values)
-        self._means[self.metric_name].update_state(metrics[:, -1])
-        self._means["loss"].update_state(losses)
-        return {name: self._means[name].result() for name in ("loss", self.metric_name, *names)}
+        for name, values in zip(names, tf.unstack(curves, axis=1), strict=True):
+            means[name].update_state(values)
+        for metric, values in zip(self.reading.metrics, [curves[:, -1], *others], strict=True):
+            means[metric.name].update_state(values)
+        means["loss"].update_state(losses)
+        return self._means.results(["loss", *(metric.name for metric in self.reading.metrics), *names])
+
+    @tf.autograph.experimental.do_not_convert
+    def predict_step(self, data: Any) -> tf.Tensor:
+        """What the adapted model answers to every task's query set; of what is no tasks, the model's own outputs."""
+        if not are_tasks(data):
+            return super().predict_step(data)
+        tasks = as_tasks(data, (*SUPPORT, QUERY[0]))
+        share = share_of(tasks)
+        answers = self.output_kind.to_probabilities(self.curves(share.tasks if share else tasks)[:, -1])
+        return answers[: share.count] if share else answers
 
     @tf.autograph.experimental.do_not_convert
     def curves(self, tasks: Task, inner_steps: int | None = None, query_statistics: str | None = None) -> tf.Tensor:
@@ -342,14 +316,19 @@ class EpisodicModel(keras.Model):
         Returns:
             `[tasks, inner_steps + 1, Q, outputs]`.
         """
-        steps = self.inner_steps if inner_steps is None else inner_steps
-        statistics = query_statistics or self.evaluation_statistics
+        steps, statistics = self._use(inner_steps, query_statistics or self.evaluation_statistics)
+        tasks = as_tasks(tasks, (*SUPPORT, QUERY[0]))
         signature = tf.TensorSpec(None, self._float)
         return self._map(lambda indexed: self.task_predictions(indexed[1], steps, statistics), tasks, signature)
 
-    @property
-    def metrics(self) -> list[keras.metrics.Metric]:
-        return list(self._means.values())
+    def _use(self, inner_steps: int | None, statistics: str) -> tuple[int, str]:
+        """Steps and statistics that a caller wants, checked."""
+        check_choice("query_statistics", statistics, QUERY_STATISTICS)
+        if inner_steps is None:
+            return self.inner_steps, statistics
+        steps = check_type("inner_steps", inner_steps, int)
+        check_range("inner_steps", steps, zero=True)
+        return steps, statistics
 
     @staticmethod
     def step_metric(k: int) -> str:

@@ -44,7 +44,7 @@ class OutputKind(NamedTuple):
         """Probabilities of the outputs' shape; of a regression the outputs."""
         if self.values or self.probabilities:
             return outputs
-        return tf.sigmoid(outputs) if self.independent else tf.nn.softmax(outputs)
+        return tf.sigmoid(outputs) if self.independent else _softmax(outputs)
 
     def to_logits(self, outputs: tf.Tensor) -> tf.Tensor:
         """The logits that `to_probabilities` would make the probabilities of; finite."""
@@ -79,6 +79,17 @@ class OutputKind(NamedTuple):
 
 
 _SMALLEST = 1e-37  # a float32 that is not denormal
+
+
+def _softmax(logits: tf.Tensor) -> tf.Tensor:
+    """Over the last axis, of any rank: some of TensorFlow's kernels take five axes and no more."""
+
+    def of_rows() -> tf.Tensor:
+        return tf.reshape(tf.nn.softmax(tf.reshape(logits, [-1, tf.shape(logits)[-1]])), tf.shape(logits))
+
+    if logits.shape.rank is not None:
+        return tf.nn.softmax(logits) if logits.shape.rank <= 5 else of_rows()
+    return tf.cond(tf.rank(logits) <= 5, lambda: tf.nn.softmax(logits), of_rows)
 
 
 # What Keras's losses take: a row of classes, a yes or no for each output, or any probabilities.
@@ -122,14 +133,35 @@ def output_kind(
         Traceback (most recent call last):
         tf_mamlpp.errors.UserError: model 'net' ends in softmax, and the loss sparse_categorical_crossentropy has ...
     """
-    given = keras.losses.SparseCategoricalCrossentropy(from_logits=True) if loss is None else keras.losses.get(loss)
+    return agreement(model.name, model_end(model), loss, way)
+
+
+def agreement(
+    model: str, end: str, loss: str | Loss | None = None, way: int | None = None
+) -> tuple[OutputKind, str | Loss]:
+    """`output_kind` of a model whose end is known.
+
+    Args:
+        model: its name, for errors.
+        end: see `model_end`.
+        loss, way: see `output_kind`.
+
+    Example:
+        >>> agreement("net", "logits", "categorical_crossentropy", way=5)[0].one_hot
+        True
+    """
+    if isinstance(loss, list | tuple | dict):
+        raise UserError("loss is one loss, not several: a learner has one output")
+    try:
+        given = keras.losses.SparseCategoricalCrossentropy(from_logits=True) if loss is None else keras.losses.get(loss)
+    except ValueError as error:
+        raise UserError(f"loss {loss!r} is not one of keras.losses, nor a function (labels, outputs)") from error
     function, from_logits = _function_of(given)
     name = getattr(function, "__name__", type(given).__name__)
     takes = _TAKES.get(name) if getattr(keras.losses, name, None) is function else None
     if loss is None or isinstance(loss, str):
         from_logits = None
-    end = model_end(model)
-    _check_agreement(model.name, end, name, takes, from_logits, loss is None)
+    _check_agreement(model, end, name, takes, from_logits, loss is None)
     if takes in ("classes", "answers"):
         logits = end == "logits" or (end == "unknown" and from_logits is not False)
         one_hot = not name.startswith("sparse")

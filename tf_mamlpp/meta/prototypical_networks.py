@@ -9,13 +9,14 @@ import tensorflow as tf
 
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.layers.conversion import convert_normalization
+from tf_mamlpp.layers.copying import copied
 from tf_mamlpp.meta.functional_model import FunctionalModel, check_built
 from tf_mamlpp.meta.learned_rates import LearnedRates
-from tf_mamlpp.meta.losses import mean_loss
+from tf_mamlpp.meta.model_checks import check_one_dtype
 from tf_mamlpp.meta.outer_loop import EpisodicModel
-from tf_mamlpp.meta.output_kind import OutputKind
+from tf_mamlpp.meta.output_kind import OutputKind, agreement
 from tf_mamlpp.meta.settings import WITHOUT_INNER_LOOP, Learner
-from tf_mamlpp.meta.task import Task, Tensors
+from tf_mamlpp.meta.task import Loss, Task, Tensors, no_loss
 
 
 class PrototypicalNetworks(EpisodicModel):
@@ -66,15 +67,23 @@ class PrototypicalNetworks(EpisodicModel):
                 "[B, features]: put a Flatten or a GlobalAveragePooling2D there"
             )
         self.model = convert_normalization(features, inner_steps=1)
+        if self.model is features:
+            self.model = copied(features)
         check_built(self.model)
-        cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)  # distances are logits
-        loss = mean_loss(cross_entropy, self.model.trainable_variables[0].dtype)
-        self._finish(FunctionalModel(self.model, [], LearnedRates(0, 1, 0.0, learned=False), loss), OutputKind())
+        check_one_dtype(self.model)
+        rates = LearnedRates(0, 1, 0.0, learned=False)
+        self._finish(FunctionalModel(self.model, [], rates, no_loss))
 
-    def task_loss(self, task: Task, state: Tensors) -> tuple[tf.Tensor, Tensors, tf.Tensor, tf.Tensor]:
+    def _agreement(self, loss: str | Loss | None) -> tuple[OutputKind, str | Loss]:
+        kind, agreed = agreement(self.model.name, "logits", loss, self.way)  # distances are logits
+        if kind.values or kind.independent or kind.probabilities:
+            raise UserError("prototypical networks choose one of all classes: take a categorical cross-entropy as loss")
+        return kind, agreed
+
+    def task_loss(self, task: Task, state: Tensors) -> tuple[tf.Tensor, Tensors, tf.Tensor, list[tf.Tensor]]:
         logits, state, added = self._logits(task, state, self.query_statistics, training=True)
         loss = self.functional_model.total_loss(task["query_labels"], logits, added)
-        return loss, state, loss, self._mean_metric(task["query_labels"], logits)
+        return loss, state, loss, self.reading.measure(task["query_labels"], logits)
 
     def task_curve(self, task: Task, steps: int, statistics: str) -> tuple[tf.Tensor, tf.Tensor | None]:
         if steps:
@@ -86,7 +95,7 @@ class PrototypicalNetworks(EpisodicModel):
         self, task: Task, state: Tensors, statistics: str, training: bool
     ) -> tuple[tf.Tensor, Tensors, tf.Tensor | None]:
         """Logits for the query set, the state, and what the query pass adds to the loss."""
-        model, way = self.functional_model, self.way
+        model = self.functional_model
         start = model.start
         by_support = statistics == "support"
         settings: dict[str, Any] = {"training": training, "momentum": None if by_support and training else 1.0}
@@ -102,9 +111,15 @@ class PrototypicalNetworks(EpisodicModel):
             record=training and not by_support,
             start=start,
         )
-        members = tf.one_hot(task["support_labels"], way, axis=0, dtype=features.dtype)  # [way, S]
+        members = self._members(task["support_labels"], features.dtype)
         means = tf.math.divide_no_nan(members @ features, tf.reduce_sum(members, 1, keepdims=True))
         return self._similarity(queries, means), state, added
+
+    def _members(self, labels: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+        """How much each support picture belongs to each class, `[way, S]`."""
+        if labels.shape.rank == 2 and labels.shape[-1] == self.way != 1:
+            return tf.transpose(tf.cast(labels, dtype))
+        return tf.one_hot(tf.reshape(labels, [-1]), self.way, axis=0, dtype=dtype)
 
     def _similarity(self, queries: tf.Tensor, means: tf.Tensor) -> tf.Tensor:
         """Logits `[Q, way]` of query features `[Q, F]` beside the classes' mean features `[way, F]`."""

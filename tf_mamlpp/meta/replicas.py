@@ -59,5 +59,4 @@ def share_of(tasks: Task) -> Share | None:
         return tf.concat([values, tf.zeros(shape, values.dtype)], 0)
 
     even = tf.cast(tf.reduce_sum(counts), tf.float32) / replicas
-    parts = {name: padded(values) for name, values in tasks.items()}
-    return Share(parts, count, tf.cumsum(counts, exclusive=True)[replica], even)
+    return Share(tf.nest.map_structure(padded, dict(tasks)), count, tf.cumsum(counts, exclusive=True)[replica], even)

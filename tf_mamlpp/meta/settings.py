@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from tf_mamlpp.checks import check_choice, check_fields
+from tf_mamlpp.checks import check_choice, check_fields, check_range, check_type
 from tf_mamlpp.errors import UserError
 
 QUERY_STATISTICS = ("batch", "running", "support")
@@ -156,7 +156,7 @@ class Learner:
             ) from error
 
     def check_way(self, way: int | None) -> None:
-        """Refuses settings that do not go with a number of classes.
+        """Refuses a number of classes that is none, and settings that do not go with it.
 
         Args:
             way: classes of a task; None for regression.
@@ -164,6 +164,8 @@ class Learner:
         Raises:
             UserError: naming the setting.
         """
+        check_type("way", way, int | None)
+        check_range("way", way)
         if way is None:
             for name, used in (
                 ("prototypes", self.prototypes),
@@ -203,6 +205,8 @@ INNER_LOOP = (*(k for k in _MAML if k != "cosine_annealing"), "label_permutation
 
 class _Presets(dict[str, dict[str, Any]]):
     def __missing__(self, name: str) -> dict[str, Any]:
+        if name == "protonet":
+            raise UserError("protonet is no setting of MetaLearner: use PrototypicalNetworks; a config takes methods")
         raise UserError(f"unknown method '{name}': it is one of {', '.join(self)}")
 
 
@@ -214,11 +218,12 @@ presets: Mapping[str, dict[str, Any]] = _Presets(
         "anil": {**_MAML, "adapted": "head"},
         "boil": {**_MAML, "adapted": "body"},
         "meta-sgd": {**_MAML, "elementwise_rates": True},
-        "protonet": {**_MAML, "prototypes": True},
     }
 )
-"""Settings of a config's `learner` for each method, and keyword arguments of `MetaLearner`; `protonet` is for configs
-and for `PrototypicalNetworks`."""
+"""Keyword arguments of `MetaLearner` for each of its methods."""
+
+methods: Mapping[str, dict[str, Any]] = _Presets({**presets, "protonet": {**_MAML, "prototypes": True}})
+"""Settings of a config's `learner` for each method."""
 
 
 def method_name(switches: Mapping[str, Any]) -> str:
@@ -233,12 +238,12 @@ def method_name(switches: Mapping[str, Any]) -> str:
     """
 
     def differences(name: str) -> list[str]:
-        preset, given = ({"prototypes": False, **tree} for tree in (presets[name], switches))
+        preset, given = ({"prototypes": False, **tree} for tree in (methods[name], switches))
         return [
             (f"{'+' if given[k] else '-'}{k}" if isinstance(given[k], bool) else f"{k}={given[k]}")
             for k in ("prototypes", *_MAML)
             if given[k] != preset[k]
         ]
 
-    nearest = min(presets, key=lambda name: len(differences(name)))
+    nearest = min(methods, key=lambda name: len(differences(name)))
     return " ".join([nearest, *differences(nearest)])

@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from tf_mamlpp.errors import UserError
-from tf_mamlpp.models.inputs import input_layer
+from tf_mamlpp.models.inputs import LAST, input_layer
 
 
 @keras.saving.register_keras_serializable("tf_mamlpp")
@@ -69,20 +69,22 @@ def conv4(
         if strided:
             # Zeros on all four sides, as in the published code; "same" would pad only below and to the right.
             layers += [
-                keras.layers.ZeroPadding2D(1, name=f"pad{i}", dtype=dtype),
-                keras.layers.Conv2D(filters, 3, strides=2, name=f"conv{i}", dtype=dtype),
+                keras.layers.ZeroPadding2D(1, name=f"pad{i}", data_format=LAST, dtype=dtype),
+                keras.layers.Conv2D(filters, 3, strides=2, name=f"conv{i}", data_format=LAST, dtype=dtype),
             ]
         else:
-            layers.append(keras.layers.Conv2D(filters, 3, padding="same", name=f"conv{i}", dtype=dtype))
+            layers.append(
+                keras.layers.Conv2D(filters, 3, padding="same", name=f"conv{i}", data_format=LAST, dtype=dtype)
+            )
         layers.append(keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"norm{i}", dtype=dtype))
         if not strided:
             # The paper's order is activation, pool. An increasing function commutes with a maximum, so this order
             # gives the same result, and the activation has a quarter of the work.
-            layers.append(keras.layers.MaxPooling2D(2, name=f"pool{i}", dtype=dtype))
+            layers.append(keras.layers.MaxPooling2D(2, name=f"pool{i}", data_format=LAST, dtype=dtype))
         layers.append(keras.layers.Activation(leaky_relu, name=f"activation{i}", dtype=dtype))
     if strided:
-        layers.append(keras.layers.GlobalAveragePooling2D(name="average", dtype=dtype))
+        layers.append(keras.layers.GlobalAveragePooling2D(name="average", data_format=LAST, dtype=dtype))
     else:
-        layers.append(keras.layers.Flatten(name="flatten", dtype=dtype))
+        layers.append(keras.layers.Flatten(name="flatten", data_format=LAST, dtype=dtype))
     layers.append(keras.layers.Dense(way, name="dense", dtype=dtype))
     return keras.Sequential(layers, name="conv4")

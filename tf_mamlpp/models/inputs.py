@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import keras
 
+LAST = "channels_last"
+"""Of all pictures of this package, whatever `keras.config.image_data_format()` says."""
+
 
 def input_layer(shape: tuple[int, ...], dtype: str | None) -> keras.KerasTensor:
     """An input of the dtype that a policy keeps weights in.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keras
 
-from tf_mamlpp.models.inputs import input_layer
+from tf_mamlpp.models.inputs import LAST, input_layer
 
 
 def mlp(
@@ -32,6 +32,6 @@ def mlp(
     """
     layers: list[keras.layers.Layer] = [input_layer(input_shape, dtype)]
     if len(input_shape) > 1:
-        layers.append(keras.layers.Flatten(name="flatten", dtype=dtype))
+        layers.append(keras.layers.Flatten(name="flatten", data_format=LAST, dtype=dtype))
     layers += [keras.layers.Dense(n, "relu", name=f"dense{i}", dtype=dtype) for i, n in enumerate(units)]
     return keras.Sequential([*layers, keras.layers.Dense(outputs, name="dense", dtype=dtype)], name="mlp")

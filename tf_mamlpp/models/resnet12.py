@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from tf_mamlpp.errors import UserError
-from tf_mamlpp.models.inputs import input_layer
+from tf_mamlpp.models.inputs import LAST, input_layer
 
 
 def resnet12(
@@ -46,7 +46,9 @@ def resnet12(
         raise UserError(f"resnet12 halves pictures {len(widths)} times, {image_shape} leaves nothing; use fewer widths")
 
     def conv_norm(x: Any, width: int, size: int, name: str) -> Any:
-        x = keras.layers.Conv2D(width, size, padding="same", use_bias=False, name=f"conv{name}", dtype=dtype)(x)
+        x = keras.layers.Conv2D(
+            width, size, padding="same", use_bias=False, name=f"conv{name}", data_format=LAST, dtype=dtype
+        )(x)
         return keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"norm{name}", dtype=dtype)(x)
 
     def activation(x: Any, name: str) -> Any:
@@ -59,6 +61,6 @@ def resnet12(
         x = activation(conv_norm(x, width, 3, f"{i}_1"), f"{i}_1")
         x = keras.layers.Add(name=f"add{i}", dtype=dtype)([conv_norm(x, width, 3, f"{i}_2"), shortcut])
         # The pool before the activation, as in conv4.
-        x = activation(keras.layers.MaxPooling2D(2, name=f"pool{i}", dtype=dtype)(x), f"{i}_2")
-    x = keras.layers.GlobalAveragePooling2D(name="average", dtype=dtype)(x)
+        x = activation(keras.layers.MaxPooling2D(2, name=f"pool{i}", data_format=LAST, dtype=dtype)(x), f"{i}_2")
+    x = keras.layers.GlobalAveragePooling2D(name="average", data_format=LAST, dtype=dtype)(x)
     return keras.Model(inputs, keras.layers.Dense(way, name="dense", dtype=dtype)(x), name="resnet12")
