@@ -12,6 +12,7 @@ from tf_mamlpp.errors import UserError
 from tf_mamlpp.layers.conversion import convert_normalization
 from tf_mamlpp.layers.inexact import check_layers
 from tf_mamlpp.layers.per_step_batch_norm import per_step_drift
+from tf_mamlpp.layers.stock import stock_copy
 from tf_mamlpp.meta.adapted_weights import adapted_variables, shared_head_positions
 from tf_mamlpp.meta.construction_check import check_second_derivatives
 from tf_mamlpp.meta.functional_model import FunctionalModel, check_built, check_width
@@ -46,6 +47,7 @@ class Adapted(NamedTuple):
     query_statistics: str
 
 
+@keras.saving.register_keras_serializable("tf_mamlpp")
 class MetaLearner(EpisodicModel):
     """Meta-trains a Keras model so that a few gradient steps on a small support set teach it a new task.
 
@@ -115,6 +117,7 @@ class MetaLearner(EpisodicModel):
         if chosen.prototypes:
             raise UserError("prototypes has no inner loop: use PrototypicalNetworks in place of MetaLearner")
         super().__init__(chosen, way=way, inner_steps=chosen.inner_steps, name=name)
+        self._keep_arguments(way=way, loss=loss, metric=metric)
         self.model = convert_normalization(
             model, chosen.inner_steps, chosen.per_step_weights, chosen.per_step_statistics, chosen.batched_tasks
         )
@@ -179,9 +182,15 @@ class MetaLearner(EpisodicModel):
             "loss_weights": self.loss_weights.numpy().tolist(),
             "inner_rate_minimum": float(rates.min()),
             "inner_rate_maximum": float(rates.max()),
-            "inner_rates": {_short(path): row.tolist() for path, row in zip(self.adapted_paths, means, strict=True)},
-            "batch_norm_drift": {_short(path): row.tolist() for path, row in per_step_drift(self.model)},
+            "inner_rates": {
+                self._short(path): row.tolist() for path, row in zip(self.adapted_paths, means, strict=True)
+            },
+            "batch_norm_drift": {self._short(path): row.tolist() for path, row in per_step_drift(self.model)},
         }
+
+    def _short(self, path: str) -> str:
+        """A variable's path without the model's name, which those of a functional model do not have."""
+        return path.removeprefix(f"{self.model.name}/")
 
     # --- One task ------------------------------------------------------------------------------------
 
@@ -282,6 +291,36 @@ class MetaLearner(EpisodicModel):
         function = self._predict_function.get_concrete_function(*known, _any_number(images), adapted.row, statistics)
         return function(*known, images, adapted.row, statistics)
 
+    def adapted_model(self, adapted: Adapted) -> keras.Model:
+        """What `adapt` learned as a `keras.Model` of its own, to predict with, to train further, or to save.
+
+        Args:
+            adapted: what `adapt` returned.
+
+        Returns:
+            A copy of the model that was given to the learner, with stock layers and the adapted weights.  It gives what
+            that model gives, such as logits, where `predict_adapted` gives probabilities.
+
+        Raises:
+            UserError: `query_statistics` is `batch`, which a stock batch norm does not do in `predict`; or the model
+                cannot be copied.
+
+        Example:
+            >>> import numpy as np, tf_mamlpp as mp
+            >>> learner = mp.MetaLearner(mp.mlp((8, 8, 1), 3), way=3, inner_steps=2)
+            >>> pictures = np.zeros((3, 8, 8, 1), "float32")
+            >>> model = learner.adapted_model(learner.adapt(pictures, [0, 1, 2]))
+            >>> model.save(tmp_path / "three_classes.keras")
+            >>> model.predict(pictures, verbose=0).shape
+            (3, 3)
+        """
+        if adapted.query_statistics == "batch":
+            raise UserError(
+                "query_statistics='batch' normalises the pictures of a call by each other, which a model of its own "
+                "does not: adapt with 'support' or 'running'"
+            )
+        return stock_copy(self.model, adapted.weights, adapted.state, adapted.row)
+
     def _adapt_tensors(
         self, images: tf.Tensor, labels: tf.Tensor, steps: int, statistics: str
     ) -> tuple[Tensors, Tensors]:
@@ -319,8 +358,3 @@ def rotated_labels(labels: tf.Tensor, shift: tf.Tensor, way: int) -> tf.Tensor:
 def _any_number(tensor: tf.Tensor) -> tf.TensorSpec:
     """A signature for any number of pictures or labels, so that another number is not traced again."""
     return tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype)
-
-
-def _short(path: str) -> str:
-    """A variable's path without the model's name."""
-    return path.partition("/")[2] or path

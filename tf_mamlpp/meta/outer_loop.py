@@ -17,6 +17,7 @@ from tf_mamlpp.meta.loss_scaling import OUTER_SCALE, loss_scale, scaled_gradient
 from tf_mamlpp.meta.losses import mean_of, metric_function, metric_name
 from tf_mamlpp.meta.output_kind import OutputKind
 from tf_mamlpp.meta.replicas import Share, share_of
+from tf_mamlpp.meta.saving import SavedWhole
 from tf_mamlpp.meta.schedules import Schedules, has_schedule
 from tf_mamlpp.meta.settings import Learner
 from tf_mamlpp.meta.task import Loss, Task, Tensors
@@ -25,7 +26,7 @@ from tf_mamlpp.runtime import cores
 from tf_mamlpp.workers import Workers, step_function
 
 
-class EpisodicModel(keras.Model):
+class EpisodicModel(SavedWhole):
     """Meta-trains on meta-batches of tasks through Keras's `fit`; what it does with one task is the subclass's.
 
     `MetaLearner` and `PrototypicalNetworks` are its subclasses.  Each makes its variables, calls `_finish` at the end

@@ -18,6 +18,7 @@ from tf_mamlpp.meta.settings import WITHOUT_INNER_LOOP, Learner
 from tf_mamlpp.meta.task import Task, Tensors
 
 
+@keras.saving.register_keras_serializable("tf_mamlpp")
 class PrototypicalNetworks(EpisodicModel):
     """Classifies by the distance to each class's mean feature in the support set.
 
@@ -50,12 +51,15 @@ class PrototypicalNetworks(EpisodicModel):
         Snell, Swersky, Zemel, "Prototypical Networks for Few-shot Learning", arXiv 1703.05175, section 2.
     """
 
+    _setting_names = WITHOUT_INNER_LOOP
+
     def __init__(self, model: keras.Model, *, way: int, name: str = "prototypical_networks", **settings: Any):
         chosen = Learner.of({**settings, "prototypes": True})
         unused = [setting for setting in settings if setting not in WITHOUT_INNER_LOOP]
         if unused:
             raise UserError(f"{unused[0]} has no use: prototypical networks have no inner loop")
         super().__init__(chosen, way=way, inner_steps=0, name=name)
+        self._keep_arguments(way=way)
         check_built(model)
         features = without_head(model)
         if not features.weights:
@@ -70,6 +74,11 @@ class PrototypicalNetworks(EpisodicModel):
         cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)  # distances are logits
         loss = mean_loss(cross_entropy, self.model.trainable_variables[0].dtype)
         self._finish(FunctionalModel(self.model, [], LearnedRates(0, 1, 0.0, learned=False), loss), OutputKind())
+
+    @classmethod
+    def _whole_model(cls, model: keras.Model) -> keras.Model:
+        # A head, which the constructor takes off again.
+        return keras.Model(model.inputs, keras.layers.Dense(1)(model.output), name=model.name)
 
     def task_loss(self, task: Task, state: Tensors) -> tuple[tf.Tensor, Tensors, tf.Tensor, tf.Tensor]:
         logits, state, added = self._logits(task, state, self.query_statistics, training=True)
