@@ -80,3 +80,16 @@ def test_learns_through_keras(make_tasks):
     history = learner.fit(data, epochs=2, steps_per_epoch=30, validation_data=tasks, verbose=0).history
     assert history["loss"][1] < 0.1 * history["loss"][0] and history["accuracy"][1] == 1
     assert "val_accuracy" in history
+
+
+def test_it_is_saved_whole(tmp_path):
+    learner = Classifier(conv4((8, 8, 1), 3, filters=2, blocks=1), classes=7, way=3, weight_decay=0.01)
+    learner.compile(keras.optimizers.SGD(0.1, momentum=0.9))
+    data = tf.data.Dataset.from_tensors(make_parts(dtype="float32")).repeat()
+    learner.fit(data, steps_per_epoch=1, verbose=0)
+    learner.save(tmp_path / "classifier.keras")
+    loaded = keras.models.load_model(tmp_path / "classifier.keras")
+    for each in (learner, loaded):
+        each.fit(data, steps_per_epoch=2, epochs=1, verbose=0)
+    for a, b in zip(learner.trainable_variables, loaded.trainable_variables, strict=True):
+        np.testing.assert_array_equal(a, b)

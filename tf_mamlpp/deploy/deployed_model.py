@@ -54,9 +54,13 @@ class DeployedModel:
         folder = Path(folder)
         try:
             about = json.loads((folder / "metadata.json").read_text())
+            if isinstance(about, dict) and "signatures" in about and "pictures" not in about:
+                raise UserError(f"'{folder}' takes no pictures, but what its model took: use tf.saved_model.load")
             self._read_metadata(about)
         except FileNotFoundError:
             raise UserError(f"'{folder}' holds no exported model: write one with bin/export.py") from None
+        except UserError:
+            raise
         except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             raise UserError(f"'{folder / 'metadata.json'}' is damaged: {error!r}; export the model again") from error
         if about["format"] != FORMAT:

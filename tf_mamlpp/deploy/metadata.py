@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tf_mamlpp.deploy.task_learner import TaskLearner
+from tf_mamlpp.deploy.state_learner import StateLearner
 
 FORMAT = 1
 """Of metadata.json; it changes when the meaning of its keys or of the state does."""
 
 
 def describe(
-    learner: TaskLearner, functions: Mapping[str, Any], more: Mapping[str, Any] | None = None
+    learner: StateLearner, functions: Mapping[str, Any], more: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """Describes an exported model, whatever its file format.
 
@@ -45,14 +45,15 @@ def describe(
         "state_size": learner.state_size,
         "stamp": int(learner.stamp),
         "parameters": sum(int(np.prod(v.shape)) for v in learner.model.model.trainable_variables),
-        "pictures": learner.pictures.describe(),
+        **learner.describe(),
         "signatures": {name: _describe_signature(function) for name, function in functions.items()},
         **(more or {}),
     }
 
 
 def _describe_signature(function: Any) -> dict[str, Any]:
-    inputs = {spec.name: spec for spec in function.structured_input_signature[0]}
+    positional, named = function.structured_input_signature
+    inputs = {spec.name: spec for spec in (*positional, *named.values())}
     return {"inputs": _describe_tensors(inputs), "outputs": _describe_tensors(function.structured_outputs)}
 
 

@@ -86,22 +86,22 @@ class Signatures(tf.Module):
         finite = tf.reduce_all(tf.math.is_finite(images))
         in_range = tf.reduce_all((labels >= 0) & (labels < way))
         checks = [
-            _require(count > 0, "the support set is empty; its pictures are", count),
-            _require(
+            require(count > 0, "the support set is empty; its pictures are", count),
+            require(
                 count == tf.size(labels),
                 "each support picture needs one label; labels, pictures:",
                 tf.size(labels),
                 count,
             ),
-            _require(finite, "support_images must be finite numbers, 0 to 255; their shape:", tf.shape(images)),
-            _require(in_range, f"support_labels must be 0..{way - 1} for this {way}-way model; they are", labels),
+            require(finite, "support_images must be finite numbers, 0 to 255; their shape:", tf.shape(images)),
+            require(in_range, f"support_labels must be 0..{way - 1} for this {way}-way model; they are", labels),
         ]
         with tf.control_dependencies(checks):
             return self.learner.adapt(self._resize(images), labels)
 
     def _checked_predict(self, state: tf.Tensor, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         state, stamp = tf.ensure_shape(state, [self.learner.state_size]), self.learner.stamp
-        same_model = _require(
+        same_model = require(
             state[0] == stamp, f"this state was learned by another model: its stamp is not {stamp:.0f} but", state[0]
         )
         with tf.control_dependencies([same_model]):
@@ -155,7 +155,7 @@ class Signatures(tf.Module):
         tasks = (support_images, support_labels, query_images)
         counts = tf.stack([tf.shape(part)[0] for part in tasks])
         message = "support_images, support_labels and query_images need as many tasks each, at least one; they have"
-        same_count = _require(tf.reduce_all(counts == tf.maximum(counts[0], 1)), message, counts)
+        same_count = require(tf.reduce_all(counts == tf.maximum(counts[0], 1)), message, counts)
         with tf.control_dependencies([same_count]):
             tasks = tuple(map(tf.identity, tasks))
         outputs = tf.TensorSpec([None, self.learner.way], tf.float32)
@@ -163,7 +163,17 @@ class Signatures(tf.Module):
         return task_map(lambda task: self._adapt_and_predict_signature(*task), tasks, signature)
 
 
-def _require(condition: tf.Tensor, message: str, *values: tf.Tensor) -> tf.Operation:
+def require(condition: tf.Tensor, message: str, *values: tf.Tensor) -> tf.Operation:
+    """An operation that ends a call of the exported model with a message, unless a condition holds.
+
+    Args:
+        condition: a boolean scalar.
+        message: what is wrong.
+        *values: written after the message.
+
+    Example:
+        >>> require(tf.constant(True), "there is nothing; the count is", tf.constant(1))
+    """
     return tf.debugging.Assert(condition, [message, *values], summarize=32)
 
 

@@ -14,6 +14,7 @@ from tf_mamlpp.meta.task_data import SUPPORT
 _SCALE = 10.0  # of cosines as logits: between -1 and 1, softmax would hardly tell classes apart
 
 
+@keras.saving.register_keras_serializable("tf_mamlpp")
 class Classifier(PrototypicalNetworks):
     """Learns features by telling all training classes apart, and is validated by the nearest class mean of tasks.
 
@@ -64,6 +65,7 @@ class Classifier(PrototypicalNetworks):
     ):
         self.weight_decay = weight_decay
         super().__init__(model, way=way, name=name, **{"evaluation_statistics": "running", **settings})
+        self._keep_arguments(classes=classes, way=way, weight_decay=weight_decay)
         shape, dtype = (self.model.output_shape[-1], classes), self.model.trainable_variables[0].dtype
         self.kernel = self.add_weight(name="kernel", shape=shape, initializer="glorot_uniform", dtype=dtype)
         self.bias = self.add_weight(name="bias", shape=(classes,), initializer="zeros", dtype=dtype)

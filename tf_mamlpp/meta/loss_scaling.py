@@ -47,9 +47,14 @@ def scaled_gradient(
         1.0
     """
     if scale is None:
-        return tape.gradient(loss, sources, **settings)
-    gradients = tape.gradient(loss, sources, output_gradients=tf.cast(scale, loss.dtype), **settings)
+        return [_dense(g) for g in tape.gradient(loss, sources, **settings)]
+    gradients = map(_dense, tape.gradient(loss, sources, output_gradients=tf.cast(scale, loss.dtype), **settings))
     return [None if g is None else g / tf.cast(scale, g.dtype) for g in gradients]
+
+
+def _dense(gradient: Any) -> Any:
+    """A gradient as a tensor: that of an embedding has the rows that were looked up alone."""
+    return None if gradient is None else tf.convert_to_tensor(gradient)
 
 
 def scaling_optimizer(optimizer: Any, model: keras.Model) -> Any:

@@ -13,6 +13,7 @@ from tf_mamlpp.layers.conversion import convert_normalization
 from tf_mamlpp.layers.copying import copied
 from tf_mamlpp.layers.inexact import check_layers
 from tf_mamlpp.layers.per_step_batch_norm import per_step_drift
+from tf_mamlpp.layers.stock import stock_copy
 from tf_mamlpp.meta.adaptation import Adaptation, Adapted
 from tf_mamlpp.meta.adapted_weights import adapted_variables, shared_head_positions
 from tf_mamlpp.meta.construction_check import check_second_derivatives
@@ -28,6 +29,7 @@ from tf_mamlpp.meta.task import Loss, Task, Tensors, no_loss
 from tf_mamlpp.meta.task_map import task_map
 
 
+@keras.saving.register_keras_serializable("tf_mamlpp")
 class MetaLearner(EpisodicModel):
     """Meta-trains a Keras model so that a few gradient steps on a small support set teach it a new task.
 
@@ -99,12 +101,12 @@ class MetaLearner(EpisodicModel):
         if chosen.prototypes:
             raise UserError("prototypes has no inner loop: use PrototypicalNetworks in place of MetaLearner")
         super().__init__(chosen, way=way, inner_steps=chosen.inner_steps, name=name)
-        self.model = convert_normalization(
+        self._keep_arguments(way=way, loss=loss, metric=metric)
+        converted = convert_normalization(
             model, chosen.inner_steps, chosen.per_step_weights, chosen.per_step_statistics, chosen.batched_tasks
         )
-        check_built(self.model)
-        if self.model is model:
-            self.model = copied(model)
+        check_built(converted)
+        self.model = copied(model) if converted is model else converted  # once: Keras tracks what is assigned
         check_one_output(self.model)
         check_one_dtype(self.model)
         if not chosen.first_order:
@@ -172,9 +174,15 @@ class MetaLearner(EpisodicModel):
             "loss_weights": self.loss_weights.numpy().tolist(),
             "inner_rate_minimum": float(rates.min()),
             "inner_rate_maximum": float(rates.max()),
-            "inner_rates": {_short(path): row.tolist() for path, row in zip(self.adapted_paths, means, strict=True)},
-            "batch_norm_drift": {_short(path): row.tolist() for path, row in per_step_drift(self.model)},
+            "inner_rates": {
+                self._short(path): row.tolist() for path, row in zip(self.adapted_paths, means, strict=True)
+            },
+            "batch_norm_drift": {self._short(path): row.tolist() for path, row in per_step_drift(self.model)},
         }
+
+    def _short(self, path: str) -> str:
+        """A variable's path without the model's name, which those of a functional model do not have."""
+        return path.removeprefix(f"{self.model.name}/")
 
     # --- One task ------------------------------------------------------------------------------------
 
@@ -270,6 +278,36 @@ class MetaLearner(EpisodicModel):
         """
         return self._adaptation.predict(adapted, images)
 
+    def adapted_model(self, adapted: Adapted) -> keras.Model:
+        """What `adapt` learned as a `keras.Model` of its own, to predict with, to train further, or to save.
+
+        Args:
+            adapted: what `adapt` returned.
+
+        Returns:
+            A copy of the model that was given to the learner, with stock layers and the adapted weights.  It gives what
+            that model gives, such as logits, where `predict_adapted` gives probabilities.
+
+        Raises:
+            UserError: `query_statistics` is `batch`, which a stock batch norm does not do in `predict`; or the model
+                cannot be copied.
+
+        Example:
+            >>> import numpy as np, tf_mamlpp as mp
+            >>> learner = mp.MetaLearner(mp.mlp((8, 8, 1), 3), way=3, inner_steps=2)
+            >>> pictures = np.zeros((3, 8, 8, 1), "float32")
+            >>> model = learner.adapted_model(learner.adapt(pictures, [0, 1, 2]))
+            >>> model.save(tmp_path / "three_classes.keras")
+            >>> model.predict(pictures, verbose=0).shape
+            (3, 3)
+        """
+        if adapted.query_statistics == "batch":
+            raise UserError(
+                "query_statistics='batch' normalises the pictures of a call by each other, which a model of its own "
+                "does not: adapt with 'support' or 'running'"
+            )
+        return stock_copy(self.model, adapted.weights, adapted.state, adapted.row)
+
 
 def rotated_labels(labels: tf.Tensor, shift: tf.Tensor, way: int) -> tf.Tensor:
     """Labels of the same pictures when each class is called by the number `shift` after its own, modulo `way`.
@@ -286,8 +324,3 @@ def rotated_labels(labels: tf.Tensor, shift: tf.Tensor, way: int) -> tf.Tensor:
     if labels.shape.rank == 2 and labels.shape[-1] == way:
         return tf.roll(labels, shift, axis=-1)
     return (labels + tf.cast(shift, labels.dtype)) % way
-
-
-def _short(path: str) -> str:
-    """A variable's path without the model's name."""
-    return path.partition("/")[2] or path

@@ -19,6 +19,7 @@ from tf_mamlpp.meta.settings import WITHOUT_INNER_LOOP, Learner
 from tf_mamlpp.meta.task import Loss, Task, Tensors, no_loss
 
 
+@keras.saving.register_keras_serializable("tf_mamlpp")
 class PrototypicalNetworks(EpisodicModel):
     """Classifies by the distance to each class's mean feature in the support set.
 
@@ -51,12 +52,15 @@ class PrototypicalNetworks(EpisodicModel):
         Snell, Swersky, Zemel, "Prototypical Networks for Few-shot Learning", arXiv 1703.05175, section 2.
     """
 
+    _setting_names = WITHOUT_INNER_LOOP
+
     def __init__(self, model: keras.Model, *, way: int, name: str = "prototypical_networks", **settings: Any):
         chosen = Learner.of({**settings, "prototypes": True})
         unused = [setting for setting in settings if setting not in WITHOUT_INNER_LOOP]
         if unused:
             raise UserError(f"{unused[0]} has no use: prototypical networks have no inner loop")
         super().__init__(chosen, way=way, inner_steps=0, name=name)
+        self._keep_arguments(way=way)
         check_built(model)
         features = without_head(model)
         if not features.weights:
@@ -66,13 +70,17 @@ class PrototypicalNetworks(EpisodicModel):
                 f"model '{model.name}' has features of shape {features.output_shape} before its last layer, not "
                 "[B, features]: put a Flatten or a GlobalAveragePooling2D there"
             )
-        self.model = convert_normalization(features, inner_steps=1)
-        if self.model is features:
-            self.model = copied(features)
+        converted = convert_normalization(features, inner_steps=1)
+        self.model = copied(features) if converted is features else converted  # once: Keras tracks what is assigned
         check_built(self.model)
         check_one_dtype(self.model)
         rates = LearnedRates(0, 1, 0.0, learned=False)
         self._finish(FunctionalModel(self.model, [], rates, no_loss))
+
+    @classmethod
+    def _whole_model(cls, model: keras.Model) -> keras.Model:
+        # A head, which the constructor takes off again.
+        return keras.Model(model.inputs, keras.layers.Dense(1)(model.output), name=model.name)
 
     def _agreement(self, loss: str | Loss | None) -> tuple[OutputKind, str | Loss]:
         kind, agreed = agreement(self.model.name, "logits", loss, self.way)  # distances are logits

@@ -76,11 +76,15 @@ def recomputed_loop(step: Step, count: int, carried: Any, constants: Any) -> tup
                     output_gradients=[*adjoint, loss_gradients[k]],
                     unconnected_gradients=tf.UnconnectedGradients.ZERO,
                 )
+                gradients = [tf.convert_to_tensor(g) for g in gradients]
                 local = gradients[len(adjoint) :]
                 return k - 1, gradients[: len(adjoint)], [t + g for t, g in zip(totals, local, strict=True)]
 
             zeros = [tf.zeros_like(x) for x in _real(fixed)]
-            adjoint = [g for g, x in zip(end_gradients, begin, strict=True) if x.dtype.is_floating]
+            # Of an embedding it may have some rows alone: a loop takes tensors.
+            adjoint = [
+                tf.convert_to_tensor(g) for g, x in zip(end_gradients, begin, strict=True) if x.dtype.is_floating
+            ]
             _, adjoint, totals = tf.while_loop(
                 lambda k, *_: k >= 0, back, (tf.constant(count - 1), adjoint, zeros), parallel_iterations=1
             )

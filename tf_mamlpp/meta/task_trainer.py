@@ -14,6 +14,7 @@ from tf_mamlpp.meta.epoch_means import EpochMeans
 from tf_mamlpp.meta.label_range import plain_label_errors
 from tf_mamlpp.meta.loss_scaling import scaling_optimizer
 from tf_mamlpp.meta.reading import Reading
+from tf_mamlpp.meta.saving import SavedWhole
 from tf_mamlpp.meta.schedules import Schedules, has_schedule
 from tf_mamlpp.meta.settings import Learner
 from tf_mamlpp.meta.task import Loss
@@ -21,7 +22,7 @@ from tf_mamlpp.meta.task_data import are_tasks, as_tasks, keras_data
 from tf_mamlpp.workers import Workers, step_function
 
 
-class TaskTrainer(keras.Model):
+class TaskTrainer(SavedWhole):
     """The part of a learner that is Keras's: how it is compiled, what it takes as data, when it is traced.
 
     `EpisodicModel` is its subclass, and does the steps.

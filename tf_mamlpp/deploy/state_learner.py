@@ -1,0 +1,238 @@
+"""The part of a meta-learner that is deployed: adapt and predict, as pure functions of inputs and one flat vector."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from tf_mamlpp.checks import check_choice
+from tf_mamlpp.errors import UserError
+from tf_mamlpp.layers.per_step_batch_norm import PerStepBatchNormalization
+from tf_mamlpp.meta.functional_model import FunctionalModel
+from tf_mamlpp.meta.meta_learner import MetaLearner
+from tf_mamlpp.meta.outer_loop import EpisodicModel
+from tf_mamlpp.meta.output_kind import OutputKind
+from tf_mamlpp.meta.settings import QUERY_STATISTICS
+
+
+class StateLearner:
+    """A meta-trained model that adapts to tasks without changing: what it adapts to is a vector, the *state*.
+
+    The state holds, in this order: the model's `stamp`; if outputs are of classes, a 1 for each class of the support
+    set and a 0 for each other class; the adapted weights; and, if `query_statistics` is `support`, mean and variance of
+    each batch norm.  A client may store a state, send it, and use it wherever the same model runs.
+
+    Args:
+        model: the meta-trained model, as the inner loop uses it.
+        way: classes of a task; None for a regression.
+        inner_steps: of the inner loop; steps after the trained ones use the last trained step's rates and batch-norm
+            row.
+        query_statistics: what batch norm normalises query inputs with: `support`, the support set's moments, so that
+            a prediction never depends on other queries; `running`, the moving statistics; or `batch`, the moments of
+            the queries themselves.
+        kind: what the model's outputs are; None for logits.
+
+    Attributes:
+        stamp: a whole number below 2**24, computed from the weights and the settings.  It tells whether a state belongs
+            to this model.
+
+    Raises:
+        UserError: an unknown choice, or a model that is not float32.
+
+    Example:
+        >>> import tf_mamlpp as mp
+        >>> learner = mp.MetaLearner(mp.mlp((4,), 3, (5,)), way=3, inner_steps=2)
+        >>> deployed = StateLearner(learner.functional_model, way=3, inner_steps=2)
+        >>> state = deployed.adapt(tf.eye(3, 4), tf.constant([0, 1, 2]))
+        >>> probabilities, logits = deployed.predict(state, tf.eye(2, 4))
+        >>> state.shape, probabilities.shape  # 1 stamp + 3 classes + 43 weights
+        (TensorShape([47]), TensorShape([2, 3]))
+    """
+
+    def __init__(
+        self,
+        model: FunctionalModel,
+        *,
+        way: int | None,
+        inner_steps: int,
+        query_statistics: str = "support",
+        kind: OutputKind | None = None,
+    ):
+        check_choice("query_statistics", query_statistics, QUERY_STATISTICS)
+        if inner_steps < 1:
+            raise UserError(f"inner_steps must be at least 1, not {inner_steps}")
+        if any(w.dtype != tf.float32 for w in model.fast):
+            raise UserError(
+                f"model '{model.model.name}' adapts {model.fast[0].dtype.name} weights: deploy float32 ones"
+            )
+        self.model, self.way = model, way
+        self.inner_steps, self.query_statistics, self.kind = inner_steps, query_statistics, kind or OutputKind()
+        self._last_step = inner_steps - 1
+        self._statistics = self._adapted_statistics()
+        self._shapes = [w.shape for w in (*model.fast, *(s.row(model.state, 0) for s in self._statistics))]
+        self.stamp = self._compute_stamp()
+
+    def _adapted_statistics(self) -> list[_Statistic]:
+        """The batch-norm statistics that are part of a task's state."""
+        if self.query_statistics != "support":
+            return []
+        positions = {id(v): i for i, v in enumerate(self.model.model.non_trainable_variables)}
+        return [
+            _Statistic(positions[id(v)], norm.inner_steps if norm.per_step_statistics else None)
+            for norm in self.model.model._flatten_layers()
+            if isinstance(norm, PerStepBatchNormalization) and norm.trainable
+            for v in (norm.moving_mean, norm.moving_variance)
+        ]
+
+    @property
+    def state_size(self) -> int:
+        """P, the length of a state."""
+        return 1 + (self.way or 0) + sum(shape.num_elements() for shape in self._shapes)
+
+    def _compute_stamp(self) -> float:
+        checksum = zlib.crc32(self._settings_text().encode())
+        for v in (*self.model.model.variables, self.model.rates.table):
+            checksum = zlib.crc32(np.ascontiguousarray(v.numpy()).tobytes(), checksum)
+        return float(checksum % 2**24)
+
+    def _settings_text(self) -> str:
+        return f"{self.way} {self.inner_steps} {self.query_statistics}"
+
+    def describe(self) -> dict[str, Any]:
+        """What metadata.json says of the inputs."""
+        return {}
+
+    def prepared(self, inputs: Any) -> Any:
+        """Inputs as the model takes them, from those that it is deployed for."""
+        return inputs
+
+    def adapt(self, inputs: Any, labels: tf.Tensor) -> tf.Tensor:
+        """Runs the inner loop on a support set.
+
+        Args:
+            inputs: what the model takes, a tensor `[S, ...]` or a structure of them.
+            labels: of classes `[S]` (or as many as there are outputs of `way`) integers, 0..way-1, in any order;
+                classes may be missing.  Else what the loss takes.
+
+        Returns:
+            The state, `[P]` float32.
+        """
+        inputs, labels = self.prepared(inputs), tf.convert_to_tensor(labels)
+        is_class = self.way is not None and labels.dtype.is_integer
+        targets = tf.one_hot(labels, self.way) if is_class and self.kind.one_hot else labels
+        support = {"support_images": inputs, "support_labels": targets}
+        fast, state = self.model.adapt(support, self.model.state, self.inner_steps)
+        if self._statistics:
+            state = self.model.support_statistics(self.model.weights(fast), state, inputs, self._last_step)
+        statistics = [s.row(state, self._last_step) for s in self._statistics]
+        parts = [tf.constant([self.stamp]), *self._present(labels, is_class)]
+        return tf.concat([*parts, *(tf.reshape(t, [-1]) for t in (*fast, *statistics))], 0)
+
+    def _present(self, labels: tf.Tensor, is_class: bool) -> list[tf.Tensor]:
+        """`[way]`, 1 for each class among the labels; nothing without classes."""
+        if self.way is None:
+            return []
+        if not is_class:
+            return [tf.ones([self.way])]
+        return [tf.reduce_max(tf.one_hot(labels if len(labels.shape) == 1 else tf.reshape(labels, [-1]), self.way), 0)]
+
+    def predict(self, state: tf.Tensor, inputs: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        """Answers queries with a state that `adapt` returned.
+
+        Args:
+            state: `[P]` float32.
+            inputs: what the model takes, a tensor `[Q, ...]` or a structure of them.
+
+        Returns:
+            Probabilities, 0 for classes that were not in the support set, and logits; each `[Q, ..., way]` float32.
+            Of a regression the outputs, twice.
+        """
+        state = tf.ensure_shape(state, [self.state_size])
+        sizes = [shape.num_elements() for shape in self._shapes]
+        _, present, *flat = tf.split(state, [1, self.way or 0, *sizes])
+        tensors = [tf.reshape(t, shape) for t, shape in zip(flat, self._shapes, strict=True)]
+        fast_count = len(self.model.fast)
+        model_state = list(self.model.state)
+        for statistic, row in zip(self._statistics, tensors[fast_count:], strict=True):
+            model_state[statistic.position] = statistic.table(row)
+        outputs, *_ = self.model.outputs(
+            self.model.weights(tensors[:fast_count]),
+            model_state,
+            self.prepared(inputs),
+            self._last_step,
+            statistics="batch" if self.query_statistics == "batch" else "running",
+        )
+        if self.way is None:
+            return outputs, outputs
+        return self.kind.among(outputs, present), self.kind.to_logits(outputs)
+
+
+class _Statistic(NamedTuple):
+    """A moving mean or variance of a batch norm.
+
+    Attributes:
+        position: among the model's non-trainable variables.
+        rows: one for each inner step of `[rows, C]`; None for a variable `[C]` that all inner steps share.
+    """
+
+    position: int
+    rows: int | None
+
+    def row(self, state: Sequence[tf.Tensor], step: int) -> tf.Tensor:
+        """The values `[C]` for an inner step, from the model's state."""
+        values = state[self.position]
+        return values if self.rows is None else values[min(step, self.rows - 1)]
+
+    def table(self, row: tf.Tensor) -> tf.Tensor:
+        """The variable's value when every inner step has this row."""
+        return row if self.rows is None else tf.repeat(row[tf.newaxis], self.rows, 0)
+
+
+def state_learner(
+    learner: EpisodicModel, *, inner_steps: int | None = None, query_statistics: str = "support"
+) -> StateLearner:
+    """Makes the part of a meta-learner that is deployed, for inputs as its model takes them.
+
+    Args:
+        learner: trained.
+        inner_steps: of adaptation; None for as many as trained.
+        query_statistics: see `StateLearner`.
+
+    Raises:
+        UserError: the learner has no inner loop.
+
+    Example:
+        >>> import tf_mamlpp as mp
+        >>> learner = mp.MetaLearner(mp.mlp((1,), 1), loss="mean_squared_error", inner_steps=2)
+        >>> state_learner(learner, inner_steps=5).inner_steps
+        5
+    """
+    check_exportable(learner)
+    way = learner.way or getattr(learner.model, "output_shape", (None,))[-1]
+    return StateLearner(
+        learner.functional_model,
+        way=None if learner.output_kind.values else way,
+        inner_steps=learner.inner_steps if inner_steps is None else inner_steps,
+        query_statistics=query_statistics,
+        kind=learner.output_kind,
+    )
+
+
+def check_exportable(learner: EpisodicModel) -> None:
+    """Refuses a learner that does not adapt.
+
+    Raises:
+        UserError: it has no inner loop.
+
+    Example:
+        >>> import tf_mamlpp as mp
+        >>> check_exportable(mp.PrototypicalNetworks(mp.mlp((4,), 2, (3,)), way=2))
+        Traceback (most recent call last):
+        tf_mamlpp.errors.UserError: only learners with an inner loop are exported, not PrototypicalNetworks
+    """
+    if not isinstance(learner, MetaLearner):
+        raise UserError(f"only learners with an inner loop are exported, not {type(learner).__name__}")
