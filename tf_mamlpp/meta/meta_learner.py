@@ -9,9 +9,10 @@ import keras
 import tensorflow as tf
 
 from tf_mamlpp.errors import UserError
+from tf_mamlpp.layers.batch_norms import per_step_drift
+from tf_mamlpp.layers.borrowed_model import training_argument
 from tf_mamlpp.layers.conversion import convert_normalization
 from tf_mamlpp.layers.inexact import check_layers
-from tf_mamlpp.layers.per_step_batch_norm import per_step_drift
 from tf_mamlpp.meta.adapted_weights import adapted_variables, shared_head_positions
 from tf_mamlpp.meta.construction_check import check_second_derivatives
 from tf_mamlpp.meta.functional_model import FunctionalModel, check_built, check_width
@@ -60,7 +61,8 @@ class MetaLearner(EpisodicModel):
     Args:
         model: maps images `[B, ...]` to logits or probabilities (a last softmax) `[B, way]`; Sequential, functional or
             subclassed, and built.
-            Stock normalisation layers are converted (see `convert_normalization`) in a copy, `self.model`.
+            Stock normalisation layers are converted (see `convert_normalization`) in a copy, `self.model`; inside
+            layers and models of your own they compute exactly as they are.
             Layers whose `trainable` is False stay frozen: neither loop changes them.  Its regularisers, activity
             regularisers and `add_loss` are added to the loss of every inner step and to every query loss.
         way: classes of a task, checked against the model's output; None for regression.
@@ -188,7 +190,7 @@ class MetaLearner(EpisodicModel):
     def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
         # Not `self.model(images)`: with a shared head the start is not what the variables hold.
         start, state = self.functional_model.start, self.functional_model.state
-        outputs, state = self.model.stateless_call(start, state, images, training=training)
+        outputs, state = self.model.stateless_call(start, state, images, **training_argument(self.model, training))
         if training:
             for variable, value in zip(self.model.non_trainable_variables, state, strict=True):
                 variable.assign(value)
