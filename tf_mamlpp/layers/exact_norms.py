@@ -132,6 +132,11 @@ def layer_normalise(
     return tf.cast(x * scale + shift, inputs.dtype)
 
 
+def _in_float64(inputs: tf.Tensor, layer: keras.layers.Layer) -> tf.Tensor:
+    """What a float64 layer is given: Keras leaves the inputs of its norms as they are, and pictures may be float32."""
+    return tf.cast(inputs, tf.float64) if layer.compute_dtype == "float64" else inputs
+
+
 @keras.saving.register_keras_serializable("tf_mamlpp")
 class ExactLayerNormalization(keras.layers.LayerNormalization):
     """`keras.layers.LayerNormalization` with exact second derivatives.
@@ -145,6 +150,7 @@ class ExactLayerNormalization(keras.layers.LayerNormalization):
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         rms = getattr(self, "rms_scaling", False)
+        inputs = _in_float64(inputs, self)
         outputs = layer_normalise(inputs, self.gamma, self.beta, self.axis, self.epsilon, rms)
         return tf.cast(outputs, self.compute_dtype)
 
@@ -161,6 +167,7 @@ class ExactGroupNormalization(keras.layers.GroupNormalization):
     """
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        inputs = _in_float64(inputs, self)
         x = tf.cast(inputs, wide_dtype(inputs.dtype))
         axis, shape = self.axis % len(x.shape), tf.shape(x)
         group = [self.groups, x.shape[axis] // self.groups]
