@@ -39,7 +39,7 @@ def batch_norms(model: keras.Model) -> Iterator[BatchNorm]:
 
     Example:
         >>> model = keras.Sequential([keras.Input((4,)), PerStepBatchNormalization(2)])
-        >>> [norm.statistics[0].shape for norm in batch_norms(model)]
+        >>> [tuple(norm.statistics[0].shape) for norm in batch_norms(model)]
         [(2, 4)]
     """
     for layer in model._flatten_layers():

@@ -36,7 +36,7 @@ class BorrowedModel(keras.Model):
         >>> net = Net()
         >>> _ = net(tf.zeros((1, 3)))
         >>> borrowed = BorrowedModel(net, inner_steps=5, per_step_weights=True)
-        >>> [v.shape for v in borrowed.trainable_variables]
+        >>> [tuple(v.shape) for v in borrowed.trainable_variables]
         [(5, 3), (5, 3), (3, 2), (2,)]
     """
 

@@ -46,7 +46,7 @@ def head_weights(model: keras.Model) -> set[int]:
 
     Example:
         >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(4), keras.layers.Dense(3)])
-        >>> [v.shape for v in model.weights if id(v) in head_weights(model)]
+        >>> [tuple(v.shape) for v in model.weights if id(v) in head_weights(model)]
         [(4, 3), (3,)]
     """
     norms = {id(v) for norm in batch_norms(model) for v in norm.weights}
