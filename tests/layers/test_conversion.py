@@ -105,22 +105,10 @@ def test_a_model_without_stock_normalisation_is_returned_as_it_is():
     assert convert_normalization(converted, 2) is converted
 
 
-class Subclassed(keras.Model):
-    def __init__(self):
-        super().__init__(name="mine")
-        self.norm = layers.BatchNormalization(name="hidden")
-
-    def call(self, x):
-        return self.norm(x)
-
-
 class Block(keras.layers.Layer):
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
         self.norm = layers.LayerNormalization(name="hidden")
-
-    def build(self, shape):
-        self.norm.build(shape)
 
     def call(self, x):
         return self.norm(x)
@@ -130,26 +118,38 @@ class Special(keras.layers.BatchNormalization):
     pass
 
 
-def subclassed():
-    model = Subclassed()
-    model(X)
-    return model
+@pytest.mark.parametrize("layer", [Block, Special])
+def test_what_sits_in_a_layer_of_ones_own_stays_in_a_copy(layer):
+    stack = [keras.Input((6, 6, 2)), layer(name="mine"), layers.BatchNormalization()]
+    model = keras.Sequential(stack)
+    converted = convert_normalization(model, 2)
+    assert [type(part) for part in converted.layers] == [layer, PerStepBatchNormalization]
+    assert converted.layers[0] is not model.layers[0]
 
 
-@pytest.mark.parametrize(
-    "make",
-    [
-        subclassed,
-        lambda: keras.Sequential([keras.Input((6, 6, 2)), Block(name="block")], name="mine"),
-        lambda: keras.Sequential([keras.Input((6, 6, 2)), Special(name="hidden")], name="mine"),
-        lambda: keras.Sequential([layers.GroupNormalization(2, name="hidden")], name="mine"),
-    ],
-    ids=["subclassed model", "layer of one's own", "subclass of a stock layer", "unbuilt"],
-)
-def test_what_cannot_be_replaced_is_refused_by_name(make):
-    with pytest.raises(UserError, match="'mine'.*'hidden' are wrong") as caught:
-        convert_normalization(make(), 2)
-    assert "\n" not in str(caught.value)
+def test_a_lambda_is_copied_as_it_is():
+    stack = [keras.Input((6, 6, 2)), layers.BatchNormalization(), layers.Lambda(lambda x: 2 * x, name="twice")]
+    model = keras.Sequential(stack)
+    converted = convert_normalization(model, 2)
+    assert type(converted.layers[0]) is PerStepBatchNormalization and converted.layers[1] is not model.layers[1]
+    np.testing.assert_allclose(converted(X), model(X), rtol=1e-5)
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["whole block", "its norm"])
+def test_what_is_frozen_inside_a_layer_stays_frozen(whole):
+    class Normed(keras.layers.Layer):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.norm, self.dense = layers.BatchNormalization(), layers.Dense(2)
+
+        def call(self, x):
+            return self.dense(self.norm(x))
+
+    block = Normed()
+    model = keras.Sequential([keras.Input((4,)), block, layers.LayerNormalization()])
+    (block if whole else block.norm).trainable = False
+    copied = convert_normalization(model, 2).layers[0]
+    assert copied is not block and not copied.norm.trainable and copied.dense.trainable is not whole
 
 
 def test_a_subclassed_model_with_exact_layers_is_taken_as_it_is():

@@ -134,8 +134,6 @@ MISSING = {
     "bilinear in a loop": (looped, "ResizeBilinearGrad"),
     "moments": (moments, "tf.nn.moments holds the mean"),
     "moments in half precision": (lambda x: tf.cast(moments(tf.cast(x, "float16")), "float32"), "tf.nn.moments holds"),
-    "moments of Keras": (lambda x: x - keras.ops.moments(x, [1, 2], keepdims=True)[1], "tf.nn.moments holds"),
-    "layer norm of Keras": (lambda x: keras.ops.layer_normalization(x), "tf.nn.moments holds"),
     "crop and resize": (
         lambda x: tf.image.crop_and_resize(x, [[0.0, 0.0, 1.0, 1.0]], [0], (4, 4)),
         "CropAndResizeGradImage",

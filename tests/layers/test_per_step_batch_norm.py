@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_mamlpp.errors import UserError
+from tf_mamlpp.layers.batch_norms import per_step_drift
 from tf_mamlpp.layers.exact_norms import moments
-from tf_mamlpp.layers.per_step_batch_norm import PerStepBatchNormalization, per_step_drift
+from tf_mamlpp.layers.per_step_batch_norm import PerStepBatchNormalization
 from tf_mamlpp.layers.step_context import inner_step
 
 X = np.random.default_rng(1).normal(1.5, 2.0, (6, 4, 4, 3))
@@ -208,9 +208,18 @@ def test_saved_and_loaded(tmp_path, scatter):
 
 
 def test_refusals(layer_of):
-    with pytest.raises(UserError, match="moments of masked inputs are not supported"):
-        layer_of()(X, mask=np.ones(X.shape[:-1], bool))
     with pytest.raises(ValueError, match="inner_steps must be at least 1, not 0"):
         PerStepBatchNormalization(0)
     with pytest.raises(ValueError, match="norm: the size of axis -1 must be known"):
         PerStepBatchNormalization(1, name="norm").build((None, 3, None))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_what_is_masked_counts_as_in_keras(layer_of, training):
+    mask = np.random.default_rng(1).random(X.shape[:-1]) < 0.6
+    stock = keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, dtype="float64")
+    ours = PerStepBatchNormalization(1, dtype="float64")
+    outputs = [layer(X, mask=mask, training=training) for layer in (stock, ours)]
+    np.testing.assert_allclose(*outputs, rtol=1e-12)
+    np.testing.assert_allclose(ours.moving_variance[0], stock.moving_variance, rtol=1e-12)
+    assert ours.supports_masking

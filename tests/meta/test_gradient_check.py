@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tf_mamlpp.errors import UserError
-from tf_mamlpp.meta.gradient_check import check_meta_gradient, in_float64, second_derivative_errors
+from tf_mamlpp.meta.gradient_check import _blame, check_meta_gradient, in_float64, second_derivative_errors
 from tf_mamlpp.meta.settings import presets
 from tf_mamlpp.models.conv4 import conv4
 from tf_mamlpp.models.mlp import mlp
@@ -54,24 +54,23 @@ def test_an_mlp_passes(make_tasks):
 
 
 def test_a_hidden_trap_is_found_and_named(make_tasks):
-    with pytest.raises(UserError, match=r"of model 'mine' is wrong.*layer 'trap': replace it") as caught:
+    said = _blame(in_float64(trapped()), make_tasks(), 1e-5)
+    assert said == "Second derivatives are wrong in layer 'trap': replace it"
+    with pytest.raises(UserError, match="model 'mine': .* in layer 'trap' .Trap. are stopped"):
         check_meta_gradient(trapped(), make_tasks(), way=3, inner_steps=2, inner_rate=0.5)
-    assert "first" not in str(caught.value).split("wrong in layer")[1]
+
+
+class Rounding(keras.layers.Layer):
+    def call(self, x):
+        return tf.cast(tf.cast(x, "float32"), x.dtype)
 
 
 def test_a_layer_of_single_precision_is_not_accused(make_tasks):
-    model = keras.Sequential(
-        [
-            keras.Input((6, 6, 1)),
-            layers.Conv2D(2, 3, strides=2, activation="tanh"),
-            layers.UpSampling2D(2, interpolation="bilinear", name="resized"),
-            layers.Flatten(),
-            layers.Dense(3),
-        ],
-        name="mine",
-    )
-    with pytest.raises(UserError, match="of model 'mine' cannot be checked: layer 'resized' computes in float32"):
-        check_meta_gradient(model, make_tasks(shape=(6, 6, 1)), way=3, inner_steps=1)
+    stack = [keras.Input((6,)), layers.Dense(4, "tanh"), Rounding(name="rounding"), layers.Dense(3)]
+    with pytest.raises(UserError, match="of model 'mine' cannot be checked: layer 'rounding' computes in float32"):
+        check_meta_gradient(
+            keras.Sequential(stack, name="mine"), make_tasks(shape=(6,)), way=3, inner_steps=1, tolerance=1e-9
+        )
 
 
 def test_errors_of_every_layer(make_tasks):
@@ -113,3 +112,37 @@ def test_float64_copies():
     mine(tf.zeros((1, 4)))
     with pytest.raises(UserError, match="'mine' is subclassed: build it under"):
         in_float64(mine)
+
+
+def lora(x):
+    layer = layers.Dense(4, "tanh")
+    y = layer(x)
+    layer.enable_lora(2)
+    return layers.Flatten()(y)
+
+
+WRAPPED = {
+    "bidirectional": lambda x: layers.Bidirectional(layers.SimpleRNN(2))(x),
+    "time distributed": lambda x: layers.Flatten()(layers.TimeDistributed(layers.Dense(3, "tanh"))(x)),
+    "cells": lambda x: layers.RNN([layers.GRUCell(3), layers.SimpleRNNCell(2)])(x),
+    "lora": lora,
+    "normalised first": lambda x: layers.Flatten()(layers.LayerNormalization(epsilon=0.1)(x)),
+}
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n == "cells" else n for n in WRAPPED])
+def test_layers_that_hold_others_pass(name, make_tasks):
+    inputs = keras.Input((3, 4))
+    model = keras.Model(inputs, layers.Dense(3)(WRAPPED[name](inputs)))
+    check_meta_gradient(model, make_tasks(shape=(3, 4)), way=3, inner_steps=1, inner_rate=0.2)
+
+
+def test_a_layer_that_holds_others_is_at_fault_where_none_of_them_is(make_tasks):
+    normed = layers.SpectralNormalization(layers.Dense(3, name="inside"), name="normed")
+    model = in_float64(keras.Sequential([keras.Input((4,)), normed, layers.Dense(3, name="head")]))
+    tasks = make_tasks(shape=(4,))
+    errors = second_derivative_errors(model, tasks["support_images"][0])
+    assert errors["normed"] > 1e-3 and max(errors["inside"], errors["head"]) < 1e-6
+    assert "wrong in layer 'normed': replace it" in _blame(model, tasks, 1e-5)
+    with pytest.raises(UserError, match=r"layer 'normed' \(SpectralNormalization\) are wrong"):
+        check_meta_gradient(model, tasks, way=3, inner_steps=1)

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tf_mamlpp.checks import check_choice
 from tf_mamlpp.errors import UserError
-from tf_mamlpp.layers.per_step_batch_norm import PerStepBatchNormalization
+from tf_mamlpp.layers.batch_norms import batch_norms, has_rows
 from tf_mamlpp.meta.functional_model import FunctionalModel
 from tf_mamlpp.meta.meta_learner import MetaLearner
 from tf_mamlpp.meta.outer_loop import EpisodicModel
@@ -82,10 +82,10 @@ class StateLearner:
             return []
         positions = {id(v): i for i, v in enumerate(self.model.model.non_trainable_variables)}
         return [
-            _Statistic(positions[id(v)], norm.inner_steps if norm.per_step_statistics else None)
-            for norm in self.model.model._flatten_layers()
-            if isinstance(norm, PerStepBatchNormalization) and norm.trainable
-            for v in (norm.moving_mean, norm.moving_variance)
+            _Statistic(positions[id(v)], v.shape[0] if has_rows(v) else None)
+            for norm in batch_norms(self.model.model)
+            if norm.layer.trainable
+            for v in norm.statistics
         ]
 
     @property

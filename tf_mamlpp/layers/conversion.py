@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from tf_mamlpp.errors import UserError
+from tf_mamlpp.layers.borrowed_model import BorrowedModel
 from tf_mamlpp.layers.convolution import MatmulConv2D, NarrowConv2D, is_narrow
 from tf_mamlpp.layers.exact_norms import ExactGroupNormalization, ExactLayerNormalization
 from tf_mamlpp.layers.exact_operations import exact_operation, is_inexact_operation, operations_of
@@ -20,6 +22,7 @@ from tf_mamlpp.layers.pooling import (
     pool_keeps_shape,
 )
 from tf_mamlpp.layers.resizing import ExactResizing, ExactUpSampling2D, is_resized_inexactly
+from tf_mamlpp.layers.stock_norms import check_renorm
 
 _STOCK: dict[type, type | None] = {
     keras.layers.BatchNormalization: None,  # needs the number of steps
@@ -49,6 +52,25 @@ def _is_inexact_pool(layer: keras.layers.Layer) -> bool:
     return type(layer) in _POOLS and pool_keeps_shape(layer)
 
 
+def copied_layer(layer: Any, **changes: Any) -> Any:
+    """A copy of a layer or operation without its weights.
+
+    Args:
+        layer: with a config; of a `Lambda` the function itself is taken, which no config may hold.
+        **changes: to its config.
+
+    Example:
+        >>> half = keras.layers.Lambda(lambda x: x / 2, name="half")
+        >>> copied_layer(half, dtype="float64").dtype, copied_layer(half)(tf.constant([2.0])).numpy()
+        ('float64', array([1.], dtype=float32))
+    """
+    if type(layer) is not keras.layers.Lambda:
+        return layer.__class__.from_config({**layer.get_config(), **changes})
+    settings = {"name": layer.name, "trainable": layer.trainable, "dtype": layer.dtype_policy, **changes}
+    shape = getattr(layer, "_output_shape", None)
+    return keras.layers.Lambda(layer.function, shape, layer.mask, layer.arguments, **settings)
+
+
 def _leaves(model: keras.layers.Layer) -> list[keras.layers.Layer]:
     return [layer for layer in model._flatten_layers() if not isinstance(layer, keras.Model)]
 
@@ -63,6 +85,8 @@ def _counterpart(
     """A new layer, without the weights, for the place of `layer`; operations between layers too."""
     if is_inexact_operation(layer):
         return exact_operation(layer)
+    if type(layer) is keras.layers.Lambda:
+        return copied_layer(layer)
     config = layer.get_config()
     if type(layer) is PerStepBatchNormalization:
         return PerStepBatchNormalization.from_config({**config, "fused": not batched_tasks})
@@ -70,8 +94,7 @@ def _counterpart(
         return substitute(layer, batched_tasks) or layer.__class__.from_config(config)
     if type(layer) is not keras.layers.BatchNormalization:
         return _STOCK[type(layer)].from_config(config)  # type: ignore[union-attr]
-    if config.get("renorm"):
-        raise UserError(f"batch norm '{layer.name}' has renorm=True, which has no exact counterpart: turn it off")
+    check_renorm(layer)
     kept = {"name", "trainable", "dtype", "axis", "momentum", "epsilon", "center", "scale"}
     kept |= {"beta_regularizer", "gamma_regularizer", "activity_regularizer"} & set(config)
     return PerStepBatchNormalization(
@@ -97,20 +120,20 @@ def convert_normalization(
     of their inputs, `UpSampling2D` and `Resizing`, and between layers `keras.ops.moments`, `layer_normalization` and
     `image.resize`; convolutions of few inputs and other max-pools become cheaper layers of the same numbers
     (`substitute`).  A model that has none of the former is returned as it is; else the result is a
-    copy (names kept) and the argument is left alone.  What cannot be exchanged, but for normalisation, is left to
+    copy (names kept) and the argument is left alone.  Stock normalisation inside layers of the user's own
+    stays, and computes exactly in a learner's passes (`stock_norms`).  What else cannot be exchanged is left to
     `inexact.check_operations`, since to first order it is right.
 
     Args:
-        model: Sequential or functional, nested as you like, and built.  A subclassed model has to use
-            this package's layers itself.
+        model: built.  One that cannot be copied, such as a subclassed one, is lent its code (`BorrowedModel`) if it has
+            stock normalisation.
         inner_steps, per_step_weights, per_step_statistics: see `PerStepBatchNormalization`.
         batched_tasks: for `tf.vectorized_map` over tasks: convolutions are matrix products, nothing is fused, and a
             model without normalisation is converted too.
 
     Raises:
-        UserError: a stock normalisation layer that cannot be replaced, because it sits inside a subclassed
-            model or a layer of the user's own, or is a subclass of a stock one; or a `PerStepBatchNormalization` of the
-            user's own with rows for another number of steps, or for none.
+        UserError: a batch norm with `renorm`; with `batched_tasks` a model that cannot be copied; or a
+            `PerStepBatchNormalization` of the user's own with rows for another number of steps, or for none.
 
     Example:
         >>> layers = [keras.Input((8, 8, 1)), keras.layers.Conv2D(4, 3), keras.layers.BatchNormalization()]
@@ -141,7 +164,7 @@ def _check_rows(layer: PerStepBatchNormalization, inner_steps: int, weights: boo
 def _converted(
     model: keras.Model, inner_steps: int, per_step_weights: bool, per_step_statistics: bool, batched_tasks: bool
 ) -> keras.Model:
-    inexact = [layer.name for layer in _leaves(model) if _is_inexact(layer)]
+    inexact = any(map(_is_inexact, _leaves(model)))
     others = any(_is_inexact_pool(layer) or is_resized_inexactly(layer) for layer in _leaves(model))
     others = others or any(map(is_inexact_operation, operations_of(model)))
     if not batched_tasks and not inexact and not others:
@@ -150,36 +173,37 @@ def _converted(
     def counterpart(layer: keras.layers.Layer) -> keras.layers.Layer:
         return _counterpart(layer, inner_steps, per_step_weights, per_step_statistics, batched_tasks)
 
-    graph_known = isinstance(model, keras.Sequential) or hasattr(model, "operations")
-    if not (graph_known and model.built) and not inexact:
-        if not batched_tasks:
-            return model
-        raise UserError(f"batched_tasks needs a built Sequential or functional model, which '{model.name}' is not")
-    if graph_known and model.built:
-        try:
-            converted = keras.models.clone_model(model, clone_function=counterpart, recursive=True)
-        except UserError:
-            raise
-        except (ValueError, TypeError, NotImplementedError) as error:
-            why = " ".join(str(error).split())[:200]
-            if not inexact and not batched_tasks:
-                return model
-            if not inexact:
-                raise UserError(f"model '{model.name}' cannot be copied for batched_tasks: {why}") from error
-            raise UserError(
-                f"model '{model.name}' has stock normalisation layers, which are wrong in second order, and cannot be "
-                f"copied without them: {why} Use tf_mamlpp.PerStepBatchNormalization, ExactLayerNormalization or "
-                "ExactGroupNormalization in it yourself"
-            ) from error
-        inexact = [layer.name for layer in _leaves(converted) if _is_inexact(layer)]
-        if not inexact:
-            _copy_weights(model, converted)
-            return converted
-    raise UserError(
-        f"model '{model.name}': the second derivatives of the stock normalisation layer '{inexact[0]}' are wrong, and "
-        "it cannot be replaced inside a subclassed model, a layer of your own or an unbuilt model; "
-        "use tf_mamlpp.PerStepBatchNormalization, ExactLayerNormalization or ExactGroupNormalization there"
-    )
+    converted, why = _copied(model, counterpart)
+    if batched_tasks and not converted:
+        raise UserError(f"model '{model.name}' cannot be copied for batched_tasks: {why}")
+    if converted and not (_stock_batch_norms(converted) and (per_step_weights or per_step_statistics)):
+        return converted  # what is left of Keras's own is exact in a learner's passes: `stock_norms`
+    if not inexact or not model.built:
+        return model
+    for layer in _stock_batch_norms(model):
+        check_renorm(layer)
+    return BorrowedModel(converted or model, inner_steps, per_step_weights, per_step_statistics)
+
+
+def _copied(model: keras.Model, counterpart: Callable[[Any], Any]) -> tuple[keras.Model | None, str]:
+    """A copy with other layers and the same weights; None, and why, where there can be none."""
+    if not (isinstance(model, keras.Sequential) or hasattr(model, "operations")):
+        return None, "it is subclassed"
+    if not model.built:
+        return None, "it is not built"
+    try:
+        converted = keras.models.clone_model(model, clone_function=counterpart, recursive=True)
+        _copy_weights(model, converted)
+    except UserError:
+        raise
+    except (ValueError, TypeError, NotImplementedError, tf.errors.InvalidArgumentError) as error:
+        # A layer whose config does not tell all of it.
+        return None, " ".join(str(error).split())[:200]
+    return converted, ""
+
+
+def _stock_batch_norms(model: keras.Model) -> list[keras.layers.BatchNormalization]:
+    return [layer for layer in _leaves(model) if isinstance(layer, keras.layers.BatchNormalization)]
 
 
 def _copy_weights(source: keras.Model, target: keras.Model) -> None:
@@ -207,6 +231,9 @@ def copy_trainable(source: keras.Model, target: keras.Model) -> None:
         >>> [v.name for v in copy.trainable_variables]
         ['bias']
     """
+    for one, other in zip(source._flatten_layers(), target._flatten_layers(), strict=True):
+        if other.trainable != one.trainable:
+            other.trainable = one.trainable
     for old, new in zip(source.variables, target.variables, strict=True):
         new.trainable = old.trainable
     if not source.trainable:

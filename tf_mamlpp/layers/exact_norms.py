@@ -32,6 +32,43 @@ def moments(x: tf.Tensor, axes: Sequence[int], keepdims: bool = False) -> tuple[
     return (mean if keepdims else tf.squeeze(mean, axes)), variance
 
 
+def masked_moments(x: tf.Tensor, mask: tf.Tensor, axes: Sequence[int]) -> tuple[tf.Tensor, tf.Tensor]:
+    """`moments` of what a mask leaves, as Keras's batch norm takes them.
+
+    Formula:
+        n = Σ mask + 1e-7; mean = Σ mask x / n, variance = Σ mask (x - mean)² / n
+
+    Args:
+        x: `[..., C]`.
+        mask: what counts, of the shape of `x` without its last axis.
+        axes: all but that of the channels.
+
+    Example:
+        >>> mean, variance = masked_moments(tf.constant([[1.0], [3.0], [9.0]]), tf.constant([True, True, False]), [0])
+        >>> mean.numpy().round(3), variance.numpy().round(3)
+        (array([2.], dtype=float32), array([1.], dtype=float32))
+    """
+    counts = tf.broadcast_to(tf.cast(mask, tf.bool)[..., tf.newaxis], tf.shape(x))
+    number = tf.reduce_sum(tf.cast(counts, x.dtype), axes, keepdims=True) + keras.config.epsilon()
+    mean = tf.reduce_sum(tf.where(counts, x, 0), axes, keepdims=True) / number
+    differences = tf.where(counts, x - mean, 0)
+    variance = tf.reduce_sum(tf.square(differences), axes, keepdims=True) / number
+    return tf.squeeze(mean, axes), tf.squeeze(variance, axes)
+
+
+def moments_in_dtype(x: tf.Tensor, axes: int | Sequence[int], keepdims: bool = False) -> tuple[tf.Tensor, tf.Tensor]:
+    """`moments` in the dtype of what they are of; in half precision as far as it reaches.
+
+    Example:
+        >>> mean, variance = moments_in_dtype(tf.constant([1.0, 3.0], tf.float16), 0)
+        >>> variance.dtype, float(variance)
+        (tf.float16, 1.0)
+    """
+    axes = [axes] if isinstance(axes, int) else list(axes)
+    mean, variance = moments(tf.cast(x, wide_dtype(x.dtype)), axes, keepdims)
+    return tf.saturate_cast(mean, x.dtype), tf.saturate_cast(variance, x.dtype)
+
+
 def scale_and_shift(
     mean: tf.Tensor, variance: tf.Tensor, gamma: Any, beta: Any, epsilon: float
 ) -> tuple[tf.Tensor, tf.Tensor]:
@@ -95,6 +132,11 @@ def layer_normalise(
     return tf.cast(x * scale + shift, inputs.dtype)
 
 
+def _in_float64(inputs: tf.Tensor, layer: keras.layers.Layer) -> tf.Tensor:
+    """What a float64 layer is given: Keras leaves the inputs of its norms as they are, and pictures may be float32."""
+    return tf.cast(inputs, tf.float64) if layer.compute_dtype == "float64" else inputs
+
+
 @keras.saving.register_keras_serializable("tf_mamlpp")
 class ExactLayerNormalization(keras.layers.LayerNormalization):
     """`keras.layers.LayerNormalization` with exact second derivatives.
@@ -108,6 +150,7 @@ class ExactLayerNormalization(keras.layers.LayerNormalization):
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         rms = getattr(self, "rms_scaling", False)
+        inputs = _in_float64(inputs, self)
         outputs = layer_normalise(inputs, self.gamma, self.beta, self.axis, self.epsilon, rms)
         return tf.cast(outputs, self.compute_dtype)
 
@@ -124,6 +167,7 @@ class ExactGroupNormalization(keras.layers.GroupNormalization):
     """
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        inputs = _in_float64(inputs, self)
         x = tf.cast(inputs, wide_dtype(inputs.dtype))
         axis, shape = self.axis % len(x.shape), tf.shape(x)
         group = [self.groups, x.shape[axis] // self.groups]

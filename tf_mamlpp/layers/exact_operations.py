@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tf_mamlpp.layers.exact_norms import layer_normalise, moments, wide_dtype
+from tf_mamlpp.layers.exact_norms import layer_normalise, moments_in_dtype
 from tf_mamlpp.layers.resizing import resize
 
 
@@ -58,9 +58,7 @@ def exact_operation(operation: Any) -> Any:
 
 
 def _moments(operation: Any, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    axes = [operation.axes] if isinstance(operation.axes, int) else operation.axes
-    results = moments(tf.cast(x, wide_dtype(x.dtype)), axes, operation.keepdims)
-    return tuple(tf.saturate_cast(result, x.dtype) for result in results)
+    return moments_in_dtype(x, operation.axes, operation.keepdims)
 
 
 def _layer_norm(operation: Any, x: tf.Tensor, gamma: Any = None, beta: Any = None) -> tf.Tensor:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
-from tf_mamlpp.errors import UserError
-from tf_mamlpp.layers.exact_norms import moments, scale_and_shift, wide_dtype
+from tf_mamlpp.layers.exact_norms import masked_moments, moments, scale_and_shift, wide_dtype
+from tf_mamlpp.layers.moving_statistics import before_pass, moved
 from tf_mamlpp.layers.second_order_ops import batch_normalise
 from tf_mamlpp.layers.step_context import Pass, convolution_of, current_pass
 
@@ -21,7 +20,7 @@ class PerStepBatchNormalization(keras.layers.Layer):
 
     The paper's BNWB (per-step weights) and BNRS (per-step statistics), section 4.  Row k serves the
     support pass of inner step k and the query pass after it.  Outside `inner_step` the layer acts as
-    the stock one does, with its last row.
+    the stock one does, with its last row.  What is masked counts for nothing, as there.
 
     Args:
         inner_steps: rows of the tables.
@@ -34,7 +33,6 @@ class PerStepBatchNormalization(keras.layers.Layer):
 
     Raises:
         ValueError: `inner_steps` below 1, or, when it is built, an axis of unknown size.
-        UserError: when it is called with a mask.
 
     Example:
         >>> layer = PerStepBatchNormalization(inner_steps=5)
@@ -62,6 +60,7 @@ class PerStepBatchNormalization(keras.layers.Layer):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
+        self.supports_masking = True
         if inner_steps < 1:
             raise ValueError(f"inner_steps must be at least 1, not {inner_steps}")
         self.inner_steps = inner_steps
@@ -91,11 +90,8 @@ class PerStepBatchNormalization(keras.layers.Layer):
         self.moving_variance = self.add_weight(name="moving_variance", initializer="ones", **moving)
 
     def call(self, inputs: tf.Tensor, training: bool | None = None, mask: tf.Tensor | None = None) -> tf.Tensor:
-        # A functional model's clone passes on the `mask=None` that its stock layer was called with.
-        if mask is not None:
-            raise UserError(f"layer '{self.name}': moments of masked inputs are not supported")
         this_pass = self._this_pass(training)
-        convolved = convolution_of(inputs) if self.has_channels_last else None
+        convolved = convolution_of(inputs) if self.has_channels_last and mask is None else None
         inputs = tf.cast(inputs, wide_dtype(inputs.dtype))
         row = self._row(this_pass.step)
         momentum = self.momentum if this_pass.momentum is None else this_pass.momentum
@@ -104,17 +100,22 @@ class PerStepBatchNormalization(keras.layers.Layer):
         by_batch = this_pass.statistics == "batch"
         outputs: tf.Tensor | None = None
         batch: Sequence[Any] = ()
-        if by_batch and momentum > 0 and convolved is None and self._is_fusible(inputs):
+        if by_batch and momentum > 0 and convolved is None and mask is None and self._is_fusible(inputs):
             outputs, *batch = batch_normalise(inputs, gamma, beta, self.epsilon)
         elif by_batch or momentum < 1:
-            batch = convolved.moments(inputs.dtype) if convolved else moments(inputs, self._reduced)
+            batch = self._moments(inputs, convolved, mask)
         if momentum < 1:
             self.update(self.moving_mean, row, momentum, moving[0], batch[0])
             self.update(self.moving_variance, row, momentum, moving[1], batch[1])
         if outputs is None:
-            mean, variance = batch if by_batch else moving
+            mean, variance = batch if by_batch else map(before_pass, (self.moving_mean, self.moving_variance), moving)
             outputs = self._normalised(inputs, convolved, mean, variance, gamma, beta)
         return tf.cast(outputs, self.compute_dtype)
+
+    def _moments(self, inputs: tf.Tensor, convolved: Any, mask: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
+        if mask is not None:
+            return masked_moments(inputs, mask, self._reduced)
+        return convolved.moments(inputs.dtype) if convolved else moments(inputs, self._reduced)
 
     def _this_pass(self, training: bool | None) -> Pass:
         """What is asked of this layer: by `inner_step`, or as a stock layer is asked."""
@@ -166,23 +167,12 @@ class PerStepBatchNormalization(keras.layers.Layer):
         Args:
             table: `moving_mean` or `moving_variance`.
             row: of the inner step.
-            momentum: how much of the old value stays; with 0 gradients flow through the new one.
-            old, batch: `[C]`, the row as it is, and the batch's.
+            momentum, old, batch: see `moving_statistics.moved`.
 
         Raises:
-            UserError: a pass replaces the statistics for the second time: the layer is called twice in it.
+            UserError: see there.
         """
-        this_pass = current_pass.get()
-        if momentum == 0 and this_pass is not None:
-            if id(table) in this_pass.replaced:
-                raise UserError(
-                    f"batch norm '{self.name}' is called more than once in its model, so that support statistics, one "
-                    "mean and variance a layer, cannot serve each call: set query_statistics (and "
-                    "evaluation_statistics) to batch or running, or give each call a batch norm of its own"
-                )
-            this_pass.replaced.add(id(table))
-        # With momentum 0 the statistics are a result that gradients flow through; else a record that they must not.
-        new = batch if momentum == 0 else momentum * old + (1 - momentum) * tf.stop_gradient(batch)
+        new = moved(self.name, table, momentum, old, batch)
         if self.per_step_statistics:
             new = tf.tensor_scatter_nd_update(tf.convert_to_tensor(table), [[row]], new[tf.newaxis])
         table.assign(new)
@@ -225,27 +215,3 @@ def row_of(table: Any, row: int | tf.Tensor, per_step: bool) -> tf.Tensor | None
         return None
     table = tf.convert_to_tensor(table)
     return table[row] if per_step else table
-
-
-def per_step_drift(model: keras.Model) -> Iterator[tuple[str, np.ndarray]]:
-    """How far the steps' batch-norm weights (BNWB) have drifted apart.
-
-    Formula:
-        d_k = sqrt(mean over channels of (w_k - w_0)²)
-
-    Args:
-        model: with converted layers.
-
-    Yields:
-        For each gamma and beta with a row for each inner step, its path and d, float64 `[inner_steps]`.
-
-    Example:
-        >>> model = keras.Sequential([keras.Input((4,)), PerStepBatchNormalization(2, name="norm")], name="net")
-        >>> [(path, drift.tolist()) for path, drift in per_step_drift(model)]
-        [('net/norm/gamma', [0.0, 0.0]), ('net/norm/beta', [0.0, 0.0])]
-    """
-    for layer in model._flatten_layers():
-        if isinstance(layer, PerStepBatchNormalization) and layer.per_step_weights:
-            for table in layer.trainable_variables:
-                rows = table.numpy().astype(np.float64)
-                yield table.path, np.sqrt(((rows - rows[0]) ** 2).mean(-1))

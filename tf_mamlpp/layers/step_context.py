@@ -25,6 +25,7 @@ class Pass:
 
     Attributes:
         replaced: the tables whose moving statistics this pass has replaced by its own, by identity.
+        before: the moving statistics that this pass has moved, as they were, by their table's identity.
 
     Example:
         >>> Pass(step=0, statistics="batch", momentum=None).statistics
@@ -35,6 +36,7 @@ class Pass:
     statistics: str
     momentum: float | None
     replaced: set[int] = field(default_factory=set, compare=False)
+    before: dict[int, tf.Tensor] = field(default_factory=dict, compare=False)
 
 
 current_pass: contextvars.ContextVar[Pass | None] = contextvars.ContextVar("inner_step", default=None)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import keras
 
 from tf_mamlpp.errors import UserError
-from tf_mamlpp.layers.per_step_batch_norm import PerStepBatchNormalization
+from tf_mamlpp.layers.batch_norms import batch_norms, own_variables
 
 
 def adapted_variables(model: keras.Model, adapted: str | Callable[[str], bool]) -> list[int]:
@@ -30,7 +30,7 @@ def adapted_variables(model: keras.Model, adapted: str | Callable[[str], bool]) 
         >>> adapted_variables(model, "head"), adapted_variables(model, lambda path: path.endswith("bias"))
         ([2, 3], [1, 3])
     """
-    excluded = {id(v) for layer in _batch_norms(model) for v in layer.trainable_variables}
+    excluded = {id(v) for norm in batch_norms(model) for v in norm.weights}
     wanted = _choice(adapted, model)
     chosen = [i for i, v in enumerate(model.trainable_variables) if id(v) not in excluded and wanted(v)]
     if not chosen:
@@ -41,27 +41,20 @@ def adapted_variables(model: keras.Model, adapted: str | Callable[[str], bool]) 
     return chosen
 
 
-def _batch_norms(model: keras.Model) -> list[PerStepBatchNormalization]:
-    return [layer for layer in model._flatten_layers() if isinstance(layer, PerStepBatchNormalization)]
-
-
 def head_weights(model: keras.Model) -> set[int]:
     """The ids of the weights of the last layer that has some, batch norms aside; it may be frozen.
 
     Example:
         >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(4), keras.layers.Dense(3)])
-        >>> [v.shape for v in model.weights if id(v) in head_weights(model)]
+        >>> [tuple(v.shape) for v in model.weights if id(v) in head_weights(model)]
         [(4, 3), (3,)]
     """
+    norms = {id(v) for norm in batch_norms(model) for v in norm.weights}
     # By identity: two layers of nested models may have one path.
-    owners = {
-        id(v): layer
-        for layer in model._flatten_layers()
-        if not isinstance(layer, PerStepBatchNormalization)
-        for v in layer._trainable_variables
-    }
-    last = next((owners[id(v)] for v in reversed(model.weights) if id(v) in owners), None)
-    return {id(v) for v in last._trainable_variables} if last else set()
+    owned = [own_variables(model, layer._trainable_variables) for layer in model._flatten_layers()]
+    owners = {id(v): weights for weights in owned for v in weights if id(v) not in norms}
+    last = next((owners[id(v)] for v in reversed(model.weights) if id(v) in owners), [])
+    return {id(v) for v in last}
 
 
 def _choice(adapted: str | Callable[[str], bool], model: keras.Model) -> Callable[[keras.Variable], bool]:

@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from tf_mamlpp.errors import UserError
+from tf_mamlpp.layers.borrowed_model import training_argument
 from tf_mamlpp.layers.inexact import check_operations, name_missing_derivatives
 from tf_mamlpp.layers.random_draws import seeded_draws_only
 from tf_mamlpp.layers.recurrence import plain_recurrences
@@ -173,7 +174,7 @@ class FunctionalModel:
         operations = nullcontext() if training else first_order_only()
         with inner_step(step, statistics, momentum), operations, _plain_errors(), seeded_draws_only(self.model.name):
             outputs, state, added = self.model.stateless_call(
-                weights, state, images, training=training, return_losses=True
+                weights, state, images, return_losses=True, **training_argument(self.model, training)
             )
         outputs = only_output(self.model, outputs)
         check_width(self.model, outputs.shape[-1], self.way)  # a subclassed model shows its width only here

@@ -14,7 +14,9 @@ import numpy as np
 import tensorflow as tf
 
 from tf_mamlpp.errors import UserError
-from tf_mamlpp.layers.conversion import copy_trainable
+from tf_mamlpp.layers.borrowed_model import training_argument
+from tf_mamlpp.layers.conversion import copied_layer, copy_trainable
+from tf_mamlpp.layers.step_context import inner_step
 from tf_mamlpp.meta.meta_learner import MetaLearner
 from tf_mamlpp.meta.second_derivatives import DIFFERENCE_STEPS, second_derivative_error
 from tf_mamlpp.meta.task_data import as_tasks
@@ -104,14 +106,21 @@ def _first_task(batch: Mapping[str, Any]) -> Any:
 
 def _blame(model: keras.Model, batch: Mapping[str, tf.Tensor], tolerance: float) -> str:
     errors = second_derivative_errors(model, _first_task(batch))
-    guilty = [name for name, error in errors.items() if not error <= tolerance]
+    wrong = {name for name, error in errors.items() if not error <= tolerance}
+    # A layer that holds others is at fault where none of those is.
+    holders = {
+        layer.name
+        for layer in model._flatten_layers()
+        if wrong & {inner.name for inner in layer._flatten_layers(include_self=False)}
+    }
+    guilty = [name for name in errors if name in wrong - holders]
     if guilty:
         return f"Second derivatives are wrong in layer {', '.join(repr(name) for name in guilty)}: replace it"
     return "No single layer is at fault: look at the operations between layers and at the loss"
 
 
 def second_derivative_errors(model: keras.Model, images: Any, seed: int = 0) -> dict[str, float]:
-    """For each layer without sublayers, how far its own second derivatives are off, in a graph (relative).
+    """For each layer, how far its own second derivatives are off, in a graph (relative).
 
     Args:
         model: in float64.
@@ -123,10 +132,9 @@ def second_derivative_errors(model: keras.Model, images: Any, seed: int = 0) -> 
         >>> second_derivative_errors(model, np.ones((4, 2)))["dense"] < 1e-5
         True
     """
-    return {
-        layer.name: _second_derivative_error(layer, args, kwargs, seed)
-        for layer, args, kwargs in _recorded_calls(model, tf.nest.map_structure(_finest, images))
-    }
+    calls = list(_recorded_calls(model, tf.nest.map_structure(_finest, images)))
+    with inner_step(0):  # as in training
+        return {layer.name: _second_derivative_error(layer, args, kwargs, seed) for layer, args, kwargs in calls}
 
 
 def single_precision_layers(model: keras.Model, images: Any, seed: int = 0) -> list[str]:
@@ -158,7 +166,8 @@ def single_precision_layers(model: keras.Model, images: Any, seed: int = 0) -> l
         weights, state = (
             [tf.convert_to_tensor(v) for v in vs] for vs in (layer.trainable_variables, layer.non_trainable_variables)
         )
-        outputs, _ = layer.stateless_call(weights, state, *tf.nest.map_structure(finer, args), **kwargs)
+        with inner_step(0):
+            outputs, _ = layer.stateless_call(weights, state, *tf.nest.map_structure(finer, args), **kwargs)
         if all(_is_single(value) for value in tf.nest.flatten(outputs)):
             found.append(layer.name)
     return found
@@ -187,29 +196,29 @@ def _second_derivative_error(layer: keras.layers.Layer, args: Any, kwargs: Any, 
 
 
 def _recorded_calls(model: keras.Model, images: tf.Tensor) -> Iterator[tuple[keras.layers.Layer, Any, Any]]:
-    """Each innermost layer with the arguments of its first call on `images`."""
+    """Each layer with the arguments of its first call on `images`, but those called in a loop's graph alone."""
     calls: dict[str, tuple[keras.layers.Layer, Any, Any]] = {}
-    leaves = [layer for layer in model._flatten_layers(include_self=False) if not list(layer._flatten_layers())[1:]]
+    layers = [part for part in model._flatten_layers(include_self=False) if not isinstance(part, keras.Model)]
 
     def recording(layer: keras.layers.Layer, call: Callable[..., Any]) -> Callable[..., Any]:
         def wrapped(*args: Any, **kwargs: Any) -> Any:
-            calls.setdefault(layer.name, (layer, args, kwargs))
+            if not any(tf.is_symbolic_tensor(a) for a in tf.nest.flatten((args, kwargs)) if isinstance(a, tf.Tensor)):
+                calls.setdefault(layer.name, (layer, args, kwargs))
             return call(*args, **kwargs)
 
         return wrapped
 
-    originals = {layer: layer.call for layer in leaves}
+    originals = {layer: layer.call for layer in layers}
     try:
-        for layer in leaves:
+        for layer in layers:
             object.__setattr__(layer, "call", recording(layer, originals[layer]))
-        model.stateless_call(
-            [tf.convert_to_tensor(v) for v in model.trainable_variables],
-            [tf.convert_to_tensor(v) for v in model.non_trainable_variables],
-            images,
-            training=True,
+        weights, state = (
+            [tf.convert_to_tensor(v) for v in vs] for vs in (model.trainable_variables, model.non_trainable_variables)
         )
+        with inner_step(0):
+            model.stateless_call(weights, state, images, **training_argument(model, True))
     finally:
-        for layer in leaves:
+        for layer in layers:
             object.__delattr__(layer, "call")
     yield from calls.values()
 
@@ -221,7 +230,7 @@ def in_float64(model: keras.Model) -> keras.Model:
         model: Sequential or functional, or any in float64.
 
     Raises:
-        UserError: a subclassed model of another dtype.
+        UserError: a model of another dtype that cannot be copied, such as a subclassed one.
 
     Example:
         >>> in_float64(keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])).weights[0].dtype
@@ -231,14 +240,38 @@ def in_float64(model: keras.Model) -> keras.Model:
         return model
     if not (isinstance(model, keras.Sequential) or hasattr(model, "operations")):
         raise UserError(f"model '{model.name}' is subclassed: build it under keras.config.set_dtype_policy('float64')")
-
-    def copy(layer: keras.layers.Layer) -> keras.layers.Layer:
-        # An operation between layers (`x + y` on Keras tensors) computes in the dtype of what it is given.
-        dtype = {"dtype": "float64"} if isinstance(layer, keras.layers.Layer) else {}
-        return layer.__class__.from_config({**layer.get_config(), **dtype})
-
-    twin = keras.models.clone_model(model, clone_function=copy, recursive=True)
-    for new, old in zip(twin.variables, model.variables, strict=True):
-        new.assign(tf.cast(old.value, new.dtype))
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float64")  # of layers that a layer of the user's own makes
+    try:
+        twin = keras.models.clone_model(model, clone_function=_float64_copy, recursive=True)
+        for new, old in zip(twin.variables, model.variables, strict=True):
+            if new.dtype == "float32":  # LoRA's, whatever the layer's dtype
+                new._dtype = "float64"
+                new._initialize(tf.cast(old.value, tf.float64))
+            new.assign(tf.cast(old.value, new.dtype))
+    except (ValueError, TypeError, NotImplementedError, tf.errors.InvalidArgumentError) as error:
+        why = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"model '{model.name}' cannot be copied in float64 ({why}): build it under "
+            "keras.config.set_dtype_policy('float64')"
+        ) from error
+    finally:
+        keras.config.set_dtype_policy(before)
     copy_trainable(model, twin)
     return twin
+
+
+def _float64_copy(layer: Any) -> Any:
+    # An operation between layers (`x + y` on Keras tensors) computes in the dtype of what it is given.
+    if not isinstance(layer, keras.layers.Layer) or type(layer) is keras.layers.Lambda:
+        return copied_layer(layer, **({"dtype": "float64"} if isinstance(layer, keras.layers.Layer) else {}))
+    return layer.__class__.from_config({**_in_float64(layer.get_config()), "dtype": "float64"})
+
+
+def _in_float64(config: Any) -> Any:
+    """A config with every floating dtype inside, such as those of a wrapped layer or of cells, made float64."""
+    if isinstance(config, (list, tuple)):
+        return type(config)(map(_in_float64, config))
+    if not isinstance(config, dict):
+        return config
+    return {k: "float64" if k == "dtype" and "float" in str(v) else _in_float64(v) for k, v in config.items()}

@@ -9,10 +9,11 @@ import keras
 import tensorflow as tf
 
 from tf_mamlpp.errors import UserError
+from tf_mamlpp.layers.batch_norms import per_step_drift
+from tf_mamlpp.layers.borrowed_model import training_argument
 from tf_mamlpp.layers.conversion import convert_normalization
 from tf_mamlpp.layers.copying import copied
 from tf_mamlpp.layers.inexact import check_layers
-from tf_mamlpp.layers.per_step_batch_norm import per_step_drift
 from tf_mamlpp.layers.stock import stock_copy
 from tf_mamlpp.meta.adaptation import Adaptation, Adapted
 from tf_mamlpp.meta.adapted_weights import adapted_variables, shared_head_positions
@@ -46,7 +47,8 @@ class MetaLearner(EpisodicModel):
         model: maps images `[B, ...]` to logits or probabilities (a last softmax) `[B, way]`; Sequential, functional or
             subclassed, and built.
             A copy is learned, `self.model`, with stock normalisation layers converted (see `convert_normalization`);
-            only a subclassed model without `get_config` is learned in place.
+            inside layers and models of your own they compute exactly as they are.  Only a subclassed model that has
+            neither them nor `get_config` is learned in place.
             Layers whose `trainable` is False stay frozen: neither loop changes them.  Its regularisers, activity
             regularisers and `add_loss` are added to the loss of every inner step and to every query loss.
         way: classes of a task, checked against the model's output; None for regression.
@@ -189,7 +191,7 @@ class MetaLearner(EpisodicModel):
     def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
         # Not `self.model(images)`: with a shared head the start is not what the variables hold.
         start, state = self.functional_model.start, self.functional_model.state
-        outputs, state = self.model.stateless_call(start, state, images, training=training)
+        outputs, state = self.model.stateless_call(start, state, images, **training_argument(self.model, training))
         if training:
             for variable, value in zip(self.model.non_trainable_variables, state, strict=True):
                 variable.assign(value)
