@@ -13,7 +13,7 @@ from tf_mamlpp.meta.evaluation import evaluate
 from tf_mamlpp.training import train, workdir
 
 # Accuracy on 40 tasks of glyphs, 5-way 1-shot with 3 query pictures, of the models that are shipped.
-ON_GLYPHS: dict[str, float] = {}
+ON_GLYPHS = {"omniglot": 0.9167}
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from tf_mamlpp.deploy.task_learner import task_learner
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.files import check_new, new_folder, write_json
 from tf_mamlpp.meta.meta_learner import MetaLearner
+from tf_mamlpp.meta.outer_loop import EpisodicModel
 from tf_mamlpp.text import percent
 from tf_mamlpp.training.build import make_learner
 from tf_mamlpp.training.workdir import open_run
@@ -44,9 +47,20 @@ def pretrained(name: str) -> MetaLearner:
         tf_mamlpp.errors.UserError: there is no pretrained model 'no such model': ...
     """
     learner = make_learner(_config(name))
-    learner.load_weights(FOLDER / name / _WEIGHTS)
+    with _without_optimizer(learner):
+        learner.load_weights(FOLDER / name / _WEIGHTS)
     assert isinstance(learner, MetaLearner)
     return learner
+
+
+@contextlib.contextmanager
+def _without_optimizer(learner: EpisodicModel) -> Iterator[None]:
+    """Keras keeps the optimizer's state in a file of weights, which makes it three times as large."""
+    optimizer, learner.optimizer = learner.optimizer, None
+    try:
+        yield
+    finally:
+        learner.optimizer = optimizer
 
 
 def _config(name: str) -> Config:
@@ -109,7 +123,8 @@ def publish(workdir: Path, name: str, *, data: str, limits: str, commit: str, fo
     best = checkpoints.restore_best(0)
     with new_folder(target) as made:
         described = export_run(workdir, made / _LITERT, form="tflite")
-        learner.save_weights(made / _WEIGHTS)
+        with _without_optimizer(learner):
+            learner.save_weights(made / _WEIGHTS)
         told = {
             "data": data,
             "limits": limits,
