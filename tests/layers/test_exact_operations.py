@@ -37,7 +37,12 @@ def test_the_numbers_are_those_of_keras(kind, dtype):
         pytest.skip("this Keras has no such operation")
     images = keras.Input((6, 5, 3), dtype=dtype)
     x = keras.layers.Conv2D(3, 3, padding="same", dtype=dtype)(images)
-    model = keras.Model(images, KINDS[kind](x))
+    try:
+        model = keras.Model(images, KINDS[kind](x))
+    except TypeError:
+        if kind != "moments of one axis":
+            raise
+        pytest.skip("this Keras takes a list of axes alone")
     exact = convert_normalization(model, 1)
     assert exact is not model and exact.count_params() == model.count_params()
     assert sum(map(is_inexact_operation, operations_of(model))) == 1

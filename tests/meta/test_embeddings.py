@@ -45,5 +45,5 @@ def test_rematerialised_in_a_graph():
         learner.model.set_weights(model.get_weights())
         learner.compile(keras.optimizers.SGD(0.5))
         learner.fit(data, verbose=0)
-        losses.append(learner.evaluate(data, verbose=0, return_dict=True)["loss"])
+        losses.append(float(learner.evaluate(data, verbose=0, return_dict=True)["loss"]))
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)

@@ -92,7 +92,7 @@ def test_a_metric_with_state_measures_each_task_alone(make_tasks, metric):
         expected = (np.sum(log > right, -1) < (2 if "top_k" in learner.metric_name else 1)).mean()
     data = tf.data.Dataset.from_tensors(tasks).repeat(2)
     found = learner.evaluate(data, verbose=0, return_dict=True)
-    assert found[learner.metric_name] == pytest.approx(expected, rel=1e-5)
+    assert float(found[learner.metric_name]) == pytest.approx(expected, rel=1e-5)
     if isinstance(metric, keras.metrics.SparseTopKCategoricalAccuracy):
         assert learner.fit(data, verbose=0).history[learner.metric_name] == pytest.approx([expected], rel=1e-4)
     assert mp.evaluate(learner, [tasks]).value == pytest.approx(expected, rel=1e-5)

@@ -174,6 +174,6 @@ class ExactGroupNormalization(keras.layers.GroupNormalization):
         x = tf.reshape(x, tf.concat([shape[:axis], group, shape[axis + 1 :]], 0))
         mean, variance = moments(x, [i for i in range(1, len(x.shape)) if i != axis], keepdims=True)
         spread = [1] * axis + group + [1] * (len(x.shape) - axis - 2)
-        gamma, beta = (None if w is None else tf.reshape(w, spread) for w in (self.gamma, self.beta))
+        gamma, beta = (None if w is None else tf.reshape(tf.cast(w, x.dtype), spread) for w in (self.gamma, self.beta))
         scale, shift = scale_and_shift(mean, variance, gamma, beta, self.epsilon)
         return tf.cast(tf.reshape(x * scale + shift, shape), self.compute_dtype)

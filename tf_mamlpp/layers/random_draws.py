@@ -11,13 +11,14 @@ from typing import Any
 import keras
 import tensorflow as tf
 from keras.src.backend.common import global_state
-from keras.src.random.seed_generator import GLOBAL_SEED_GENERATOR
 
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.layers.traced_operations import traced_operations, with_inner
 
 _DRAW = re.compile("Random|Normal|Uniform|Multinomial|Sampler|Rng|NonDeterministic")
 """In the types of all operations that draw random numbers."""
+
+_GLOBAL_SEED_GENERATOR = "global_seed_generator"  # Keras's name, for which 3.8 has no constant
 
 
 class _NoSeedGenerator:
@@ -64,12 +65,12 @@ def seeded_draws_only(model: str) -> Iterator[None]:
         Traceback (most recent call last):
         tf_mamlpp.errors.UserError: model 'net': layer 'noise' draws from keras.random without a seed generator, ...
     """
-    before = global_state.get_global_attribute(GLOBAL_SEED_GENERATOR)
-    global_state.set_global_attribute(GLOBAL_SEED_GENERATOR, _NoSeedGenerator(model))
+    before = global_state.get_global_attribute(_GLOBAL_SEED_GENERATOR)
+    global_state.set_global_attribute(_GLOBAL_SEED_GENERATOR, _NoSeedGenerator(model))
     try:
         yield
     finally:
-        global_state.set_global_attribute(GLOBAL_SEED_GENERATOR, before)
+        global_state.set_global_attribute(_GLOBAL_SEED_GENERATOR, before)
 
 
 @contextlib.contextmanager
