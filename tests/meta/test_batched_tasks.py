@@ -121,7 +121,7 @@ def test_a_model_that_cannot_be_copied_is_refused():
 
     model = Own()
     model(np.zeros((1, 4), "float32"))
-    with pytest.raises(UserError, match="copied for batched_tasks: it is subclassed; leave batched_tasks off, or give a Seq"):
+    with pytest.raises(UserError, match="copied for batched_tasks: it is subclassed; leave batched_tasks off, or"):
         MetaLearner(model, way=3, batched_tasks=True)
 
 

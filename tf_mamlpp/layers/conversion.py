@@ -176,8 +176,8 @@ def _converted(
     converted, why = _copied(model, counterpart)
     if batched_tasks and not converted:
         raise UserError(
-            f"model '{model.name}' cannot be copied for batched_tasks: {why}; leave batched_tasks off, or give a Sequential "
-            "or functional model"
+            f"model '{model.name}' cannot be copied for batched_tasks: {why}; leave batched_tasks off, or give a "
+            "Sequential or functional model"
         )
     if converted and not (_stock_batch_norms(converted) and (per_step_weights or per_step_statistics)):
         return converted  # what is left of Keras's own is exact in a learner's passes: `stock_norms`
