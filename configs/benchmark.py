@@ -34,7 +34,7 @@ from tf_mamlpp.checks import check_choice
 from tf_mamlpp.config import Augmentation, Config, Data, Evaluation, Learner, Model, Pretrain, Training, parse_argument
 from tf_mamlpp.data.pixel_defaults import IMAGENET_MEAN, IMAGENET_STD
 from tf_mamlpp.errors import UserError
-from tf_mamlpp.meta.settings import presets
+from tf_mamlpp.meta.settings import methods
 
 SETS = {  # where each comes from, and the pixels a side
     "cifar_fs": ("tfds:cifar100", 32),
@@ -84,7 +84,7 @@ def get_config(argument: str = "") -> Config:
         ),
         model=Model(name="conv4", filters=48 if size == 84 else 64),
         learner=Learner(
-            **presets[a.method],
+            **methods[a.method],
             inner_rate=0.01 if colour else 0.1,
             multi_step_loss_epochs=max(a.epochs // 4, 1),
             second_order_from_epoch=a.epochs // 2,

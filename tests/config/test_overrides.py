@@ -130,7 +130,7 @@ def test_a_wrong_override_is_named(flag, named):
 @pytest.mark.parametrize(
     ("argument", "named"),
     [
-        ("ways=5", "'ways=5'; this config takes way=, shot="),
+        ("ways=5", "'ways=5'; this config takes (name=, )?way=, shot="),
         ("way", "'way'; this config takes"),
         ("way=five", "'way' is a int; 'five' is not one"),
         ("method=mamlpp", "unknown method 'mamlpp': it is one of maml, maml"),
