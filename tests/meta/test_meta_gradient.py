@@ -238,7 +238,7 @@ def test_a_query_pass_has_its_gradient_before_the_next_step_begins(make_tasks):
         carried = [model.start[i] for i in model.adapted], model.state
         constants = model.start, learner.inner_rates.table
         (fast, _), _, _ = multi_step_loss._outer_step(
-            model, task, carried, constants, 0, settings=learner.settings, phase=learner.phase
+            model, task, carried, constants, 0, settings=learner.settings, phase=learner.phase, scale=None
         )
         return fast
 
