@@ -17,7 +17,7 @@ ON_GLYPHS = {"omniglot": 0.9167}
 
 
 @pytest.fixture(scope="module")
-def published(tmp_path_factory):
+def made(tmp_path_factory):
     """A run of two updates as a model of the package, in a folder of its own."""
     folder = tmp_path_factory.mktemp("published")
     config = Config(
@@ -30,11 +30,16 @@ def published(tmp_path_factory):
     train.train_and_evaluate(config, folder / "run")
     facts = {"data": "glyphs, drawn from free fonts", "limits": "it knows nothing", "commit": "0123abc"}
     pretrained.publish(folder / "run", "mine", **facts, folder=folder / "models")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TF_MAMLPP_CACHE", str(folder / "cache"))
-        for module in (catalogue, pretrained):
-            patch.setattr(module, "FOLDER", folder / "models")
-        yield folder
+    return folder
+
+
+@pytest.fixture
+def published(made, monkeypatch):
+    """That folder in place of the package's own."""
+    monkeypatch.setenv("TF_MAMLPP_CACHE", str(made / "cache"))
+    for module in (catalogue, pretrained):
+        monkeypatch.setattr(module, "FOLDER", made / "models")
+    return made
 
 
 @pytest.fixture

@@ -83,6 +83,7 @@ _SMALLEST = 1e-37  # a float32 that is not denormal
 
 def _softmax(logits: tf.Tensor) -> tf.Tensor:
     """Over the last axis, of any rank: some of TensorFlow's kernels take five axes and no more."""
+    logits = tf.convert_to_tensor(logits)
 
     def of_rows() -> tf.Tensor:
         return tf.reshape(tf.nn.softmax(tf.reshape(logits, [-1, tf.shape(logits)[-1]])), tf.shape(logits))
