@@ -43,7 +43,7 @@ class Classifier(PrototypicalNetworks):
     Example:
         >>> import tf_mamlpp as mp
         >>> learner = Classifier(mp.conv4((28, 28, 1), way=5, filters=4), classes=64, way=5)
-        >>> learner.kernel.shape
+        >>> tuple(learner.kernel.shape)
         (4, 64)
 
     References:

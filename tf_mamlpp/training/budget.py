@@ -48,11 +48,19 @@ def within(minutes: float, flag: str, overrides: Sequence[str], workdir: Path) -
     Raises:
         UserError: as for a run of this config.
 
-    Example:
-        >>> chosen = within(0.01, "configs/testing.py", ["--config.training.updates=1"], tmp_path)
-        0.01 minutes: 1 epochs, about ...
-        >>> chosen.training.epochs
-        1
+    Example: a run that has begun keeps its epochs, and nothing is measured.
+        >>> file = tmp_path / "mine.py"
+        >>> _ = file.write_text('''
+        ... from tf_mamlpp.config import Config, Training, parse_argument
+        ... def get_config(argument):
+        ...     return Config(training=Training(epochs=parse_argument(argument, epochs=9).epochs))
+        ... ''')
+        >>> (tmp_path / "checkpoints").mkdir()
+        >>> (tmp_path / "checkpoints" / "update-1.index").touch()
+        >>> from tf_mamlpp.files import write_json
+        >>> write_json(tmp_path / "config.json", configs.to_dict(configs.load(f"{file}:epochs=4")))
+        >>> within(60, str(file), [], tmp_path).training.epochs
+        4
     """
     if holds_run(workdir):
         return configs.load(_with_epochs(flag, read_config(workdir).training.epochs), overrides)

@@ -216,7 +216,7 @@ def make_classifier(config: Config, classes: int) -> Classifier:
         UserError: a model that cannot be built or does not fit.
 
     Example:
-        >>> make_classifier(Config(), classes=64).kernel.shape
+        >>> tuple(make_classifier(Config(), classes=64).kernel.shape)
         (64, 64)
     """
     p = config.pretrain
