@@ -83,7 +83,8 @@ def augment(images: np.ndarray, augmentation: Augmentation, bits: np.random.Phil
     Example:
         >>> from tf_mamlpp.data.task_stream import task_bits
         >>> images = np.arange(6, dtype=np.uint8).reshape(1, 1, 6, 1)
-        >>> seen = [augment(images, Augmentation(flip=True), task_bits(0, "train", i)).ravel().tolist() for i in range(9)]
+        >>> bits = [task_bits(0, "train", i) for i in range(9)]
+        >>> seen = [augment(images, Augmentation(flip=True), b).ravel().tolist() for b in bits]
         >>> [0, 1, 2, 3, 4, 5] in seen, [5, 4, 3, 2, 1, 0] in seen
         (True, True)
     """
