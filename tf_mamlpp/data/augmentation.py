@@ -70,8 +70,6 @@ class Augmentation:
 def augment(images: np.ndarray, augmentation: Augmentation, bits: np.random.Philox) -> np.ndarray:
     """Draws another version of each picture.
 
-    The number of bits that are taken depends on the number of pictures alone.
-
     Args:
         images: uint8 `[n, H, W, C]`.
         augmentation: what may change.
@@ -88,6 +86,8 @@ def augment(images: np.ndarray, augmentation: Augmentation, bits: np.random.Phil
         >>> [0, 1, 2, 3, 4, 5] in seen, [5, 4, 3, 2, 1, 0] in seen
         (True, True)
     """
+    if not augmentation.active:
+        return images
     count, height, width, channels = images.shape
     draws = _uniform(bits.random_raw(6 * count)).reshape(6, count)
     pixels = 2 * augmentation.crop_padding + 1

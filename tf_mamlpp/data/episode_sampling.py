@@ -69,7 +69,7 @@ def sample_task(
     if rotations:
         images = rotate(images, bits.random_raw(way) % 4)
     pixels = images.shape[2:]
-    if augmentation and augmentation.active:
+    if augmentation:
         images = augment(images.reshape(-1, *pixels), augmentation, bits).reshape(images.shape)
     return {
         "support_images": images[:, :shot].reshape(-1, *pixels),

@@ -82,7 +82,7 @@ def picture_batches(
         if rotations:
             turns = (bits.random_raw(size) % 4).astype(np.int64)
             images, labels = rotate(images, turns), labels + turns * len(bank.class_names)
-        if augmentation and augmentation.active:
+        if augmentation:
             images = augment(images, augmentation, bits)
         return {"support_images": images, "support_labels": labels.astype(np.int32)}
 

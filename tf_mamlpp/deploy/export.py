@@ -71,9 +71,7 @@ def export_run(
         check_output(output)
     config, learner, checkpoints = open_run(workdir, data_path, split_file=split_file)
     best = checkpoints.restore_best(0)
-    data = config.data
-    pictures = PictureFormat(data.image_size, data.channels, data.mean, data.std, data.resize)
-    deployed = task_learner(learner, pictures, inner_steps=inner_steps, query_statistics=query_statistics)
+    deployed = task_learner(learner, picture_format(config), inner_steps=inner_steps, query_statistics=query_statistics)
     count = config.evaluation.test_tasks if tasks is None else tasks
     metadata = {
         "test": _measure(config, workdir, deployed, count) if count else None,
@@ -85,6 +83,17 @@ def export_run(
 
         return export_litert(deployed, output, metadata)
     return export_saved_model(deployed, output, metadata)
+
+
+def picture_format(config: Config) -> PictureFormat:
+    """How a config's pictures are prepared.
+
+    Example:
+        >>> picture_format(Config()).image_size
+        (28, 28)
+    """
+    d = config.data
+    return PictureFormat(d.image_size, d.channels, d.mean, d.std, d.resize)
 
 
 def without_machine(config: Config) -> dict[str, Any]:

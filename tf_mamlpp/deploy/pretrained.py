@@ -12,8 +12,7 @@ from tf_mamlpp import config as configs
 from tf_mamlpp.config import Config
 from tf_mamlpp.data.bank_cache import cache_root
 from tf_mamlpp.deploy.catalogue import ABOUT, FOLDER, about
-from tf_mamlpp.deploy.export import export_run, without_machine
-from tf_mamlpp.deploy.picture_format import PictureFormat
+from tf_mamlpp.deploy.export import export_run, picture_format, without_machine
 from tf_mamlpp.deploy.saved_model import export_saved_model
 from tf_mamlpp.deploy.task_learner import task_learner
 from tf_mamlpp.errors import UserError
@@ -82,9 +81,7 @@ def exported(name: str) -> Path:
     checksum = zlib.crc32((FOLDER / name / _WEIGHTS).read_bytes())
     folder = cache_root() / "pretrained" / f"{name}-{checksum:08x}"
     if not (folder / "metadata.json").exists():
-        data = _config(name).data
-        pictures = PictureFormat(data.image_size, data.channels, data.mean, data.std, data.resize)
-        deployed = task_learner(pretrained(name), pictures, query_statistics="support")
+        deployed = task_learner(pretrained(name), picture_format(_config(name)), query_statistics="support")
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
             export_saved_model(deployed, folder, {key: told[key] for key in ("test", "train_steps", "config")})

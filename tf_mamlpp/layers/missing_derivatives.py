@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import tensorflow as tf
@@ -38,12 +39,13 @@ def softsign_grad_grad(op: tf.Operation, upstream: tf.Tensor) -> list[tf.Tensor]
     return [upstream / below**2, -2 * upstream * g * tf.sign(x) / below**3]
 
 
-def resize_nearest_grad_grad(op: tf.Operation, upstream: tf.Tensor) -> list[tf.Tensor | None]:
-    """The derivative of the gradient of resizing to the nearest pixel.
+def resize_grad_grad(op: tf.Operation, upstream: tf.Tensor, *, resize: Callable[..., tf.Tensor]) -> list[Any]:
+    """The derivative of the gradient of resizing, to the nearest pixel or bicubic.
 
     Args:
-        op: `ResizeNearestNeighborGrad`, of what comes back, and a size.
+        op: `ResizeNearestNeighborGrad` or `ResizeBicubicGrad`, of what comes back, and a size or the pictures.
         upstream: the derivative with respect to its output.
+        resize: of `tf.raw_ops`, whose gradient `op` is.
 
     Example:
         >>> x = tf.reshape([1.0, 2.0], (1, 1, 2, 1))
@@ -56,36 +58,11 @@ def resize_nearest_grad_grad(op: tf.Operation, upstream: tf.Tensor) -> list[tf.T
         >>> outer.gradient(first, x).numpy().ravel()  # of 2 x³, twice
         array([12., 24.], dtype=float32)
     """
-    size = tf.shape(op.inputs[0])[1:3]
+    returned = op.inputs[0]
     corners, centers = op.get_attr("align_corners"), op.get_attr("half_pixel_centers")
-    resized = tf.raw_ops.ResizeNearestNeighbor(
-        images=upstream, size=size, align_corners=corners, half_pixel_centers=centers
-    )
-    return [resized, None]
-
-
-def resize_bicubic_grad_grad(op: tf.Operation, upstream: tf.Tensor) -> list[tf.Tensor | None]:
-    """The derivative of the gradient of bicubic resizing.
-
-    Args:
-        op: `ResizeBicubicGrad`, of what comes back, and the pictures.
-        upstream: the derivative with respect to its output.
-
-    Example:
-        >>> x = tf.ones((1, 1, 2, 1))
-        >>> with tf.GradientTape() as outer:
-        ...     outer.watch(x)
-        ...     with tf.GradientTape() as inner:
-        ...         inner.watch(x)
-        ...         y = tf.raw_ops.ResizeBicubic(images=x, size=(1, 4), half_pixel_centers=True) ** 2
-        ...     first = inner.gradient(y, x)
-        >>> outer.gradient(first, x).numpy().ravel().round(4)  # of rows of weights that add up to 1
-        array([4., 4.], dtype=float32)
-    """
-    size = tf.shape(op.inputs[0])[1:3]
-    corners, centers = op.get_attr("align_corners"), op.get_attr("half_pixel_centers")
-    resized = tf.raw_ops.ResizeBicubic(images=upstream, size=size, align_corners=corners, half_pixel_centers=centers)
-    return [tf.cast(resized, op.inputs[0].dtype), None]
+    size = tf.shape(returned)[1:3]
+    resized = resize(images=upstream, size=size, align_corners=corners, half_pixel_centers=centers)
+    return [tf.cast(resized, returned.dtype), None]
 
 
 def scale_and_translate_grad_grad(op: tf.Operation, upstream: tf.Tensor) -> list[tf.Tensor | None]:
@@ -121,8 +98,8 @@ def scale_and_translate_grad_grad(op: tf.Operation, upstream: tf.Tensor) -> list
 
 _DERIVATIVES: dict[str, Callable[[Any, tf.Tensor], Any]] = {
     "SoftsignGrad": softsign_grad_grad,
-    "ResizeNearestNeighborGrad": resize_nearest_grad_grad,
-    "ResizeBicubicGrad": resize_bicubic_grad_grad,
+    "ResizeNearestNeighborGrad": partial(resize_grad_grad, resize=tf.raw_ops.ResizeNearestNeighbor),
+    "ResizeBicubicGrad": partial(resize_grad_grad, resize=tf.raw_ops.ResizeBicubic),
     "ScaleAndTranslateGrad": scale_and_translate_grad_grad,
 }
 

@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from tf_mamlpp.errors import UserError
+from tf_mamlpp.layers.batch_norms import batch_norms, has_rows
 from tf_mamlpp.layers.conversion import copy_trainable
 from tf_mamlpp.layers.per_step_batch_norm import PerStepBatchNormalization
 
@@ -44,7 +45,8 @@ def stock_copy(
     copy = _copy(model)
     values = {id(v): value for v, value in zip(model.trainable_variables, trainable, strict=True)}
     values |= {id(v): value for v, value in zip(model.non_trainable_variables, others, strict=True)}
-    tables = _variables_in_tables(model)
+    own = (v for norm in batch_norms(model) for v in (*norm.weights, *norm.statistics))
+    tables = {id(v) for v in own if has_rows(v)}
     for old, new in zip(model.variables, copy.variables, strict=True):
         value = values[id(old)]
         if id(old) in tables:
@@ -80,15 +82,3 @@ def _stock_layer(layer: Any) -> Any:
     if cls.__module__.startswith("tf_mamlpp.layers."):  # each of them is a stock layer that computes otherwise
         cls = next(base for base in cls.__mro__ if getattr(keras.layers, base.__name__, None) is base)
     return cls.from_config(config)
-
-
-def _variables_in_tables(model: keras.Model) -> set[int]:
-    """Of variables with a row for each inner step, their identities."""
-    found = set()
-    for layer in model._flatten_layers():
-        if isinstance(layer, PerStepBatchNormalization):
-            if layer.per_step_weights:
-                found |= {id(v) for v in (layer.gamma, layer.beta)}
-            if layer.per_step_statistics:
-                found |= {id(v) for v in (layer.moving_mean, layer.moving_variance)}
-    return found
