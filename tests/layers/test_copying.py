@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import tf_mamlpp as mp
+from tf_mamlpp.layers.borrowed_model import BorrowedModel
 from tf_mamlpp.layers.copying import copied
 
 L = keras.layers
@@ -66,23 +67,48 @@ def test_copying_draws_nothing():
     np.testing.assert_array_equal(*drawn)
 
 
-def test_what_has_no_config_stays_itself():
-    class Plain(keras.Model):
-        def __init__(self, dense):
-            super().__init__()
-            self.dense = dense
+class Plain(keras.Model):
+    """No config tells of its dense layer."""
 
-        def call(self, x, training=False):
-            return self.dense(x)
+    def __init__(self, dense):
+        super().__init__()
+        self.dense = dense
 
+    def call(self, x, training=False):
+        return self.dense(x)
+
+
+def plain():
     model = Plain(L.Dense(3))
     model(np.zeros((1, 4), "float32"))
-    assert copied(model) is model
+    return model
 
 
-@pytest.mark.parametrize("learner", [mp.MetaLearner, mp.PrototypicalNetworks])
-def test_the_users_model_is_not_trained(make_tasks, learner):
-    model = keras.Sequential([keras.Input((4,)), L.Dense(4, "tanh"), L.Dense(3)])
+def small():
+    return keras.Sequential([keras.Input((4,)), L.Dense(4, "tanh"), L.Dense(3)])
+
+
+def test_what_has_no_config_lends_its_code():
+    model = plain()
+    twin = copied(model)
+    assert isinstance(twin, BorrowedModel) and [v.path for v in twin.weights] == [v.path for v in model.weights]
+    x = np.random.default_rng(1).normal(size=(5, 4)).astype("float32")
+    np.testing.assert_array_equal(twin(x), model(x))
+
+
+def test_a_lambda_is_copied_with_its_function():
+    layers = [keras.Input((4,)), L.Lambda(lambda x: 2 * x), L.Dense(3)]
+    model = keras.Sequential(layers)
+    twin = copied(model)
+    assert isinstance(twin, keras.Sequential) and twin is not model
+    np.testing.assert_array_equal(twin(np.ones((2, 4))), model(np.ones((2, 4))))
+
+
+@pytest.mark.parametrize(
+    ("learner", "make"), [(mp.MetaLearner, small), (mp.MetaLearner, plain), (mp.PrototypicalNetworks, small)]
+)
+def test_the_users_model_is_not_trained(make_tasks, learner, make):
+    model = make()
     before = model.get_weights()
     trained = learner(model, way=3)
     trained.compile(keras.optimizers.SGD(0.5))

@@ -6,11 +6,12 @@ import random
 
 import keras
 
-from tf_mamlpp.layers.conversion import copy_trainable
+from tf_mamlpp.layers.borrowed_model import BorrowedModel
+from tf_mamlpp.layers.conversion import copied_layer, copy_trainable
 
 
 def copied(model: keras.Model) -> keras.Model:
-    """A model of the same layers, names and numbers; the model itself where Keras cannot copy it.
+    """A model of the same layers, names and numbers; where Keras cannot copy it, one that borrows its code.
 
     Keras copies what has a config: Sequential and functional models, and subclassed ones with `get_config`.
 
@@ -28,7 +29,7 @@ def copied(model: keras.Model) -> keras.Model:
         twin = _of_config(model)
         _copy_state(model, twin)
     except Exception:  # whatever a user's own `get_config` and `from_config` raise
-        return model
+        return BorrowedModel(model, inner_steps=1)
     finally:
         random.setstate(before)
     return twin
@@ -36,15 +37,11 @@ def copied(model: keras.Model) -> keras.Model:
 
 def _of_config(model: keras.Model) -> keras.Model:
     if isinstance(model, keras.Sequential) or hasattr(model, "operations"):
-        return keras.models.clone_model(model, clone_function=_alike, recursive=True)
+        return keras.models.clone_model(model, clone_function=copied_layer, recursive=True)
     twin = type(model).from_config(model.get_config())
     with keras.name_scope(twin.name):
         twin.build_from_config(model.get_build_config())
     return twin
-
-
-def _alike(layer: keras.layers.Layer) -> keras.layers.Layer:
-    return layer.__class__.from_config(layer.get_config())
 
 
 def _copy_state(model: keras.Model, twin: keras.Model) -> None:

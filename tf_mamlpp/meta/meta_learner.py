@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import keras
@@ -19,6 +18,7 @@ from tf_mamlpp.meta.adaptation import Adaptation, Adapted
 from tf_mamlpp.meta.adapted_weights import adapted_variables, shared_head_positions
 from tf_mamlpp.meta.construction_check import check_second_derivatives
 from tf_mamlpp.meta.functional_model import FunctionalModel, check_built, check_width
+from tf_mamlpp.meta.label_permutations import mean_over_rotations
 from tf_mamlpp.meta.learned_rates import LearnedRates
 from tf_mamlpp.meta.model_checks import check_one_dtype, check_one_output
 from tf_mamlpp.meta.multi_step_loss import loss_weights, task_loss
@@ -27,7 +27,6 @@ from tf_mamlpp.meta.output_kind import OutputKind, output_kind
 from tf_mamlpp.meta.schedules import Phase, phase_of
 from tf_mamlpp.meta.settings import Learner
 from tf_mamlpp.meta.task import Loss, Task, Tensors, no_loss
-from tf_mamlpp.meta.task_map import task_map
 
 
 @keras.saving.register_keras_serializable("tf_mamlpp")
@@ -47,8 +46,8 @@ class MetaLearner(EpisodicModel):
         model: maps images `[B, ...]` to logits or probabilities (a last softmax) `[B, way]`; Sequential, functional or
             subclassed, and built.
             A copy is learned, `self.model`, with stock normalisation layers converted (see `convert_normalization`);
-            inside layers and models of your own they compute exactly as they are.  Only a subclassed model that has
-            neither them nor `get_config` is learned in place.
+            inside layers and models of your own they compute exactly as they are.  A model that Keras cannot copy
+            lends its code; its own weights stay as they are.
             Layers whose `trainable` is False stay frozen: neither loop changes them.  Its regularisers, activity
             regularisers and `add_loss` are added to the loss of every inner step and to every query loss.
         way: classes of a task, checked against the model's output; None for regression.
@@ -226,21 +225,14 @@ class MetaLearner(EpisodicModel):
 
     def task_predictions(self, task: Task, steps: int, statistics: str) -> tf.Tensor:
         """`task_curve`, or one of the same kind with its probabilities averaged over `label_permutations`."""
-        permutations, way = self.settings.label_permutations, self.way
-        if permutations == 1 or way is None:
-            return self.task_curve(task, steps, statistics)[0]
+        permutations = self.settings.label_permutations
 
-        are_probabilities = self.output_kind.probabilities
+        def curve(labels: tf.Tensor) -> tf.Tensor:
+            return self.task_curve({**task, "support_labels": labels}, steps, statistics)[0]
 
-        def rotated(shift: tf.Tensor) -> tf.Tensor:
-            labels = rotated_labels(task["support_labels"], shift, way)
-            curve, _ = self.task_curve({**task, "support_labels": labels}, steps, statistics)
-            return tf.roll(curve if are_probabilities else tf.nn.log_softmax(curve), -shift, axis=-1)
-
-        curves = task_map(rotated, tf.range(permutations), self._float)
-        if are_probabilities:
-            return tf.reduce_mean(curves, 0)
-        return tf.reduce_logsumexp(curves, 0) - math.log(permutations)
+        if permutations == 1 or self.way is None:
+            return curve(task["support_labels"])
+        return mean_over_rotations(curve, task["support_labels"], permutations, self.way, self.output_kind, self._float)
 
     # --- Use ------------------------------------------------------------------------------------------
 
@@ -309,20 +301,3 @@ class MetaLearner(EpisodicModel):
                 "does not: adapt with 'support' or 'running'"
             )
         return stock_copy(self.model, adapted.weights, adapted.state, adapted.row)
-
-
-def rotated_labels(labels: tf.Tensor, shift: tf.Tensor, way: int) -> tf.Tensor:
-    """Labels of the same pictures when each class is called by the number `shift` after its own, modulo `way`.
-
-    Args:
-        labels: integers of any shape, or one number for each class, `[S, way]`.
-
-    Example:
-        >>> rotated_labels(tf.constant([0, 1, 2]), tf.constant(1), 3).numpy()
-        array([1, 2, 0], dtype=int32)
-        >>> rotated_labels(tf.constant([[0.25, 0.75, 0.0]]), tf.constant(1), 3).numpy()
-        array([[0.  , 0.25, 0.75]], dtype=float32)
-    """
-    if labels.shape.rank == 2 and labels.shape[-1] == way:
-        return tf.roll(labels, shift, axis=-1)
-    return (labels + tf.cast(shift, labels.dtype)) % way

@@ -9,15 +9,11 @@ import keras
 import tensorflow as tf
 
 from tf_mamlpp.checks import check_choice, check_range, check_type
-from tf_mamlpp.errors import UserError
 from tf_mamlpp.layers.inexact import name_missing_derivatives
 from tf_mamlpp.meta.batched_map import batched_map
-from tf_mamlpp.meta.epoch_means import EpochMeans
 from tf_mamlpp.meta.functional_model import FunctionalModel, with_task_seeds
 from tf_mamlpp.meta.loss_scaling import OUTER_SCALE, loss_scale, scaled_gradient
 from tf_mamlpp.meta.model_checks import check_backend
-from tf_mamlpp.meta.output_kind import OutputKind
-from tf_mamlpp.meta.reading import Reading
 from tf_mamlpp.meta.replicas import Share, share_of
 from tf_mamlpp.meta.settings import QUERY_STATISTICS, Learner
 from tf_mamlpp.meta.task import Loss, Task, Tensors
@@ -42,7 +38,6 @@ class EpisodicModel(TaskTrainer):
         model: the Keras model that is meta-trained, converted by `convert_normalization`.
         functional_model: its passes as a pure function.
         inner_steps, query_statistics, evaluation_statistics: as in `settings`, the last one resolved.
-        reading: what outputs are, the loss, and what is measured of each task.
 
     Example:
         >>> import tf_mamlpp as mp
@@ -51,8 +46,6 @@ class EpisodicModel(TaskTrainer):
     """
 
     model: keras.Model
-    functional_model: FunctionalModel
-    reading: Reading
     _trains_on: tuple[str, ...] = (*SUPPORT, *QUERY)
 
     def __init__(self, settings: Learner, *, way: int | None, inner_steps: int, name: str):
@@ -74,54 +67,6 @@ class EpisodicModel(TaskTrainer):
         self._decide(loss, metric, may_wait=True)
         self.set_epoch(0)
         self.built = True
-
-    # --- What outputs mean -------------------------------------------------------------------------------
-
-    def _agreement(self, loss: str | Loss | None) -> tuple[OutputKind, str | Loss]:
-        """What outputs are with this loss, and the loss that reads them so."""
-        raise NotImplementedError
-
-    def _read_outputs(self, loss: str | Loss | None, metrics: Any) -> None:
-        wanted = self._given[0] if loss is None else loss, self._given[1] if metrics is None else metrics
-        if wanted != self._decided or not self.reading.is_decided:
-            self._decide(*wanted)
-
-    def _decide(self, loss: str | Loss | None, metrics: Any, may_wait: bool = False) -> None:
-        """Sets what depends on loss and metrics; `may_wait` leaves a loss that is not given to `compile`."""
-        try:
-            kind, agreed = self._agreement(loss)
-        except UserError as error:
-            if loss is not None or not may_wait:
-                raise
-            self.reading = Reading.undecided(error, metrics, self._float)
-        else:
-            self.reading = Reading.of(kind, agreed, metrics, self.way, self._float)
-        self._decided = loss, metrics
-        self.functional_model.loss = self.reading.loss
-        first, steps = self.reading.metrics[0], map(self.step_metric, range(self.inner_steps + 1))
-        measured = {metric.name: metric.direction for metric in self.reading.metrics}
-        known = {"meta_loss": "down", "loss": "down", **measured, **dict.fromkeys(steps, first.direction)}
-        self._means = EpochMeans(known)
-
-    @property
-    def output_kind(self) -> OutputKind:
-        """Whether outputs are logits, probabilities or values."""
-        return self.reading.kind
-
-    @property
-    def metric_name(self) -> str:
-        """`accuracy`, or the name of the metric that was given; of several, the first."""
-        return self.reading.metrics[0].name
-
-    @property
-    def metric_function(self) -> Loss:
-        """The first metric, of one task."""
-        return self.reading.metrics[0].function
-
-    @property
-    def classifies(self) -> bool:
-        """Whether outputs are of classes, and not the values of a regression."""
-        return not self.output_kind.values
 
     # --- What a subclass does with one task ----------------------------------------------------------
 
@@ -329,8 +274,3 @@ class EpisodicModel(TaskTrainer):
         steps = check_type("inner_steps", inner_steps, int)
         check_range("inner_steps", steps, zero=True)
         return steps, statistics
-
-    @staticmethod
-    def step_metric(k: int) -> str:
-        """The name under which the metric after `k` inner steps is logged."""
-        return f"step_{k}"

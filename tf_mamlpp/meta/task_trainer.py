@@ -11,8 +11,10 @@ import tensorflow as tf
 
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.meta.epoch_means import EpochMeans
+from tf_mamlpp.meta.functional_model import FunctionalModel
 from tf_mamlpp.meta.label_range import plain_label_errors
 from tf_mamlpp.meta.loss_scaling import scaling_optimizer
+from tf_mamlpp.meta.output_kind import OutputKind
 from tf_mamlpp.meta.reading import Reading
 from tf_mamlpp.meta.saving import SavedWhole
 from tf_mamlpp.meta.schedules import Schedules, has_schedule
@@ -32,6 +34,7 @@ class TaskTrainer(SavedWhole):
         name: of the Keras model.
 
     Attributes:
+        reading: what outputs are, the loss, and what is measured of each task.
         epochs_done: trained since `compile`, by all calls of `fit`; the schedules go on from there.
         epochs_before: done before the current `fit`, which counts its own from 0.
         annealing_epochs: until cosine annealing ends, once a `fit` has said so.
@@ -45,11 +48,16 @@ class TaskTrainer(SavedWhole):
         ['loss', 'accuracy', 'sparse_categorical_crossentropy', 'step_0', 'step_1']
     """
 
+    functional_model: FunctionalModel
+    way: int | None
+    inner_steps: int
     annealing_epochs: int | None
     train_function: Any  # Keras's own, which it does not annotate
     test_function: Any
-    _means: EpochMeans
     reading: Reading
+    _means: EpochMeans
+    _float: str
+    _given: tuple[str | Loss | None, Any]
 
     def __init__(self, settings: Learner, name: str):
         super().__init__(name=name, autocast=False)
@@ -66,9 +74,58 @@ class TaskTrainer(SavedWhole):
         """What the training graph depends on, as `set_epoch` has set it."""
         return None
 
-    def _read_outputs(self, loss: str | Loss | None, metrics: Any) -> None:
-        """Takes over what `compile` says of loss and metrics."""
+    # --- What outputs mean -------------------------------------------------------------------------------
+
+    def _agreement(self, loss: str | Loss | None) -> tuple[OutputKind, str | Loss]:
+        """What outputs are with this loss, and the loss that reads them so."""
         raise NotImplementedError
+
+    def _read_outputs(self, loss: str | Loss | None, metrics: Any) -> None:
+        wanted = self._given[0] if loss is None else loss, self._given[1] if metrics is None else metrics
+        if wanted != self._decided or not self.reading.is_decided:
+            self._decide(*wanted)
+
+    def _decide(self, loss: str | Loss | None, metrics: Any, may_wait: bool = False) -> None:
+        """Sets what depends on loss and metrics; `may_wait` leaves a loss that is not given to `compile`."""
+        try:
+            kind, agreed = self._agreement(loss)
+        except UserError as error:
+            if loss is not None or not may_wait:
+                raise
+            self.reading = Reading.undecided(error, metrics, self._float)
+        else:
+            self.reading = Reading.of(kind, agreed, metrics, self.way, self._float)
+        self._decided = loss, metrics
+        self.functional_model.loss = self.reading.loss
+        first, steps = self.reading.metrics[0], map(self.step_metric, range(self.inner_steps + 1))
+        measured = {metric.name: metric.direction for metric in self.reading.metrics}
+        known = {"meta_loss": "down", "loss": "down", **measured, **dict.fromkeys(steps, first.direction)}
+        self._means = EpochMeans(known)
+
+    @property
+    def output_kind(self) -> OutputKind:
+        """Whether outputs are logits, probabilities or values."""
+        return self.reading.kind
+
+    @property
+    def metric_name(self) -> str:
+        """`accuracy`, or the name of the metric that was given; of several, the first."""
+        return self.reading.metrics[0].name
+
+    @property
+    def metric_function(self) -> Loss:
+        """The first metric, of one task."""
+        return self.reading.metrics[0].function
+
+    @property
+    def classifies(self) -> bool:
+        """Whether outputs are of classes, and not the values of a regression."""
+        return not self.output_kind.values
+
+    @staticmethod
+    def step_metric(k: int) -> str:
+        """The name under which the metric after `k` inner steps is logged."""
+        return f"step_{k}"
 
     # --- compile -------------------------------------------------------------------------------------
 
