@@ -59,9 +59,19 @@ def fit(
         tensorboard: gets the event files.
         workers: that train together.
 
-    Example: `train.train_and_evaluate` uses it.
-        >>> callable(fit)
-        True
+    Example: two updates; `train.train_and_evaluate` does the same with a whole run.
+        >>> from tf_mamlpp.config import Config, Data, Model
+        >>> from tf_mamlpp.training.build import make_episodes, make_learner
+        >>> config = Config(data=Data(name="sinusoid"), model=Model(name="mlp"))
+        >>> few = make_episodes(config, None, "validation", 2, count=1)
+        >>> batches = lambda start: make_episodes(config, None, "train", 2, start=start)
+        >>> stage = Stage("Epoch", 1, 2, batches, few, few, Schedules(1), 100)
+        >>> learner, workers = make_learner(config), Workers(tf.distribute.get_strategy())
+        >>> checkpoints = Checkpoints(tmp_path / "checkpoints", learner)
+        >>> fit(stage, learner, checkpoints, tmp_path, tmp_path / "tensorboard", workers)
+        Epoch 1/1...
+        >>> int(checkpoints.update)
+        2
     """
     update = int(checkpoints.update)
     saver = SaveCheckpoints(
