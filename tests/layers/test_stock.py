@@ -106,20 +106,20 @@ class WithoutConfig(Subclassed):
         raise NotImplementedError("no config of this one")
 
 
-def subclassed(cls, dense):
-    model = cls(keras.Sequential([L.Flatten(), dense], name="inner"))
+@pytest.mark.parametrize("layers", [[], [L.BatchNormalization]])  # with batch norm the learner borrows its code
+def test_a_subclassed_model(layers, tasks):
+    inner = keras.Sequential([L.Flatten(), *(layer() for layer in layers), L.Dense(3)], name="inner")
+    model = Subclassed(inner)
     model.build((None, 8, 8, 2))
-    return model
-
-
-def test_a_subclassed_model(tasks):
-    learner, adapted = adapted_of(subclassed(Subclassed, L.Dense(3)), tasks, 3, "support")
+    learner, adapted = adapted_of(model, tasks, 2, "support")
     logits = learner.adapted_model(adapted)(tasks[2])
     np.testing.assert_allclose(keras.ops.softmax(logits), learner.predict_adapted(adapted, tasks[2]), atol=1e-6)
 
 
 def test_what_cannot_be_is_one_line(tasks):
-    learner, adapted = adapted_of(subclassed(WithoutConfig, L.Dense(3)), tasks, 3, "support")
+    model = WithoutConfig(keras.Sequential([L.Flatten(), L.Dense(3)], name="inner"))
+    model.build((None, 8, 8, 2))
+    learner, adapted = adapted_of(model, tasks, 3, "support")
     with pytest.raises(UserError, match="cannot be copied: no config of this one"):
         learner.adapted_model(adapted)
     with pytest.raises(UserError, match="adapt with 'support' or 'running'"):

@@ -102,6 +102,16 @@ class BorrowedModel(keras.Model):
             self.add_loss(loss)
         return outputs
 
+    @property
+    def lender(self) -> keras.Model:
+        """The other model."""
+        return self._lent.model
+
+    @property
+    def pairs(self) -> list[tuple[Any, Any, bool]]:
+        """Each of the other model's variables, in its order, the one that stands for it, and whether that has rows."""
+        return list(self._lent.pairs)
+
     def own(self, variable: Any) -> Any:
         """The variable that stands for one of the other model's; any other as it is."""
         return next((own for theirs, own, _ in self._lent.pairs if theirs is variable), variable)

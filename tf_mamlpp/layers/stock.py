@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.layers.batch_norms import batch_norms, has_rows
+from tf_mamlpp.layers.borrowed_model import BorrowedModel
 from tf_mamlpp.layers.conversion import copy_trainable
 from tf_mamlpp.layers.per_step_batch_norm import PerStepBatchNormalization
 
@@ -42,17 +43,21 @@ def stock_copy(
         >>> type(copy.layers[0]).__name__, copy.layers[0].gamma.shape
         ('BatchNormalization', TensorShape([3]))
     """
-    copy = _copy(model)
     values = {id(v): value for v, value in zip(model.trainable_variables, trainable, strict=True)}
     values |= {id(v): value for v, value in zip(model.non_trainable_variables, others, strict=True)}
-    own = (v for norm in batch_norms(model) for v in (*norm.weights, *norm.statistics))
-    tables = {id(v) for v in own if has_rows(v)}
-    for old, new in zip(model.variables, copy.variables, strict=True):
-        value = values[id(old)]
-        if id(old) in tables:
-            value = value[min(row, old.shape[0] - 1)]
+    if isinstance(model, BorrowedModel):
+        source, pairs = model.lender, model.pairs
+    else:
+        own = (v for norm in batch_norms(model) for v in (*norm.weights, *norm.statistics))
+        tables = {id(v) for v in own if has_rows(v)}
+        source, pairs = model, [(v, v, id(v) in tables) for v in model.variables]
+    copy = _copy(source)
+    for (_, own, is_table), new in zip(pairs, copy.variables, strict=True):
+        value = values[id(own)]
+        if is_table:
+            value = value[min(row, own.shape[0] - 1)]
         new.assign(tf.broadcast_to(value, new.shape))
-    copy_trainable(model, copy)
+    copy_trainable(source, copy)
     return copy
 
 
@@ -61,7 +66,7 @@ def _copy(model: keras.Model) -> keras.Model:
         if isinstance(model, keras.Sequential) or hasattr(model, "operations"):
             return keras.models.clone_model(model, clone_function=_stock_layer, recursive=True)
         copy = keras.models.clone_model(model)
-    except (ValueError, TypeError, NotImplementedError) as error:
+    except Exception as error:  # whatever a user's own `get_config` and `from_config` raise
         why = " ".join(str(error).split())[:200]
         raise UserError(f"model '{model.name}' cannot be copied: {why}") from error
     if len(copy.variables) != len(model.variables):
