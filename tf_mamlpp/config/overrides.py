@@ -15,6 +15,7 @@ from typing import Any
 from tf_mamlpp.checks import check_type
 from tf_mamlpp.config.schema import MACHINE_KEYS, Config, prefixed
 from tf_mamlpp.errors import UserError
+from tf_mamlpp.meta.settings import Learner, renamed
 
 
 def load(flag: str, overrides: Sequence[str] = ()) -> Config:
@@ -209,6 +210,7 @@ def from_dict(tree: Mapping[str, Any], kind: Any = Config, prefix: str = "") -> 
     if not isinstance(tree, Mapping):
         raise UserError(f"config key '{prefix[:-1]}' is a section, {tree!r} is not one")
     hints = typing.get_type_hints(kind)
+    tree = renamed(tree) if kind is Learner else tree
     values = {}
     for key, value in tree.items():
         name = prefix + key

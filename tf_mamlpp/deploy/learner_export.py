@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from tf_mamlpp.deploy.metadata import describe
 from tf_mamlpp.deploy.picture_format import PictureFormat
-from tf_mamlpp.deploy.saved_model import check_output, export_saved_model, require
+from tf_mamlpp.deploy.saved_model import check_output, export_saved_model, require, require_classes, require_own_state
 from tf_mamlpp.deploy.state_learner import StateLearner, state_learner
 from tf_mamlpp.deploy.task_learner import task_learner
 from tf_mamlpp.errors import UserError
@@ -138,7 +138,7 @@ class InputSignatures(tf.Module):
         return tf.TensorSpec([None, *shape[1:-1]], tf.int32, "support_y")
 
     def _adapt(self, inputs: Any, labels: tf.Tensor) -> dict[str, tf.Tensor]:
-        flat, count, way = tf.nest.flatten(inputs), tf.shape(labels)[0], self._learner.way
+        flat, count = tf.nest.flatten(inputs), tf.shape(labels)[0]
         counts = tf.stack([tf.shape(part)[0] for part in flat])
         finite = [tf.reduce_all(tf.math.is_finite(part)) for part in (*flat, labels) if part.dtype.is_floating]
         checks = [
@@ -147,16 +147,13 @@ class InputSignatures(tf.Module):
             require(tf.reduce_all(finite), "support_x and support_y must be finite numbers; examples:", count),
         ]
         if labels.dtype.is_integer:
-            in_range = tf.reduce_all((labels >= 0) & (labels < way))
-            checks.append(require(in_range, f"support_y must be 0..{(way or 0) - 1} for this {way}-way model:", labels))
+            checks.append(require_classes(self._learner, labels, "support_y"))
         with tf.control_dependencies(checks):
             inputs = tf.nest.map_structure(tf.identity, inputs)
             return {"state": self._learner.adapt(inputs, labels)}
 
     def _predict(self, state: tf.Tensor, inputs: Any) -> dict[str, tf.Tensor]:
-        state, stamp = tf.ensure_shape(state, [self._learner.state_size]), self._learner.stamp
-        message = f"this state was learned by another model: its stamp is not {stamp:.0f} but"
-        with tf.control_dependencies([require(state[0] == stamp, message, state[0])]):
+        with tf.control_dependencies(require_own_state(self._learner, state)):
             probabilities, logits = self._learner.predict(tf.identity(state), inputs)
         if self._learner.way is None:
             return {"outputs": probabilities}

@@ -39,7 +39,8 @@ def describe(
     """
     return {
         "format": FORMAT,
-        "way": learner.way,
+        "way": None if learner.any_way else learner.way,
+        **_any_way(learner),
         "inner_steps": learner.inner_steps,
         "query_statistics": learner.query_statistics,
         "state_size": learner.state_size,
@@ -48,6 +49,18 @@ def describe(
         **learner.describe(),
         "signatures": {name: _describe_signature(function) for name, function in functions.items()},
         **(more or {}),
+    }
+
+
+def _any_way(learner: StateLearner) -> dict[str, Any]:
+    """Where there may be any number of classes: how many a training task had, and how long a state is."""
+    if not learner.any_way:
+        return {}
+    fixed = learner.size_of(0)
+    return {
+        "trained_way": learner.way,
+        "state_size_without_classes": fixed,
+        "state_size_of_a_class": learner.size_of(1) - fixed,
     }
 
 

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tf_mamlpp.data.graph_decoding import decode_encoded
 from tf_mamlpp.deploy.metadata import describe
+from tf_mamlpp.deploy.state_learner import StateLearner
 from tf_mamlpp.deploy.task_learner import TaskLearner
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.files import new_folder, pattern_problem, plain_path, write_json
@@ -82,9 +83,8 @@ class Signatures(tf.Module):
     # --- Adapt and predict, with checks of their inputs ----------------------------------------------
 
     def _checked_adapt(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-        count, way = tf.shape(images)[0], self.learner.way
+        count = tf.shape(images)[0]
         finite = tf.reduce_all(tf.math.is_finite(images))
-        in_range = tf.reduce_all((labels >= 0) & (labels < way))
         checks = [
             require(count > 0, "the support set is empty; its pictures are", count),
             require(
@@ -94,17 +94,13 @@ class Signatures(tf.Module):
                 count,
             ),
             require(finite, "support_images must be finite numbers, 0 to 255; their shape:", tf.shape(images)),
-            require(in_range, f"support_labels must be 0..{way - 1} for this {way}-way model; they are", labels),
+            require_classes(self.learner, labels, "support_labels"),
         ]
         with tf.control_dependencies(checks):
             return self.learner.adapt(self._resize(images), labels)
 
     def _checked_predict(self, state: tf.Tensor, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        state, stamp = tf.ensure_shape(state, [self.learner.state_size]), self.learner.stamp
-        same_model = require(
-            state[0] == stamp, f"this state was learned by another model: its stamp is not {stamp:.0f} but", state[0]
-        )
-        with tf.control_dependencies([same_model]):
+        with tf.control_dependencies(require_own_state(self.learner, state)):
             return self.learner.predict(tf.identity(state), self._resize(images))
 
     # --- The signatures ------------------------------------------------------------------------------
@@ -158,7 +154,7 @@ class Signatures(tf.Module):
         same_count = require(tf.reduce_all(counts == tf.maximum(counts[0], 1)), message, counts)
         with tf.control_dependencies([same_count]):
             tasks = tuple(map(tf.identity, tasks))
-        outputs = tf.TensorSpec([None, self.learner.way], tf.float32)
+        outputs = tf.TensorSpec([None, None if self.learner.any_way else self.learner.way], tf.float32)
         signature = {"probabilities": outputs, "logits": outputs}
         return task_map(lambda task: self._adapt_and_predict_signature(*task), tasks, signature)
 
@@ -175,6 +171,57 @@ def require(condition: tf.Tensor, message: str, *values: tf.Tensor) -> tf.Operat
         >>> require(tf.constant(True), "there is nothing; the count is", tf.constant(1))
     """
     return tf.debugging.Assert(condition, [message, *values], summarize=32)
+
+
+def require_classes(learner: StateLearner, labels: tf.Tensor, name: str) -> tf.Operation:
+    """An operation that refuses labels of a support set that are no classes of the model's tasks.
+
+    Args:
+        learner: what adapts.
+        labels: integers.
+        name: of the labels.
+
+    Example:
+        >>> import tf_mamlpp as mp
+        >>> from tf_mamlpp.deploy.state_learner import state_learner
+        >>> learner = state_learner(mp.MetaLearner(mp.mlp((4,), 3), way=3))
+        >>> require_classes(learner, tf.constant([0, 2]), "support_labels")
+    """
+    way = learner.way
+    if not learner.any_way:
+        in_range = tf.reduce_all((labels >= 0) & (labels < way))
+        return require(in_range, f"{name} must be 0..{(way or 0) - 1} for this {way}-way model; they are", labels)
+    found = tf.unique(tf.reshape(labels, [-1]))[0]
+    numbered = tf.reduce_all(tf.sort(found) == tf.range(tf.size(found), dtype=labels.dtype))
+    return require(numbered, f"{name} must be numbers of classes from 0 on, none left out; they are", labels)
+
+
+def require_own_state(learner: StateLearner, state: tf.Tensor) -> list[tf.Operation]:
+    """Operations that refuse a state that is not of this model.
+
+    Args:
+        learner: what predicts.
+        state: `[P]` float32.
+
+    Example:
+        >>> import tf_mamlpp as mp
+        >>> from tf_mamlpp.deploy.state_learner import state_learner
+        >>> learner = state_learner(mp.MetaLearner(mp.mlp((4,), 3), way=3))
+        >>> state = learner.adapt(tf.eye(3, 4), tf.constant([0, 1, 2]))
+        >>> require_own_state(learner, state)
+        [None]
+    """
+    stamp = learner.stamp
+    if not learner.any_way:
+        state = tf.ensure_shape(state, [learner.state_size])
+    message = f"this state was learned by another model: its stamp is not {stamp:.0f} but"
+    checks = [require(state[0] == stamp, message, state[0])]
+    if learner.any_way:
+        fixed = learner.size_of(0)
+        length, each = tf.size(state), learner.size_of(1) - fixed
+        whole = (length > fixed) & ((length - fixed) % each == 0)
+        checks.append(require(whole, f"a state has {fixed} numbers and {each} for each class, not", length))
+    return checks
 
 
 def check_output(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from tf_mamlpp.checks import check_choice
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.layers.batch_norms import batch_norms, has_rows
 from tf_mamlpp.meta.functional_model import FunctionalModel
+from tf_mamlpp.meta.heads import classes_of
 from tf_mamlpp.meta.meta_learner import MetaLearner
 from tf_mamlpp.meta.outer_loop import EpisodicModel
 from tf_mamlpp.meta.output_kind import OutputKind
@@ -24,11 +26,13 @@ class StateLearner:
 
     The state holds, in this order: the model's `stamp`; if outputs are of classes, a 1 for each class of the support
     set and a 0 for each other class; the adapted weights; and, if `query_statistics` is `support`, mean and variance of
-    each batch norm.  A client may store a state, send it, and use it wherever the same model runs.
+    each batch norm.  Where a task may have any number of classes, nothing tells which there are, because all of them
+    have examples, and the weights of the last layer come at the end: kernel `[F, classes]`, then bias `[classes]`.  A
+    client may store a state, send it, and use it wherever the same model runs.
 
     Args:
         model: the meta-trained model, as the inner loop uses it.
-        way: classes of a task; None for a regression.
+        way: classes of a task, or of a training task where there may be any number; None for a regression.
         inner_steps: of the inner loop; steps after the trained ones use the last trained step's rates and batch-norm
             row.
         query_statistics: what batch norm normalises query inputs with: `support`, the support set's moments, so that
@@ -37,6 +41,7 @@ class StateLearner:
         kind: what the model's outputs are; None for logits.
 
     Attributes:
+        any_way: whether a task may have any number of classes.
         stamp: a whole number below 2**24, computed from the weights and the settings.  It tells whether a state belongs
             to this model.
 
@@ -65,15 +70,18 @@ class StateLearner:
         check_choice("query_statistics", query_statistics, QUERY_STATISTICS)
         if inner_steps < 1:
             raise UserError(f"inner_steps must be at least 1, not {inner_steps}")
-        if any(w.dtype != tf.float32 for w in model.fast):
-            raise UserError(
-                f"model '{model.model.name}' adapts {model.fast[0].dtype.name} weights: deploy float32 ones"
-            )
+        adapted = [model.model.trainable_variables[i] for i in model.adapted]
+        if any(v.dtype != "float32" for v in adapted):
+            raise UserError(f"model '{model.model.name}' adapts {adapted[0].dtype} weights: deploy float32 ones")
         self.model, self.way = model, way
+        self.any_way = model.head is not None and model.head.body is not None
+        self._head = [model.adapted.index(i) for i in model.head.positions] if model.head and self.any_way else []
         self.inner_steps, self.query_statistics, self.kind = inner_steps, query_statistics, kind or OutputKind()
         self._last_step = inner_steps - 1
         self._statistics = self._adapted_statistics()
-        self._shapes = [w.shape for w in (*model.fast, *(s.row(model.state, 0) for s in self._statistics))]
+        of_any_size = [v.shape for i, v in enumerate(adapted) if i not in self._head]
+        self._shapes = [tf.TensorShape(s) for s in (*of_any_size, *(s.row(model.state, 0).shape for s in self._statistics))]
+        self._head_shapes = [adapted[i].shape[:-1] for i in self._head]
         self.stamp = self._compute_stamp()
 
     def _adapted_statistics(self) -> list[_Statistic]:
@@ -89,9 +97,14 @@ class StateLearner:
         ]
 
     @property
-    def state_size(self) -> int:
-        """P, the length of a state."""
-        return 1 + (self.way or 0) + sum(shape.num_elements() for shape in self._shapes)
+    def state_size(self) -> int | None:
+        """P, the length of a state; None where it depends on the number of classes, see `size_of`."""
+        return None if self.any_way else self.size_of(self.way or 0)
+
+    def size_of(self, way: int) -> int:
+        """The length of a state of so many classes."""
+        each = sum(math.prod(shape) for shape in self._head_shapes) if self.any_way else 1
+        return 1 + way * each + sum(shape.num_elements() for shape in self._shapes)
 
     def _compute_stamp(self) -> float:
         checksum = zlib.crc32(self._settings_text().encode())
@@ -123,18 +136,21 @@ class StateLearner:
         """
         inputs, labels = self.prepared(inputs), tf.convert_to_tensor(labels)
         is_class = self.way is not None and labels.dtype.is_integer
-        targets = tf.one_hot(labels, self.way) if is_class and self.kind.one_hot else labels
+        way = classes_of(labels, False) if self.any_way and is_class else self.way
+        targets = tf.one_hot(labels, way) if is_class and self.kind.one_hot else labels
         support = {"support_images": inputs, "support_labels": targets}
         fast, state = self.model.adapt(support, self.model.state, self.inner_steps)
         if self._statistics:
             state = self.model.support_statistics(self.model.weights(fast), state, inputs, self._last_step)
         statistics = [s.row(state, self._last_step) for s in self._statistics]
+        head = [fast[i] for i in self._head]
+        fast = [w for i, w in enumerate(fast) if i not in self._head]
         parts = [tf.constant([self.stamp]), *self._present(labels, is_class)]
-        return tf.concat([*parts, *(tf.reshape(t, [-1]) for t in (*fast, *statistics))], 0)
+        return tf.concat([*parts, *(tf.reshape(t, [-1]) for t in (*fast, *statistics, *head))], 0)
 
     def _present(self, labels: tf.Tensor, is_class: bool) -> list[tf.Tensor]:
-        """`[way]`, 1 for each class among the labels; nothing without classes."""
-        if self.way is None:
+        """`[way]`, 1 for each class among the labels; nothing without classes, or where all of them are."""
+        if self.way is None or self.any_way:
             return []
         if not is_class:
             return [tf.ones([self.way])]
@@ -153,14 +169,18 @@ class StateLearner:
         """
         state = tf.ensure_shape(state, [self.state_size])
         sizes = [shape.num_elements() for shape in self._shapes]
-        _, present, *flat = tf.split(state, [1, self.way or 0, *sizes])
+        fixed = self.size_of(0) if self.any_way else self.size_of(self.way or 0)
+        _, present, *flat = tf.split(state[:fixed], [1, 0 if self.any_way else self.way or 0, *sizes])
         tensors = [tf.reshape(t, shape) for t, shape in zip(flat, self._shapes, strict=True)]
-        fast_count = len(self.model.fast)
+        fast_count = len(tensors) - len(self._statistics)
+        fast = tensors[:fast_count]
+        for i, w in zip(self._head, self._head_of(state[fixed:]), strict=True):  # in rising order
+            fast.insert(i, w)
         model_state = list(self.model.state)
         for statistic, row in zip(self._statistics, tensors[fast_count:], strict=True):
             model_state[statistic.position] = statistic.table(row)
         outputs, *_ = self.model.outputs(
-            self.model.weights(tensors[:fast_count]),
+            self.model.weights(fast),
             model_state,
             self.prepared(inputs),
             self._last_step,
@@ -168,7 +188,18 @@ class StateLearner:
         )
         if self.way is None:
             return outputs, outputs
+        if self.any_way:
+            return self.kind.to_probabilities(outputs), self.kind.to_logits(outputs)
         return self.kind.among(outputs, present), self.kind.to_logits(outputs)
+
+    def _head_of(self, flat: tf.Tensor) -> list[tf.Tensor]:
+        """The last layer's weights for as many classes as there are, from the end of a state."""
+        if not self.any_way:
+            return []
+        rows = [math.prod(shape) for shape in self._head_shapes]  # one number for each class
+        table = tf.reshape(flat, [sum(rows), -1])
+        parts = tf.split(table, rows)
+        return [tf.reshape(part, [*shape, -1]) for part, shape in zip(parts, self._head_shapes, strict=True)]
 
 
 class _Statistic(NamedTuple):

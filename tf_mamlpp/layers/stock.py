@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -24,7 +24,7 @@ def stock_copy(
     """A model of its own with stock layers in place of this package's, as far as its graph is known.
 
     A `PerStepBatchNormalization` becomes the stock layer with the values of one row; in a subclassed model it stays,
-    with that row in all of them.
+    with that row in all of them.  A dense layer becomes as wide as its values.
 
     Args:
         model: built; it is left alone.
@@ -51,7 +51,7 @@ def stock_copy(
         own = (v for norm in batch_norms(model) for v in (*norm.weights, *norm.statistics))
         tables = {id(v) for v in own if has_rows(v)}
         source, pairs = model, [(v, v, id(v) in tables) for v in model.variables]
-    copy = _copy(source)
+    copy = _copy(source, {id(v): values[id(own)].shape[-1] for v, own, _ in pairs if v.shape.rank})
     for (_, own, is_table), new in zip(pairs, copy.variables, strict=True):
         value = values[id(own)]
         if is_table:
@@ -61,10 +61,13 @@ def stock_copy(
     return copy
 
 
-def _copy(model: keras.Model) -> keras.Model:
+def _copy(model: keras.Model, widths: Mapping[int, int]) -> keras.Model:
+    def counterpart(layer: Any) -> Any:
+        return _stock_layer(layer, widths)
+
     try:
         if isinstance(model, keras.Sequential) or hasattr(model, "operations"):
-            return keras.models.clone_model(model, clone_function=_stock_layer, recursive=True)
+            return keras.models.clone_model(model, clone_function=counterpart, recursive=True)
         copy = keras.models.clone_model(model)
     except Exception as error:  # whatever a user's own `get_config` and `from_config` raise
         why = " ".join(str(error).split())[:200]
@@ -77,9 +80,14 @@ def _copy(model: keras.Model) -> keras.Model:
     return copy
 
 
-def _stock_layer(layer: Any) -> Any:
-    """A new layer, without the weights, for the place of `layer`; operations between layers too."""
+def _stock_layer(layer: Any, widths: Mapping[int, int]) -> Any:
+    """A new layer, without the weights, for the place of `layer`; operations between layers too.
+
+    `widths` are the last axes of the values that variables get, by the variables' identities.
+    """
     config = layer.get_config()
+    if type(layer) is keras.layers.Dense:
+        config["units"] = widths.get(id(layer._kernel), layer.units)
     if type(layer) is PerStepBatchNormalization:
         kept = [*_OF_BATCH_NORM, *(name for name in _REGULARISERS if config[name])]
         return keras.layers.BatchNormalization(**{name: config[name] for name in kept})

@@ -70,13 +70,14 @@ def _choice(adapted: str | Callable[[str], bool], model: keras.Model) -> Callabl
     return lambda v: bool(re.search(adapted, v.path))
 
 
-def shared_head_positions(model: keras.Model, adapted: list[int], way: int) -> list[int]:
-    """Where the head is that all classes start with, one vector for all of them.
+def head_positions(model: keras.Model, adapted: list[int], way: int, kind: str) -> list[int]:
+    """Where the head is, of which each task has its own start.
 
     Args:
         model: with its normalisation layers converted.
         adapted: positions that the inner loop changes.
         way: classes of a task.
+        kind: of the head, to be named.
 
     Returns:
         Positions of the head's weights in `model.trainable_variables`; their last axis are the classes.
@@ -86,13 +87,13 @@ def shared_head_positions(model: keras.Model, adapted: list[int], way: int) -> l
 
     Example:
         >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(4), keras.layers.Dense(3)])
-        >>> shared_head_positions(model, [0, 1, 2, 3], way=3)
+        >>> head_positions(model, [0, 1, 2, 3], way=3, kind="shared")
         [2, 3]
     """
     head = adapted_variables(model, "head")
     if not set(head) <= set(adapted):
-        raise UserError("shared_head makes all classes alike, so the inner loop has to adapt the head too")
+        raise UserError(f"head={kind} is each task's own, so the inner loop has to adapt the head too")
     wrong = [v.path for v in (model.trainable_variables[i] for i in head) if v.shape[-1] != way]
     if wrong:
-        raise UserError(f"shared_head needs a head whose last axis is the {way} classes; '{wrong[0]}' has another")
+        raise UserError(f"head={kind} needs a head whose last axis is the {way} classes; '{wrong[0]}' has another")
     return head

@@ -88,44 +88,54 @@ def evaluate(
     def outputs(batch: dict[str, tf.Tensor]) -> tf.Tensor:
         return learner.output_kind.to_probabilities(learner.curves(batch, inner_steps, query_statistics))
 
-    total: np.ndarray | float = 0.0
     several = list(members)
     if len(several) > 1 and isinstance(tasks, Iterator):
         tasks = list(tasks)
+    totals: list[np.ndarray] = []  # of each meta-batch, since they may differ in the number of classes
+    labels: list[np.ndarray] = []
     first: list[int] = []
     for count, load in enumerate(several, 1):
         load()
-        curves, label_batches, digests = [], [], []
-        for batch in map(as_tasks, tasks):
+        digests = []
+        for i, batch in enumerate(map(as_tasks, tasks)):
             learner.reading.labels.check_tasks(batch)
-            curves.append(outputs(dict(batch)).numpy())
-            label_batches.append(np.asarray(batch["query_labels"]))
+            member = outputs(dict(batch)).numpy()
             digests.append(_digest(batch) if len(several) > 1 else 0)
+            if count == 1:
+                totals.append(member)
+                labels.append(np.asarray(batch["query_labels"]))
+            elif i < len(totals) and member.shape == totals[i].shape:  # else refused below
+                totals[i] = totals[i] + (member - totals[i]) / count
         if count == 1:
             first = digests
         _check_same(first, digests, count)
-        member, labels = np.concatenate(curves), np.concatenate(label_batches)
-        total = total + (member - total) / count
-    return Evaluation(_measure(learner, labels, learner.output_kind.of_probabilities(np.asarray(total)), member.dtype))
+    measure = _measure(learner)
+    measured = [
+        measure(*pair) for pair in zip(labels, map(learner.output_kind.of_probabilities, totals), strict=True)
+    ]
+    return Evaluation(np.concatenate(measured))
 
 
-def _measure(learner: EpisodicModel, labels: np.ndarray, curves: np.ndarray, dtype: Any) -> np.ndarray:
-    """The metric of each curve `[tasks, steps + 1, Q, outputs]` at each step, `[tasks, steps + 1]`."""
+def _measure(learner: EpisodicModel) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """What measures the curves `[tasks, steps + 1, Q, outputs]` of a meta-batch at each step, `[tasks, steps + 1]`."""
 
-    @tf.function(autograph=False)
+    @tf.function(autograph=False, reduce_retracing=True)
     def measure(labels: tf.Tensor, curves: tf.Tensor) -> tf.Tensor:
         def at_step(pair: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
             # One task at one step: shapes are those of training.
             return tf.cast(learner.metric_function(*pair), tf.float64)
 
         repeated = tf.repeat(labels, tf.shape(curves)[1], axis=0)
-        flat = tf.reshape(curves, [-1, *curves.shape[2:]])
+        flat = tf.reshape(curves, tf.concat([[-1], tf.shape(curves)[2:]], 0))
         return task_map(at_step, (repeated, flat), tf.TensorSpec(None, tf.float64))
 
-    if learner.metric_function is not accuracy:
-        curves = curves.astype(dtype)  # Keras's metrics need not know float64
-    values = measure(tf.constant(labels), tf.constant(curves)).numpy()
-    return values.reshape(*curves.shape[:2], -1).mean(-1)
+    def measured(labels: np.ndarray, curves: np.ndarray) -> np.ndarray:
+        if learner.metric_function is not accuracy:
+            curves = curves.astype(learner._float)  # Keras's metrics need not know float64
+        values = measure(tf.constant(labels), tf.constant(curves)).numpy()
+        return values.reshape(*curves.shape[:2], -1).mean(-1)
+
+    return measured
 
 
 def _digest(batch: Mapping[str, Any]) -> int:

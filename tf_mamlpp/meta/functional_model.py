@@ -17,6 +17,7 @@ from tf_mamlpp.layers.recurrence import plain_recurrences
 from tf_mamlpp.layers.second_order_ops import first_order_only
 from tf_mamlpp.layers.step_context import inner_step
 from tf_mamlpp.layers.traced_operations import traced_operations
+from tf_mamlpp.meta.heads import Head, classes_of
 from tf_mamlpp.meta.inner_loop import AfterStep, adapt, descend, support_gradient
 from tf_mamlpp.meta.learned_rates import LearnedRates
 from tf_mamlpp.meta.loss_scaling import INNER_SCALE, computes_in_float16
@@ -94,7 +95,10 @@ class FunctionalModel:
         rates: of the inner loop.
         loss: `(labels, outputs) -> scalar`, of the inner loop.
         way: the width that outputs must have; None for any.
-        shared: positions of the weights whose first class (last axis) is copied to all classes at the start.
+        head: where each task has its own start of the last layer; None for one that is learned.
+
+    Attributes:
+        one_hot: whether labels are a number for each class.
 
     Example:
         >>> import tf_mamlpp as mp
@@ -114,26 +118,48 @@ class FunctionalModel:
         rates: LearnedRates,
         loss: Loss,
         way: int | None = None,
-        shared: Sequence[int] = (),
+        head: Head | None = None,
     ):
         self.model, self.adapted, self.rates, self.loss, self.way = model, list(adapted), rates, loss, way
-        self.shared = frozenset(shared)
+        self.head, self.one_hot = head, False
         self.inner_scale = INNER_SCALE if computes_in_float16(model) else None
         self._paths = [v.path for v in model.trainable_variables]
 
     @property
     def start(self) -> list[tf.Tensor]:
-        """The meta-learned values of all trainable weights."""
+        """The meta-learned values of all trainable weights; what a task's own head starts with, `begin` gives."""
         if [v.path for v in self.model.trainable_variables] != self._paths:
             raise UserError(f"model '{self.model.name}': freeze layers before the model is given to MetaLearner")
-        start = [tf.convert_to_tensor(v) for v in self.model.trainable_variables]
-        return [tf.repeat(w[..., :1], w.shape[-1], -1) if i in self.shared else w for i, w in enumerate(start)]
+        return [tf.convert_to_tensor(v) for v in self.model.trainable_variables]
 
-    @property
-    def fast(self) -> list[tf.Tensor]:
-        """θ_0, the meta-learned start of the adapted weights."""
-        start = self.start
-        return [start[i] for i in self.adapted]
+    def begin(self, task: Task, state: Tensors, training: bool = False) -> tuple[list[tf.Tensor], Tensors]:
+        """The weights that a task starts with: `start`, but for a head of its own classes.
+
+        Args:
+            task: its support set is used, and `way`, how many classes it has, if it tells.
+            state: values of `model.non_trainable_variables`.
+            training: whether dropout and the like are on.
+
+        Returns:
+            All trainable weights, and the state.
+        """
+        start, head = self.start, self.head
+        if head is None:
+            return start, state
+        labels, features = task["support_labels"], None
+        if head.kind == "prototypes":
+            assert head.body is not None
+            features, state, _ = self._pass(
+                head.body, head.split(start)[0], state, task["support_images"], 0, "batch", 1.0, training
+            )
+        way = self.way if self.way else task["way"] if "way" in task else classes_of(labels, self.one_hot)
+        for i, w in zip(head.positions, head.start(head.split(start)[1], features, labels, way), strict=True):
+            start[i] = w
+        return start, state
+
+    def fast(self, weights: Tensors) -> list[tf.Tensor]:
+        """Those of all trainable weights that the inner loop adapts."""
+        return [weights[i] for i in self.adapted]
 
     @property
     def state(self) -> list[tf.Tensor]:
@@ -171,19 +197,44 @@ class FunctionalModel:
             The outputs `[B, ...]`, in the weights' dtype, the new state, and what the pass adds to its loss: the sum
             of regularisers, activity regularisers and `add_loss`, a scalar; None where the model has none.
         """
-        operations = nullcontext() if training else first_order_only()
-        with inner_step(step, statistics, momentum), operations, _plain_errors(), seeded_draws_only(self.model.name):
-            outputs, state, added = self.model.stateless_call(
-                weights, state, images, return_losses=True, **training_argument(self.model, training)
+        if self.head is not None and self.head.body is not None:
+            body, head = self.head.split(weights)
+            features, state, added = self._pass(
+                self.head.body, body, state, images, step, statistics, momentum, training
             )
-        outputs = only_output(self.model, outputs)
-        check_width(self.model, outputs.shape[-1], self.way)  # a subclassed model shows its width only here
+            outputs, added = self.head(features, head), [*added, *self.head.added(head)]
+            if hasattr(features, "_keras_mask"):
+                outputs._keras_mask = features._keras_mask
+        else:
+            outputs, state, added = self._pass(
+                self.model, weights, state, images, step, statistics, momentum, training
+            )
+            check_width(self.model, outputs.shape[-1], self.way)  # a subclassed model shows its width only here
         dtype = weights[0].dtype
         total = tf.add_n([tf.reduce_sum(tf.cast(loss, dtype)) for loss in added]) if added else None
         cast = tf.cast(outputs, dtype)
         if hasattr(outputs, "_keras_mask"):
             cast._keras_mask = outputs._keras_mask  # which Keras's losses look at
         return cast, state, total
+
+    def _pass(
+        self,
+        model: keras.Model,
+        weights: Tensors,
+        state: Tensors,
+        images: tf.Tensor,
+        step: int | tf.Tensor,
+        statistics: str,
+        momentum: float | None,
+        training: bool,
+    ) -> tuple[tf.Tensor, Tensors, list[tf.Tensor]]:
+        """`outputs` of the model or its body, in its own dtype, with each loss that was added."""
+        operations = nullcontext() if training else first_order_only()
+        with inner_step(step, statistics, momentum), operations, _plain_errors(), seeded_draws_only(model.name):
+            outputs, state, added = model.stateless_call(
+                weights, state, images, return_losses=True, **training_argument(model, training)
+            )
+        return only_output(model, outputs), state, added
 
     def total_loss(self, labels: tf.Tensor, outputs: tf.Tensor, added: tf.Tensor | None) -> tf.Tensor:
         """The loss of a pass, with what the pass adds to it, as in Keras's own `fit` and `evaluate`."""
@@ -263,7 +314,13 @@ class FunctionalModel:
         return descend(fast, self.rates.at(k, rates), gradients, second_order), state
 
     def adapt(
-        self, task: Task, state: Tensors, steps: int, *, after_step: AfterStep | None = None
+        self,
+        task: Task,
+        state: Tensors,
+        steps: int,
+        *,
+        after_step: AfterStep | None = None,
+        fast: list[tf.Tensor] | None = None,
     ) -> tuple[list[tf.Tensor], Tensors]:
         """The inner loop on the support set, as in evaluation and use: first order, no dropout, nothing is recorded.
 
@@ -272,12 +329,16 @@ class FunctionalModel:
             state: values of `model.non_trainable_variables`.
             steps: how many.
             after_step: see `inner_loop.adapt`.
+            fast: θ_0; None for those that `begin` gives.
 
         Returns:
             The fast weights and the state.
         """
         support_loss = partial(self._support_loss, task=task)
-        return adapt(support_loss, self.fast, state, self.rates, steps, False, after_step, self.inner_scale)
+        if fast is None:
+            start, state = self.begin(task, state)
+            fast = self.fast(start)
+        return adapt(support_loss, fast, state, self.rates, steps, False, after_step, self.inner_scale)
 
     def _support_loss(
         self,

@@ -21,6 +21,7 @@ class LabelRange(NamedTuple):
     Attributes:
         way: how many classes there are; None where labels are no numbers of classes.
         ignored: another label, which does not count (`ignore_class` of a Keras loss).
+        any_way: whether a task may have any number of classes, those of its support set; `way` is then not looked at.
 
     Example:
         >>> LabelRange(way=5).check([0, 7], "support_y")
@@ -30,6 +31,7 @@ class LabelRange(NamedTuple):
 
     way: int | None = None
     ignored: int | None = None
+    any_way: bool = False
 
     def check(self, labels: Any, name: str) -> None:
         """Refuses labels that are no class.
@@ -41,15 +43,24 @@ class LabelRange(NamedTuple):
         Raises:
             UserError: naming one that is too large, or negative.
         """
-        if self.way is None:
+        numbers = self._numbers(labels)
+        if numbers is None:
             return
-        values = np.asarray(labels)
-        if not np.issubdtype(values.dtype, np.integer):
-            return
-        wrong = values[(values < 0) | (values >= self.way)]
-        wrong = wrong if self.ignored is None else wrong[wrong != self.ignored]
+        wrong = numbers[(numbers < 0) | (False if self.any_way else numbers >= self.way)]
         if wrong.size:
-            raise UserError(self._told(name, wrong.flat[0]))
+            raise UserError(self._told(name, wrong[0]))
+
+    def check_support(self, labels: Any, name: str = "support_labels") -> None:
+        """`check` of a support set; if there may be any number of classes, each of them needs an example."""
+        self.check(labels, name)
+        numbers = self._numbers(labels) if self.any_way else None
+        if numbers is None:
+            return
+        found = np.unique(numbers)
+        missing = found.size and found[-1] >= found.size
+        if missing:
+            first = int(np.argmax(found != np.arange(found.size)))
+            raise UserError(f"{name} has the label {found[-1]} and none of class {first}: number classes from 0")
 
     def check_tasks(self, tasks: Mapping[str, Any]) -> None:
         """`check` of all labels in a meta-batch.
@@ -57,33 +68,46 @@ class LabelRange(NamedTuple):
         Args:
             tasks: under the names of `task.Task`.
         """
-        for name in ("support_labels", "query_labels"):
-            if name in tasks:
-                self.check(tasks[name], name)
+        support = tasks["support_labels"] if "support_labels" in tasks else []
+        self.check_support(support)
+        if "query_labels" not in tasks:
+            return
+        numbers = self._numbers(support) if self.any_way else None
+        of_support = self if numbers is None else self._replace(way=int(numbers.max(initial=-1)) + 1, any_way=False)
+        of_support.check(tasks["query_labels"], "query_labels")
+
+    def _numbers(self, labels: Any) -> np.ndarray | None:
+        """Those of classes, flat; None where labels are none."""
+        values = np.asarray(labels).reshape(-1)
+        if self.way is None or not np.issubdtype(values.dtype, np.integer):
+            return None
+        return values if self.ignored is None else values[values != self.ignored]
 
     def _told(self, name: str, label: Any) -> str:
-        assert self.way
+        if self.any_way:
+            return f"{name} has the label {label}: those of a task's classes are 0 and up, each in its support set"
         return f"{name} has the label {label}: those of a {self.way}-way task are 0 to {self.way - 1}"
 
 
-def label_range(loss: Any, way: int | None) -> LabelRange:
+def label_range(loss: Any, way: int | None, any_way: bool = False) -> LabelRange:
     """Which labels a loss takes.
 
     Args:
         loss: of `keras.losses`, or a function.
         way: classes of a task.
+        any_way: whether there may be other numbers of them.
 
     Example:
         >>> label_range(keras.losses.SparseCategoricalCrossentropy(ignore_class=255), way=5)
-        LabelRange(way=5, ignored=255)
+        LabelRange(way=5, ignored=255, any_way=False)
         >>> label_range("mean_squared_error", way=5)
-        LabelRange(way=None, ignored=None)
+        LabelRange(way=None, ignored=None, any_way=False)
     """
     function, keywords = (loss.func, loss.keywords) if isinstance(loss, partial) else (loss, {})
     is_sparse = function is keras.losses.sparse_categorical_crossentropy
     if not is_sparse and not isinstance(loss, keras.losses.SparseCategoricalCrossentropy):
         return LabelRange()
-    return LabelRange(way, getattr(loss, "ignore_class", keywords.get("ignore_class")))
+    return LabelRange(way, getattr(loss, "ignore_class", keywords.get("ignore_class")), any_way)
 
 
 @contextmanager

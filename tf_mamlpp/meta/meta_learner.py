@@ -15,9 +15,10 @@ from tf_mamlpp.layers.copying import copied
 from tf_mamlpp.layers.inexact import check_layers
 from tf_mamlpp.layers.stock import stock_copy
 from tf_mamlpp.meta.adaptation import Adaptation, Adapted
-from tf_mamlpp.meta.adapted_weights import adapted_variables, shared_head_positions
+from tf_mamlpp.meta.adapted_weights import adapted_variables, head_positions
 from tf_mamlpp.meta.construction_check import check_second_derivatives
 from tf_mamlpp.meta.functional_model import FunctionalModel, check_built, check_width
+from tf_mamlpp.meta.heads import Head
 from tf_mamlpp.meta.label_permutations import mean_over_rotations
 from tf_mamlpp.meta.learned_rates import LearnedRates
 from tf_mamlpp.meta.model_checks import check_one_dtype, check_one_output
@@ -60,7 +61,7 @@ class MetaLearner(EpisodicModel):
         **settings: the fields of `settings.Learner`, which explains them: `inner_steps`, `inner_rate`; the six
             modifications `multi_step_loss`, `derivative_order_annealing`, `per_step_statistics`, `per_step_weights`,
             `learned_rates`, `cosine_annealing`, with `multi_step_loss_epochs`, `second_order_from_epoch` and
-            `minimum_rate`; `elementwise_rates`, `first_order`, `adapted`, `shared_head`, `label_permutations`,
+            `minimum_rate`; `elementwise_rates`, `first_order`, `adapted`, `head`, `label_permutations`,
             `query_statistics`, `evaluation_statistics`, `gradient_clip`, `parallel_tasks`, `batched_tasks`,
             `rematerialise`.  They are kept as the attribute `settings`, which is frozen: to change one, make another
             learner.
@@ -123,13 +124,22 @@ class MetaLearner(EpisodicModel):
         self.loss_weights = self.add_weight(
             name="loss_weights", shape=(self.inner_steps,), trainable=False, dtype=dtype, aggregation="mean"
         )
-        shared = shared_head_positions(self.model, adapted, way) if chosen.shared_head and way else []
-        functional = FunctionalModel(self.model, adapted, self.inner_rates, no_loss, way, shared)
+        head = self._make_head(adapted, way)
+        self.any_way = head is not None and head.body is not None
+        functional = FunctionalModel(
+            self.model, adapted, self.inner_rates, no_loss, None if self.any_way else way, head
+        )
         if not chosen.first_order:
             check_second_derivatives(functional)
         self._looked_through = chosen.first_order
         self._phase: Phase | None = None
         self._finish(functional, loss, metric)
+
+    def _make_head(self, adapted: list[int], way: int | None) -> Head | None:
+        if self.settings.head == "learned" or way is None:
+            return None
+        positions = head_positions(self.model, adapted, way, self.settings.head)
+        return Head(self.model, self.settings.head, positions)
 
     def _agreement(self, loss: str | Loss | None) -> tuple[OutputKind, str | Loss]:
         kind, agreed = output_kind(self.model, loss, self.way)
@@ -139,6 +149,7 @@ class MetaLearner(EpisodicModel):
 
     def _decide(self, loss: str | Loss | None, metrics: Any, may_wait: bool = False) -> None:
         super()._decide(loss, metrics, may_wait)
+        self.functional_model.one_hot = self.output_kind.one_hot
         self._adaptation = Adaptation(self.functional_model, self.output_kind)
 
     def _make_rates(self, shapes: list[Any], dtype: str) -> LearnedRates:
@@ -188,8 +199,10 @@ class MetaLearner(EpisodicModel):
     # --- One task ------------------------------------------------------------------------------------
 
     def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
-        # Not `self.model(images)`: with a shared head the start is not what the variables hold.
-        start, state = self.functional_model.start, self.functional_model.state
+        start, state, head = self.functional_model.start, self.functional_model.state, self.functional_model.head
+        if head is not None and head.kind == "shared":
+            for i in head.positions:  # of which variables hold more than is used
+                start[i] = tf.repeat(start[i][..., :1], start[i].shape[-1], -1)
         outputs, state = self.model.stateless_call(start, state, images, **training_argument(self.model, training))
         if training:
             for variable, value in zip(self.model.non_trainable_variables, state, strict=True):
@@ -219,8 +232,10 @@ class MetaLearner(EpisodicModel):
             passes.append(model.query_outputs(fast, state, task, k, statistics=statistics, training=False))
             return state
 
-        query(model.fast, model.state, 0)
-        model.adapt(task, model.state, steps, after_step=query)
+        start, state = model.begin(task, model.state)
+        fast = model.fast(start)
+        query(fast, state, 0)
+        model.adapt(task, state, steps, after_step=query, fast=fast)
         return tf.stack([outputs for outputs, _, _ in passes]), passes[-1][-1]
 
     def task_predictions(self, task: Task, steps: int, statistics: str) -> tf.Tensor:
@@ -257,7 +272,7 @@ class MetaLearner(EpisodicModel):
         """
         steps, statistics = self._use(inner_steps, query_statistics)
         labels = tf.convert_to_tensor(support_labels)
-        self.reading.labels.check(labels, "support_labels")
+        self.reading.labels.check_support(labels)
         return self._adaptation.adapt(support_images, labels, steps, statistics)
 
     def predict_adapted(self, adapted: Adapted, images: Any) -> tf.Tensor:

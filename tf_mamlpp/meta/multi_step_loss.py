@@ -90,8 +90,9 @@ def task_loss(
         >>> bool(total == last), outputs.shape
         (True, TensorShape([2, 2]))
     """
-    start, rates = model.start, tf.convert_to_tensor(model.rates.table)
-    carried = [start[i] for i in model.adapted], list(state)
+    start, state = model.begin(task, state, training=True)
+    rates = tf.convert_to_tensor(model.rates.table)
+    carried = model.fast(start), list(state)
     last = settings.inner_steps - 1
 
     def step(*arguments: Any) -> tuple[Any, tf.Tensor]:

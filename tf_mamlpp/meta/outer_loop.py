@@ -12,6 +12,7 @@ from tf_mamlpp.checks import check_choice, check_range, check_type
 from tf_mamlpp.layers.inexact import name_missing_derivatives
 from tf_mamlpp.meta.batched_map import batched_map
 from tf_mamlpp.meta.functional_model import FunctionalModel, with_task_seeds
+from tf_mamlpp.meta.heads import classes_of
 from tf_mamlpp.meta.loss_scaling import OUTER_SCALE, loss_scale, scaled_gradient
 from tf_mamlpp.meta.model_checks import check_backend
 from tf_mamlpp.meta.replicas import Share, share_of
@@ -135,13 +136,13 @@ class EpisodicModel(TaskTrainer):
         sources = [v.value for v in self.trainable_variables]
         if tf.distribute.in_cross_replica_context():  # in a strategy's scope: reads are of the first replica
             sources = [tf.distribute.get_strategy().experimental_local_results(v)[0] for v in sources]
-        state = self.functional_model.state
+        state, known = self.functional_model.state, self._known(tasks)
 
         def one(indexed: tuple[tf.Tensor, Task]) -> tuple[Any, ...]:
             index, task = indexed if share is None else (share.first + indexed[0], indexed[1])
             with name_missing_derivatives():
                 with tf.GradientTape() as tape:
-                    total, new_state, loss, measured = self.task_loss(task, with_task_seeds(state, index))
+                    total, new_state, loss, measured = self.task_loss({**task, **known}, with_task_seeds(state, index))
                 zero = tf.UnconnectedGradients.ZERO
                 gradients = scaled_gradient(tape, total, sources, self.loss_scale, unconnected_gradients=zero)
             return gradients, with_task_seeds(new_state, -index), total, loss, measured
@@ -212,10 +213,11 @@ class EpisodicModel(TaskTrainer):
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         """Last step's loss and metrics, and the first metric after 0..N steps; writes no variable but its own means."""
         tasks = as_tasks(data)
+        known = self._known(tasks)
 
         def one(indexed: tuple[tf.Tensor, Task]) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
             labels = indexed[1]["query_labels"]
-            curve, added = self.task_curve(indexed[1], self.inner_steps, self.evaluation_statistics)
+            curve, added = self.task_curve({**indexed[1], **known}, self.inner_steps, self.evaluation_statistics)
             loss = self.functional_model.total_loss(labels, curve[-1], added)
             first = [self.reading.means[0](labels, outputs) for outputs in tf.unstack(curve)]
             return loss, tf.stack(first), [metric(labels, curve[-1]) for metric in self.reading.means[1:]]
@@ -263,8 +265,18 @@ class EpisodicModel(TaskTrainer):
         """
         steps, statistics = self._use(inner_steps, query_statistics or self.evaluation_statistics)
         tasks = as_tasks(tasks, (*SUPPORT, QUERY[0]))
-        signature = tf.TensorSpec(None, self._float)
-        return self._map(lambda indexed: self.task_predictions(indexed[1], steps, statistics), tasks, signature)
+        signature, known = tf.TensorSpec(None, self._float), self._known(tasks)
+
+        def one(indexed: tuple[tf.Tensor, Task]) -> tf.Tensor:
+            return self.task_predictions({**indexed[1], **known}, steps, statistics)
+
+        return self._map(one, tasks, signature)
+
+    def _known(self, tasks: Task) -> dict[str, tf.Tensor]:
+        """What all tasks of a meta-batch have in common, beside their own tensors: how many classes."""
+        if not self.any_way:
+            return {}
+        return {"way": classes_of(tf.convert_to_tensor(tasks["support_labels"]), self.output_kind.one_hot)}
 
     def _use(self, inner_steps: int | None, statistics: str) -> tuple[int, str]:
         """Steps and statistics that a caller wants, checked."""

@@ -11,6 +11,7 @@ from tf_mamlpp.errors import UserError
 from tf_mamlpp.layers.conversion import convert_normalization
 from tf_mamlpp.layers.copying import copied
 from tf_mamlpp.meta.functional_model import FunctionalModel, check_built
+from tf_mamlpp.meta.heads import class_members
 from tf_mamlpp.meta.learned_rates import LearnedRates
 from tf_mamlpp.meta.model_checks import check_one_dtype
 from tf_mamlpp.meta.outer_loop import EpisodicModel
@@ -33,7 +34,7 @@ class PrototypicalNetworks(EpisodicModel):
 
     Args:
         model: maps images `[B, ...]` to logits, and ends in a dense layer; `self.model` is it without that layer.
-        way: classes of a task.
+        way: classes of a task in training; others may have other numbers.
         name: of the Keras model.
         **settings: those fields of `settings.Learner` that are no part of an inner loop: `query_statistics`,
             `evaluation_statistics`, `temperature`, `cosine_annealing`, `minimum_rate`, `gradient_clip`,
@@ -53,6 +54,7 @@ class PrototypicalNetworks(EpisodicModel):
     """
 
     _setting_names = WITHOUT_INNER_LOOP
+    any_way = True
 
     def __init__(self, model: keras.Model, *, way: int, name: str = "prototypical_networks", **settings: Any):
         chosen = Learner.of({**settings, "prototypes": True})
@@ -119,15 +121,9 @@ class PrototypicalNetworks(EpisodicModel):
             record=training and not by_support,
             start=start,
         )
-        members = self._members(task["support_labels"], features.dtype)
+        members = class_members(task["support_labels"], task["way"], features.dtype)
         means = tf.math.divide_no_nan(members @ features, tf.reduce_sum(members, 1, keepdims=True))
         return self._similarity(queries, means), state, added
-
-    def _members(self, labels: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
-        """How much each support picture belongs to each class, `[way, S]`."""
-        if labels.shape.rank == 2 and labels.shape[-1] == self.way != 1:
-            return tf.transpose(tf.cast(labels, dtype))
-        return tf.one_hot(tf.reshape(labels, [-1]), self.way, axis=0, dtype=dtype)
 
     def _similarity(self, queries: tf.Tensor, means: tf.Tensor) -> tf.Tensor:
         """Logits `[Q, way]` of query features `[Q, F]` beside the classes' mean features `[way, F]`."""

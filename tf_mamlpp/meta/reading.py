@@ -39,7 +39,9 @@ class Reading(NamedTuple):
     is_decided: bool = True
 
     @classmethod
-    def of(cls, kind: OutputKind, loss: Any, metrics: Any, way: int | None, dtype: str) -> Reading:
+    def of(
+        cls, kind: OutputKind, loss: Any, metrics: Any, way: int | None, dtype: str, any_way: bool = False
+    ) -> Reading:
         """The reading of outputs of a known kind.
 
         Args:
@@ -48,11 +50,12 @@ class Reading(NamedTuple):
             metrics: see `task_metrics`.
             way: classes of a task.
             dtype: of scalars.
+            any_way: whether a task may have another number of them.
         """
         function = mean_loss(loss, dtype)
         measured = task_metrics(metrics, kind, function, loss)
         means = [mean_of(metric.function, dtype) for metric in measured]
-        return cls(kind, function, measured, means, label_range(loss, way))
+        return cls(kind, function, measured, means, label_range(loss, way, any_way))
 
     @classmethod
     def undecided(cls, error: UserError, metrics: Any, dtype: str) -> Reading:

@@ -14,6 +14,9 @@ from tf_mamlpp.errors import UserError
 QUERY_STATISTICS = ("batch", "running", "support")
 """What batch norm may normalise query pictures with."""
 
+HEADS = ("learned", "shared", "prototypes")
+"""What each class's part of the last layer starts from."""
+
 MODIFICATIONS = (
     "multi_step_loss",
     "derivative_order_annealing",
@@ -46,7 +49,10 @@ class Learner:
         adapted: which weights the inner loop changes: `all` but batch norm's, `head` (the last layer that has
             weights: ANIL), `body` (all but the head: BOIL), or a regular expression that is searched for in a
             variable's path (`conv4/conv0/kernel`).  In Python also a predicate on the path.
-        shared_head: every class starts with the same head, the one vector that is learned (UNICORN-MAML).
+        head: what the last layer's vector of a class starts from: `learned`, a vector for each class; `shared`, one
+            learned vector for all of them (UNICORN-MAML); `prototypes`, the mean features p of the class's support
+            pictures, w = 2p and b = -|p|² (Proto-MAML), through which meta-gradients flow.  With the latter two a task
+            may have any number of classes, if the model ends in a dense layer.
         label_permutations: `curves` and `tf_mamlpp.evaluate` (not the validation of `fit`, nor Keras's `evaluate`)
             adapt to this many rotations of the classes' order and average their probabilities; 1 to `way`.  They take
             that many times as long.
@@ -90,7 +96,7 @@ class Learner:
     cosine_annealing: bool = False
     first_order: bool = False
     adapted: str | Callable[[str], bool] = "all"
-    shared_head: bool = False
+    head: str = "learned"
     label_permutations: int = 1
     prototypes: bool = False
     multi_step_loss_epochs: int = 10
@@ -109,18 +115,13 @@ class Learner:
         check_choice("query_statistics", self.query_statistics, QUERY_STATISTICS)
         if self.evaluation_statistics is not None:
             check_choice("evaluation_statistics", self.evaluation_statistics, QUERY_STATISTICS)
+        check_choice("head", self.head, HEADS)
         self._check_adapted()
-        for one, other in (
-            ("first_order", "derivative_order_annealing"),
-            ("batched_tasks", "rematerialise"),
-            ("shared_head", "elementwise_rates"),
-        ):
+        for one, other in (("first_order", "derivative_order_annealing"), ("batched_tasks", "rematerialise")):
             if getattr(self, one) and getattr(self, other):
                 raise UserError(f"{one} and {other} contradict each other: choose one")
-        if self.shared_head and self.adapted == "body":
-            raise UserError("shared_head needs the inner loop to adapt the head: adapted=body does not")
-        if self.shared_head and self.label_permutations > 1:
-            raise UserError("label_permutations has no use with shared_head: no order of classes matters")
+        if self.head != "learned":
+            self._check_head()
         if self.prototypes:
             unused = [name for name in INNER_LOOP if getattr(self, name) != getattr(Learner, name)]
             if unused:
@@ -135,6 +136,7 @@ class Learner:
         Raises:
             UserError: an unknown one, with the nearest that there is.
         """
+        settings = renamed(settings)
         known = [field.name for field in fields(cls)]
         unknown = next((name for name in settings if name not in known), None)
         if unknown:
@@ -155,6 +157,14 @@ class Learner:
                 f"adapted is all, head, body or a regular expression; '{self.adapted}' is none: {error}"
             ) from error
 
+    def _check_head(self) -> None:
+        if self.elementwise_rates:
+            raise UserError(f"elementwise_rates and head={self.head} contradict each other: choose one")
+        if self.adapted == "body":
+            raise UserError(f"head={self.head} needs the inner loop to adapt the head: adapted=body does not")
+        if self.label_permutations > 1:
+            raise UserError(f"label_permutations has no use with head={self.head}: no order of classes matters")
+
     def check_way(self, way: int | None) -> None:
         """Refuses a number of classes that is none, and settings that do not go with it.
 
@@ -169,13 +179,27 @@ class Learner:
         if way is None:
             for name, used in (
                 ("prototypes", self.prototypes),
-                ("shared_head", self.shared_head),
+                (f"head={self.head}", self.head != "learned"),
                 ("label_permutations", self.label_permutations > 1),
             ):
                 if used:
                     raise UserError(f"{name} needs classes: give `way` (a regression has none)")
         if not 1 <= self.label_permutations <= (way or 1):
             raise UserError(f"label_permutations is {self.label_permutations}: it must be 1 to the way, {way}")
+
+
+def renamed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as runs and files of earlier versions name them, under their names of now.
+
+    Example:
+        >>> renamed({"shared_head": True, "inner_steps": 3})
+        {'inner_steps': 3, 'head': 'shared'}
+    """
+    given = dict(settings)
+    if "shared_head" in given:
+        was_shared = given.pop("shared_head")
+        given.setdefault("head", "shared" if was_shared else "learned")
+    return given
 
 
 # --- Methods by name -------------------------------------------------------------------------------------
@@ -185,7 +209,7 @@ _MAML: dict[str, Any] = {
     "elementwise_rates": False,
     "first_order": False,
     "adapted": "all",
-    "shared_head": False,
+    "head": "learned",
 }
 
 WITHOUT_INNER_LOOP = (

@@ -34,6 +34,8 @@ class TaskTrainer(SavedWhole):
         name: of the Keras model.
 
     Attributes:
+        any_way: whether tasks may have other numbers of classes than `way`, as many as their support labels tell; those
+            of a meta-batch have one number.
         reading: what outputs are, the loss, and what is measured of each task.
         epochs_done: trained since `compile`, by all calls of `fit`; the schedules go on from there.
         epochs_before: done before the current `fit`, which counts its own from 0.
@@ -50,6 +52,7 @@ class TaskTrainer(SavedWhole):
 
     functional_model: FunctionalModel
     way: int | None
+    any_way: bool = False
     inner_steps: int
     annealing_epochs: int | None
     train_function: Any  # Keras's own, which it does not annotate
@@ -94,7 +97,7 @@ class TaskTrainer(SavedWhole):
                 raise
             self.reading = Reading.undecided(error, metrics, self._float)
         else:
-            self.reading = Reading.of(kind, agreed, metrics, self.way, self._float)
+            self.reading = Reading.of(kind, agreed, metrics, self.way, self._float, self.any_way)
         self._decided = loss, metrics
         self.functional_model.loss = self.reading.loss
         first, steps = self.reading.metrics[0], map(self.step_metric, range(self.inner_steps + 1))

@@ -15,7 +15,7 @@ import tensorflow as tf
 from absl import logging
 
 from tf_mamlpp.data.images import resize
-from tf_mamlpp.deploy.litert.layers import differentiable_copy
+from tf_mamlpp.deploy.litert.layers import DifferentiableHead, differentiable_copy
 from tf_mamlpp.deploy.litert.ops import cross_entropy
 from tf_mamlpp.deploy.metadata import describe
 from tf_mamlpp.deploy.task_learner import TaskLearner
@@ -31,8 +31,8 @@ class Signatures(tf.Module):
 
     `adapt(support_images [S, height, width, C] float32, support_labels [S] int32) -> state [P] float32` and
     `predict(state [P] float32, images [Q, height, width, C] float32) -> probabilities, logits [Q, way] float32`, with
-    pixels 0..255, rounded to whole grey values as in training.  S and Q are whatever the inputs are resized to.  The
-    state is that of the SavedModel.
+    pixels 0..255, rounded to whole grey values as in training.  S and Q are whatever the inputs are resized to, and so
+    is P where there may be any number of classes.  The state is that of the SavedModel.
 
     LiteRT has no assertions.  What the SavedModel refuses (labels out of range, or not one for each picture; pictures
     of another size; another model's state) gives NaN or LiteRT's own error.
@@ -64,9 +64,14 @@ class Signatures(tf.Module):
 
     def adapt(self, support_images: tf.Tensor, support_labels: tf.Tensor) -> dict[str, tf.Tensor]:
         state = self.learner.adapt(self._rounded(support_images), support_labels)
-        in_range = tf.reduce_all((support_labels >= 0) & (support_labels < self.learner.way))
         one_each = tf.shape(support_images)[0] == tf.size(support_labels)
-        return {"state": state + _nan_unless(in_range & one_each & _has_declared_size(support_images))}
+        return {"state": state + _nan_unless(self._are_classes(support_labels) & one_each & _has_declared_size(support_images))}
+
+    def _are_classes(self, labels: tf.Tensor) -> tf.Tensor:
+        if not self.learner.any_way:
+            return tf.reduce_all((labels >= 0) & (labels < self.learner.way))
+        counts = tf.reduce_sum(tf.one_hot(labels, tf.reduce_max(labels) + 1), 0)
+        return tf.reduce_all(labels >= 0) & tf.reduce_all(counts > 0.0)
 
     def predict(self, state: tf.Tensor, images: tf.Tensor) -> dict[str, tf.Tensor]:
         probabilities, logits = self.learner.predict(state, self._rounded(images))
@@ -95,9 +100,9 @@ def _differentiable(learner: TaskLearner) -> TaskLearner:
     plain = learner.model
     if not _is_cross_entropy(plain.loss, learner.way, learner.kind):
         raise UserError("on a device only cross-entropy can be learned from, and this learner has another loss")
-    model = FunctionalModel(
-        differentiable_copy(plain.model), plain.adapted, plain.rates, cross_entropy, learner.way, sorted(plain.shared)
-    )
+    copy, head = differentiable_copy(plain.model), plain.head
+    head = head and DifferentiableHead(copy, head.kind, head.positions)
+    model = FunctionalModel(copy, plain.adapted, plain.rates, cross_entropy, plain.way, head)
     return TaskLearner(
         model,
         learner.pictures,

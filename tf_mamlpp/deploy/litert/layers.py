@@ -17,6 +17,8 @@ from tf_mamlpp.layers.convolution import MatmulConv2D, NarrowConv2D
 from tf_mamlpp.layers.per_step_batch_norm import PerStepBatchNormalization, row_of
 from tf_mamlpp.layers.pooling import DisjointMaxPooling2D, ExactMaxPooling2D
 from tf_mamlpp.layers.step_context import current_pass
+from tf_mamlpp.meta.heads import Head
+from tf_mamlpp.meta.task import Tensors
 from tf_mamlpp.models import conv4
 
 # The derivative of each activation f, from x and y = f(x).
@@ -178,6 +180,21 @@ def differentiable_copy(model: keras.Model) -> keras.Model:
     copy.set_weights(model.get_weights())
     copy_trainable(model, copy)
     return copy
+
+
+class DifferentiableHead(Head):
+    """A `Head` of a model that `differentiable_copy` made.
+
+    Example:
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2), keras.layers.Dense(5)])
+        >>> head = DifferentiableHead(differentiable_copy(model), "shared", [2, 3])
+        >>> head(tf.zeros((1, 2)), [tf.zeros((2, 3)), tf.constant([1.0, 2.0, 3.0])]).numpy()
+        array([[1., 2., 3.]], dtype=float32)
+    """
+
+    def __call__(self, features: tf.Tensor, weights: Tensors) -> tf.Tensor:
+        assert self.layer is not None
+        return _activated(self.layer, ops.affine(features, weights[0], weights[1] if self.layer.use_bias else None))
 
 
 def _check_model(model: keras.Model) -> None:

@@ -29,6 +29,9 @@ def affine(x: tf.Tensor, matrix: tf.Tensor, bias: tf.Tensor | None) -> tf.Tensor
         [[21.5]]
     """
     inputs, outputs = matrix.shape
+    if outputs is None:
+        y = _product_of_any_width(x, matrix)
+        return y if bias is None else added(y, bias)
 
     # Of three axes: LiteRT's products of two may become FULLY_CONNECTED, which is slow unless its weights are fixed.
     @tf.custom_gradient
@@ -44,6 +47,19 @@ def affine(x: tf.Tensor, matrix: tf.Tensor, bias: tf.Tensor | None) -> tf.Tensor
 
     y = product(x, matrix)
     return y if bias is None else added(y, tf.convert_to_tensor(bias))
+
+
+@tf.custom_gradient
+def _product_of_any_width(x: tf.Tensor, matrix: tf.Tensor) -> tuple[tf.Tensor, Gradient]:
+    """x matrix, of `[B, A]` and `[A, ?]`: an axis is added and taken off, since no shape is known to reshape to."""
+    rows, held = tf.expand_dims(x, 0), tf.expand_dims(matrix, 0)
+
+    def gradient(g: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        g = tf.expand_dims(g, 0)
+        back = tf.squeeze(tf.matmul(g, held, transpose_b=True), 0)
+        return back, tf.squeeze(tf.matmul(rows, g, transpose_a=True), 0)
+
+    return tf.squeeze(rows @ held, 0), gradient
 
 
 @tf.custom_gradient
@@ -183,7 +199,7 @@ def cross_entropy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
 
     @tf.custom_gradient
     def loss(logits: tf.Tensor) -> tuple[tf.Tensor, Gradient]:
-        wanted = tf.one_hot(labels, logits.shape[-1])
+        wanted = tf.one_hot(labels, tf.shape(logits)[-1] if logits.shape[-1] is None else logits.shape[-1])
         each = -tf.reduce_sum(wanted * tf.nn.log_softmax(logits), -1)
         count = tf.cast(tf.shape(logits)[0], logits.dtype)
         return tf.reduce_mean(each), lambda g: (tf.nn.softmax(logits) - wanted) * (g / count)
