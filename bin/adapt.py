@@ -26,7 +26,7 @@ _TRIALS = flags.DEFINE_integer(
     "folders of --support, and report the accuracy on others of their pictures.",
     lower_bound=2,
 )
-_WAY = flags.DEFINE_integer("way", None, "Classes a trial; as many as the model has by default.", lower_bound=2)
+_WAY = flags.DEFINE_integer("way", None, "Classes a trial; as many as in training by default.", lower_bound=2)
 _SHOT = flags.DEFINE_integer("shot", 1, "Support pictures a class, in trials.", lower_bound=1)
 _QUERY_SHOT = flags.DEFINE_integer("query_shot", 5, "Query pictures a class, in trials.", lower_bound=1)
 _SEED = flags.DEFINE_integer("seed", 0, "Of the trials' choices.", lower_bound=0)
@@ -83,7 +83,7 @@ def main(overrides: list[str]) -> None:
 def _run_trials(model: Any, count: int) -> None:
     from tf_mamlpp.deploy.trials import run_trials
 
-    way = _WAY.value or model.way
+    way = _WAY.value or model.trained_way
     found = run_trials(
         model,
         Path(str(_SUPPORT.value)),

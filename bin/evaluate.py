@@ -20,6 +20,11 @@ _ENSEMBLE = flags.DEFINE_integer(
     "ensemble", None, "Best epochs to average; the run's setting by default.", lower_bound=1
 )
 _STEPS = flags.DEFINE_integer("inner_steps", None, "Inner steps; as many as trained by default.", lower_bound=0)
+_WAY = flags.DEFINE_integer(
+    "way", None, "Classes a task; the run's by default, and others for a head of any number.", lower_bound=2
+)
+_SHOT = flags.DEFINE_integer("shot", None, "Support pictures a class; the run's by default.", lower_bound=1)
+_QUERY_SHOT = flags.DEFINE_integer("query_shot", None, "Query pictures a class; the run's by default.", lower_bound=1)
 _PERMUTATIONS = flags.DEFINE_integer(
     "label_permutations", None, "Rotations of the labels to average, 1 to the way; the run's setting by default."
 )
@@ -54,6 +59,7 @@ def main(overrides: list[str]) -> None:
         tasks=_TASKS.value,
         ensemble=_ENSEMBLE.value,
         inner_steps=_STEPS.value,
+        task={flag.name: flag.value for flag in (_WAY, _SHOT, _QUERY_SHOT) if flag.value is not None},
     )
     for result in results:
         print(results_table(result))

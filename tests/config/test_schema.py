@@ -15,15 +15,15 @@ from tf_mamlpp.errors import UserError
     [
         ("learner.first_order=1 learner.derivative_order_annealing=1", "derivative_order_annealing contradict"),
         (
-            "learner.shared_head=1 learner.elementwise_rates=1",
-            "shared_head and elementwise_rates contradict each other",
+            "learner.head=shared learner.elementwise_rates=1",
+            "elementwise_rates and head=shared contradict each other",
         ),
         (
-            "learner.shared_head=1 learner.adapted=body",
-            "learner.shared_head needs .*: adapted=body does not",
+            "learner.head=shared learner.adapted=body",
+            "learner.head=shared needs .*: adapted=body does not",
         ),
-        ("learner.shared_head=1 learner.label_permutations=5", "learner.label_permutations has no use with"),
-        ("learner.shared_head=1 data.name=sinusoid", "learner.shared_head needs classes: give `way`"),
+        ("learner.head=prototypes learner.label_permutations=5", "learner.label_permutations has no use with"),
+        ("learner.head=shared data.name=sinusoid", "learner.head=shared needs classes: give `way`"),
         ("learner.prototypes=1 data.name=sinusoid", "learner.prototypes needs classes: give `way`"),
         ("learner.label_permutations=5 data.name=sinusoid", "learner.label_permutations needs classes"),
         ("learner.adapted=", "learner.adapted is empty"),

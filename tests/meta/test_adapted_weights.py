@@ -54,7 +54,7 @@ def test_a_frozen_head_is_no_head_to_adapt(model):
         adapted_variables(model, "head")
     assert names(model, "body") == names(model, "all") == ["conv0/kernel", "conv0/bias", "conv1/kernel", "conv1/bias"]
     with pytest.raises(UserError, match="the head of model 'conv4', its last layer, is frozen"):
-        MetaLearner(model, way=3, inner_steps=2, shared_head=True, per_step_weights=True)
+        MetaLearner(model, way=3, inner_steps=2, head="shared", per_step_weights=True)
 
 
 def test_the_body_is_all_but_the_head(model):

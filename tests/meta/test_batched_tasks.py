@@ -40,7 +40,7 @@ def assert_equal(learners, tasks, tolerance):
         {**PLUS, "query_statistics": "support"},
         pytest.param({**PLUS, "query_statistics": "running", "strided": True}, marks=pytest.mark.slow),
         pytest.param(presets["maml"], marks=pytest.mark.slow),
-        pytest.param({**presets["anil"], "shared_head": True, "strided": True}, marks=pytest.mark.slow),
+        pytest.param({**presets["anil"], "head": "shared", "strided": True}, marks=pytest.mark.slow),
     ],
     ids=str,
 )

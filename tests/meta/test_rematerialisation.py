@@ -50,7 +50,7 @@ def assert_equal(learners, tasks):
                 {**PLUS, "query_statistics": "batch"},
                 {**presets["maml"], "multi_step_loss": True, "query_statistics": "running"},
                 {**presets["maml"], "adapted": "body", "query_statistics": "support"},
-                {**presets["anil"], "shared_head": True, "multi_step_loss": True},
+                {**presets["anil"], "head": "shared", "multi_step_loss": True},
                 {**presets["fomaml"], "multi_step_loss": True},
             )
         ),

@@ -29,7 +29,7 @@ def test_another_method_is_called_by_what_differs(modification):
 
 
 def test_switches_that_no_preset_has():
-    assert method_name({**methods["maml++"], "shared_head": True}) == "maml++ +shared_head"
+    assert method_name({**methods["maml++"], "head": "shared"}) == "maml++ head=shared"
     assert method_name({**methods["maml"], "adapted": "conv3|dense"}) == "maml adapted=conv3|dense"
     assert method_name({**methods["protonet"], "cosine_annealing": True}) == "protonet +cosine_annealing"
 

@@ -143,7 +143,7 @@ def test_any_config_makes_a_learner_that_learns_or_one_error(make_config, fuzz):
         given = st.fixed_dictionaries({}, optional={name: st.sampled_from(v) for name, v in values.items()})
         return given.map(lambda chosen: (kind, chosen))
 
-    flags = [*MODIFICATIONS, "elementwise_rates", "first_order", "shared_head", "prototypes", "rematerialise"]
+    flags = [*MODIFICATIONS, "elementwise_rates", "first_order", "prototypes", "rematerialise"]
     learner = section(
         Learner,
         **dict.fromkeys([*flags, "batched_tasks"], [True, False, False]),

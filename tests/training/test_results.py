@@ -16,7 +16,7 @@ from tf_mamlpp.training import results, train
         ({}, 0, "learner.label_permutations is 0: it must be positive"),
         ({}, -1, "learner.label_permutations is -1: it must be positive"),
         ({}, 4, "learner.label_permutations is 4: it must be 1 to the way"),
-        ({"learner": Learner(shared_head=True)}, 2, "learner.label_permutations has no use with shared_head"),
+        ({"learner": Learner(head="shared")}, 2, "learner.label_permutations has no use with head=shared"),
         (
             {"learner": Learner(prototypes=True)},
             2,

@@ -46,16 +46,16 @@ def run_serving(folder: str | os.PathLike[str], seconds: float = 5.0) -> dict[st
     def pictures(count: int) -> np.ndarray:
         return generator.integers(0, 256, (count, *model.image_size, model.channels), np.uint8)
 
-    names = [str(c) for c in range(model.way)]
+    names = [str(c) for c in range(model.trained_way)]
     measured: dict[str, float] = {}
     for shot in (1, 5):
-        labels = np.repeat(np.arange(model.way), shot)
+        labels = np.repeat(np.arange(model.trained_way), shot)
         images = pictures(len(labels))
         adapt = partial(model.adapt, images, labels, names)
         adapt()  # the first call builds the executor
         measured |= _latency(f"adapt_{shot}shot", adapt, seconds)
         measured[f"adapt_{shot}shot_tasks_per_second"] = _rate(adapt, seconds)
-    task = model.adapt(pictures(model.way), np.arange(model.way), names)
+    task = model.adapt(pictures(model.trained_way), np.arange(model.trained_way), names)
     predict_one, predict_many = (partial(model.predict, task, pictures(count)) for count in (1, 64))
     predict_one()
     measured |= _latency("predict", predict_one, seconds)

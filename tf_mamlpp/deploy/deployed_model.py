@@ -26,8 +26,8 @@ class DeployedModel:
         folder: what `bin/export.py` or `export_saved_model` wrote.
 
     Attributes:
-        way: the most classes that it tells apart.
-        state_size: P, the length of a state.
+        way: the most classes that it tells apart; None for any number.
+        trained_way: classes of the tasks that it was trained on.
         image_size, channels: height, width and channels of the pictures that it was trained on.
         resize_policy: how pictures of another size are brought to `image_size`.
         query_statistics: see `TaskLearner`.
@@ -78,13 +78,14 @@ class DeployedModel:
 
     def _read_metadata(self, about: dict[str, Any]) -> None:
         _, pictures = about["format"], about["pictures"]
-        self.way, self.state_size = int(about["way"]), int(about["state_size"])
+        self.way = None if about["way"] is None else int(about["way"])
+        self.trained_way = int(about["trained_way"]) if self.way is None else self.way
         self.query_statistics = str(about["query_statistics"])
         self.channels = int(pictures["channels"])
         height, width = map(int, pictures["trained_size"])
         self.image_size = height, width
         self.resize_policy = str(pictures["resize"])
-        if min(self.way, self.state_size, self.channels, height, width) < 1:
+        if min(self.trained_way, self.channels, height, width) < 1:
             raise ValueError("a size in it is not positive")
 
     def adapt(self, images: np.ndarray, labels: np.ndarray | Sequence[int], class_names: Sequence[str]) -> AdaptedTask:
@@ -96,11 +97,12 @@ class DeployedModel:
             class_names: at most `way`.
 
         Raises:
-            UserError: too many classes, or none.
+            UserError: too many classes, or none; a class without a picture, or two of one name.
         """
-        if not 1 <= len(class_names) <= self.way:
+        if self.way is not None and not 1 <= len(class_names) <= self.way:
             raise UserError(f"{len(class_names)} classes for a {self.way}-way model: give it 1 to {self.way}")
         labels = np.asarray(labels, np.int32)
+        check_classes(labels, class_names)
         state = self._adapt(support_images=tf.constant(images), support_labels=tf.constant(labels))["state"]
         return AdaptedTask(state.numpy(), tuple(class_names), images, labels)
 
@@ -127,9 +129,35 @@ class DeployedModel:
             raise UserError(
                 "the learned state does not belong to this model: learn the task again, with the same --model"
             ) from error
-        no_pictures = np.zeros((0, self.way), np.float32)
+        no_pictures = np.zeros((0, len(task.class_names) if self.way is None else self.way), np.float32)
         probabilities = np.concatenate([no_pictures, *(output["probabilities"].numpy() for output in outputs)])
         return probabilities[:, : len(task.class_names)]
+
+
+def check_classes(labels: np.ndarray, class_names: Sequence[str]) -> None:
+    """Refuses a support set whose labels and names of classes do not go together.
+
+    Args:
+        labels: `[S]` int32.
+        class_names: of the classes 0, 1, ...
+
+    Raises:
+        UserError: naming the class.
+
+    Example:
+        >>> check_classes(np.array([0, 0, 2]), ["cat", "dog", "cow"])
+        Traceback (most recent call last):
+        tf_mamlpp.errors.UserError: class 'dog' has no picture: give it one, or leave it out
+    """
+    names = list(class_names)
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UserError(f"two classes are called '{twice}': give each a name of its own")
+    if labels.size and not 0 <= labels.min() <= labels.max() < len(names):
+        raise UserError(f"label {labels.max() if labels.min() >= 0 else labels.min()} has none of {len(names)} names")
+    empty = next((name for label, name in enumerate(names) if label not in labels), None)
+    if empty is not None:
+        raise UserError(f"class '{empty}' has no picture: give it one, or leave it out")
 
 
 def pictures_at_once(query_statistics: str, count: int) -> int:

@@ -107,10 +107,10 @@ def adapt_to_folder(model: DeployedModel, folder: Path) -> AdaptedTask:
         tf_mamlpp.errors.UserError: '...' has no class folders with pictures: put each class's pictures in a folder ...
     """
     classes = files_by_class(folder)
-    if len(classes) > model.way:
+    if model.way is not None and len(classes) > model.way:
         raise UserError(
             f"'{folder}' has {len(classes)} class folders, and the model tells {model.way} apart: leave out "
-            f"{len(classes) - model.way}, or train one with --config.data.way={len(classes)}"
+            f"{len(classes) - model.way}, or train one for any number with --config.learner.head=prototypes"
         )
     images, labels = [], []
     for label, (name, files) in enumerate(classes.items()):

@@ -80,7 +80,9 @@ class StateLearner:
         self._last_step = inner_steps - 1
         self._statistics = self._adapted_statistics()
         of_any_size = [v.shape for i, v in enumerate(adapted) if i not in self._head]
-        self._shapes = [tf.TensorShape(s) for s in (*of_any_size, *(s.row(model.state, 0).shape for s in self._statistics))]
+        self._shapes = [
+            tf.TensorShape(s) for s in (*of_any_size, *(s.row(model.state, 0).shape for s in self._statistics))
+        ]
         self._head_shapes = [adapted[i].shape[:-1] for i in self._head]
         self.stamp = self._compute_stamp()
 

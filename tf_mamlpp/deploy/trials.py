@@ -45,7 +45,7 @@ def run_trials(
         Traceback (most recent call last):
         tf_mamlpp.errors.UserError: trials of 6 classes for a 5-way model: give --way=5 or fewer
     """
-    if way > model.way:
+    if model.way is not None and way > model.way:
         raise UserError(f"trials of {way} classes for a {model.way}-way model: give --way={model.way} or fewer")
     bank = _read_bank(model, folder)
     check_bank(bank, way, shot, query_shot)

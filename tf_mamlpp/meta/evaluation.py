@@ -110,9 +110,7 @@ def evaluate(
             first = digests
         _check_same(first, digests, count)
     measure = _measure(learner)
-    measured = [
-        measure(*pair) for pair in zip(labels, map(learner.output_kind.of_probabilities, totals), strict=True)
-    ]
+    measured = [measure(*pair) for pair in zip(labels, map(learner.output_kind.of_probabilities, totals), strict=True)]
     return Evaluation(np.concatenate(measured))
 
 

@@ -206,9 +206,7 @@ class FunctionalModel:
             if hasattr(features, "_keras_mask"):
                 outputs._keras_mask = features._keras_mask
         else:
-            outputs, state, added = self._pass(
-                self.model, weights, state, images, step, statistics, momentum, training
-            )
+            outputs, state, added = self._pass(self.model, weights, state, images, step, statistics, momentum, training)
             check_width(self.model, outputs.shape[-1], self.way)  # a subclassed model shows its width only here
         dtype = weights[0].dtype
         total = tf.add_n([tf.reduce_sum(tf.cast(loss, dtype)) for loss in added]) if added else None

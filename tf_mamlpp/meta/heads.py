@@ -25,7 +25,7 @@ class Head:
     Args:
         model: as the inner loop uses it.
         kind: `shared`, or `prototypes`, which does not use the weights of the model's own layer.
-        positions: of the head's weights in `model.trainable_variables`, as `shared_head_positions` gives them.
+        positions: of the head's weights in `model.trainable_variables`, as `head_positions` gives them.
 
     Attributes:
         body: the model without its last layer, with the same variables, if that is a plain dense one: a task may then

@@ -86,6 +86,7 @@ class LabelRange(NamedTuple):
     def _told(self, name: str, label: Any) -> str:
         if self.any_way:
             return f"{name} has the label {label}: those of a task's classes are 0 and up, each in its support set"
+        assert self.way is not None
         return f"{name} has the label {label}: those of a {self.way}-way task are 0 to {self.way - 1}"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +151,7 @@ def evaluate_run(
     label_permutations: int | None = None,
     split_file: str | None = None,
     ensemble: int | None = None,
+    task: Mapping[str, int] | None = None,
     **settings: Any,
 ) -> list[dict[str, Any]]:
     """Evaluates the best epochs of the run in `workdir`, once for each of `query_statistics`.
@@ -163,6 +164,7 @@ def evaluate_run(
         split_file: lists of the classes of each split, in place of the config's division, such as the run's own
             `classes.json`. It must give the classes of the run.
         ensemble: how many of the best epochs; None for the run's setting.
+        task: other tasks than the run's: `way`, if its head takes any number of classes, `shot` and `query_shot`.
         **settings: `split` (`test`), and, None for the run's own, `tasks` (how many) and `inner_steps`.
 
     Returns:
@@ -186,7 +188,7 @@ def evaluate_run(
         >>> [found["query_statistics"] for found in evaluate_run(tmp_path, ["batch", "support"])]
         ['batch', 'support']
     """
-    config, learner, checkpoints = open_run(workdir, data_path, label_permutations, split_file)
+    config, learner, checkpoints = open_run(workdir, data_path, label_permutations, split_file, task)
     banks = load_banks(config, read_classes(workdir), workdir)
     members = _best_members(config, checkpoints, ensemble)  # the same for all, also of a run that goes on
     return [

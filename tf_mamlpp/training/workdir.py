@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +123,7 @@ def open_run(
     data_path: str | None = None,
     label_permutations: int | None = None,
     split_file: str | None = None,
+    task: Mapping[str, int] | None = None,
 ) -> tuple[Config, EpisodicModel, Checkpoints]:
     """A run to read from.
 
@@ -131,6 +132,7 @@ def open_run(
         data_path: replaces the config's `data.path`.
         label_permutations: replaces the config's `learner.label_permutations`.
         split_file: replaces the config's `data.split_file`, and its fractions.
+        task: `way`, `shot` and `query_shot` that replace the config's.
 
     Returns:
         The config with these changes, the learner after the last update, and the checkpoints.
@@ -157,6 +159,13 @@ def open_run(
         source.update(split_file=split_file, split_fractions=FRACTIONS)
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, **source))
     learner = make_learner(config)
+    tested: dict[str, Any] = dict(task or {})
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, **tested))
+    if learner.way is not None and config.data.way != learner.way and not learner.any_way:
+        raise UserError(
+            f"way is {config.data.way}, and the run in '{workdir}' learned a head for {learner.way} classes: runs with "
+            "learner.head=prototypes or shared, and prototypical networks, take any number"
+        )
     checkpoints = Checkpoints(workdir / "checkpoints", learner, config.evaluation.ensemble)
     if not checkpoints.best:
         raise UserError(f"'{workdir}' has no finished epoch yet: there is nothing to evaluate or export")

@@ -65,7 +65,10 @@ class Signatures(tf.Module):
     def adapt(self, support_images: tf.Tensor, support_labels: tf.Tensor) -> dict[str, tf.Tensor]:
         state = self.learner.adapt(self._rounded(support_images), support_labels)
         one_each = tf.shape(support_images)[0] == tf.size(support_labels)
-        return {"state": state + _nan_unless(self._are_classes(support_labels) & one_each & _has_declared_size(support_images))}
+        return {
+            "state": state
+            + _nan_unless(self._are_classes(support_labels) & one_each & _has_declared_size(support_images))
+        }
 
     def _are_classes(self, labels: tf.Tensor) -> tf.Tensor:
         if not self.learner.any_way:
