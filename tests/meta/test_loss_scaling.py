@@ -79,7 +79,8 @@ def test_gradients_that_float16_would_lose(train):
     half[0].model.set_weights(plain[0].model.get_weights())
     moved = []
     for learner in (plain[0], half[0]):
-        fast, _ = learner.functional_model.adapt(tasks, learner.functional_model.state, 2)
+        model = learner.functional_model
+        fast, _ = model.adapt(tasks, model.state, 2)
         moved.append(
             [w - v for w, v in zip(fast, learner.functional_model.fast(learner.functional_model.start), strict=True)]
         )
