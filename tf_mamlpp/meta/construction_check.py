@@ -43,7 +43,8 @@ def check_second_derivatives(model: FunctionalModel, task: Task | None = None) -
     if inputs is None or is_proven(model.model):
         return
     model = copy(model)
-    model.way, model.loss = None, lambda labels, outputs: tf.reduce_sum(tf.square(outputs))
+    model.way, model.head = None, None
+    model.loss = lambda labels, outputs: tf.reduce_sum(tf.square(outputs))
     try:
         _trace(model, inputs, tf.TensorSpec(()))
     except UserError:
@@ -54,11 +55,10 @@ def check_second_derivatives(model: FunctionalModel, task: Task | None = None) -
 
 def _trace(model: FunctionalModel, *support: tf.Tensor) -> None:
     def step(images: tf.Tensor, labels: tf.Tensor) -> Tensors:
-        start = model.start
-        fast = [start[i] for i in model.adapted]
         task = {"support_images": images, "support_labels": labels}
+        start, state = model.begin(task, model.state, training=True)
         return model.step(
-            fast, model.state, task, 0, start=start, second_order=True, checked=True, training=True, record=True
+            model.fast(start), state, task, 0, start=start, second_order=True, checked=True, training=True, record=True
         )[0]
 
     specifications = tf.nest.map_structure(lambda t: tf.TensorSpec(t.shape, t.dtype), support)
