@@ -18,7 +18,10 @@ _QUERY = flags.DEFINE_string("query", None, "Folder of pictures to classify.")
 _OUTPUT = flags.DEFINE_string("output", None, "Folder for predictions.csv and contact_sheet.png.")
 _EVALUATE = flags.DEFINE_bool("evaluate", False, "The query folder has class folders: measure the accuracy.")
 _SAVE = flags.DEFINE_string("save_state", None, "File (.npz) to keep the adapted state in.")
-_LOAD = flags.DEFINE_string("load_state", None, "File of --save_state, instead of --support.")
+_LOAD = flags.DEFINE_string(
+    "load_state", None, "File of --save_state: what was learned before.  --support then adds classes, or pictures."
+)
+_REMOVE = flags.DEFINE_list("remove", None, "Classes of --load_state to forget.")
 _TRIALS = flags.DEFINE_integer(
     "trials",
     None,
@@ -38,8 +41,12 @@ def _check_flags() -> None:
             f"model '{_MODEL.value}' is no folder: give that of a SavedModel, which bin/export.py writes, or the name "
             f"of a pretrained model: {', '.join(catalogue.names()) or 'none'}"
         )
-    if bool(_SUPPORT.value) == bool(_LOAD.value):
+    if not (_SUPPORT.value or _LOAD.value):
         raise UserError("give --support (class folders to learn) or --load_state (what was learned before)")
+    if _REMOVE.value and not _LOAD.value:
+        raise UserError("--remove needs --load_state, from which it takes classes")
+    if _TRIALS.value and _LOAD.value:
+        raise UserError("--trials goes without --load_state: it learns anew each time")
     if _TRIALS.value and not _SUPPORT.value:
         raise UserError("--trials needs --support, the class folders to choose from")
     if not _TRIALS.value and not (_QUERY.value or _SAVE.value):
@@ -102,19 +109,22 @@ def _adapt_and_predict(model: Any) -> None:
     from tf_mamlpp.deploy import folders, predictions
     from tf_mamlpp.deploy.adapted_task import AdaptedTask
 
-    if _LOAD.value:
-        task = AdaptedTask.load(_LOAD.value)
-    else:
-        task = folders.adapt_to_folder(model, Path(str(_SUPPORT.value)))
-        names = ", ".join(map(predictions.one_line, task.class_names))
-        print(f"learned {names} from {len(task.labels)} pictures")
+    before = AdaptedTask.load(_LOAD.value) if _LOAD.value else None
+    task = folders.learn(model, before, _SUPPORT.value, _REMOVE.value or ())
+    if task is not before:
+        print(f"learned {', '.join(map(predictions.one_line, task.class_names))} from {len(task.labels)} pictures")
     if _SAVE.value:
         task.save(_SAVE.value)
     if _QUERY.value:
-        found = folders.predict_folder(model, task, Path(str(_QUERY.value)), _EVALUATE.value)
+        query = Path(str(_QUERY.value))
+        found = folders.predict_folder(model, task, query, _EVALUATE.value)
         predictions.write_predictions(found, task, Path(str(_OUTPUT.value)))
         if _EVALUATE.value:
             print(predictions.confusion_matrix(found))
+        if _EVALUATE.value and before is not None and before is not task:
+            old = [name for name in before.class_names if name in set(found.truths or ())]
+            if old:
+                print(predictions.change(folders.predict_folder(model, before, query, True, old), found))
         print(predictions.summary(found))
 
 

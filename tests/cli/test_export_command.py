@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +90,12 @@ def test_adapts_keeps_the_task_and_evaluates(command, exported, adapt_here, fold
     assert len(table) == 1 + 10
     printed = adapt_here(f"--load_state={state}", query, f"--output={tmp_path / 'again'}", "--evaluate")
     assert "true \\ predicted" in printed and "accuracy" in printed
+    less = adapt_here(f"--load_state={state}", "--remove=letter 1", f"--save_state={tmp_path / 'less.npz'}")
+    assert less.startswith("learned letter 0, letter 2") and "letter 1," not in less
+    shutil.copytree(folders / "support" / "letter 1", tmp_path / "more" / "letter 1")
+    more = [f"--load_state={tmp_path / 'less.npz'}", f"--support={tmp_path / 'more'}"]
+    printed = adapt_here(*more, query, f"--output={tmp_path / 'more answers'}", "--evaluate")
+    assert "accuracy on the 4 classes of before: " in printed
     labels = {row.split(",")[0]: row.split(",")[1] for row in table}
     for row in (tmp_path / "again" / "predictions.csv").read_text().splitlines():
         assert row.split(",")[1] == labels[row.split(",")[0]], "the kept state predicts otherwise"
@@ -103,6 +110,8 @@ def test_a_mistake_is_one_line(command, exported, finished, folders, one_line, t
         ([f"--query={folders}"], "--output"),
         ([f"--save_state={tmp_path / 's.npz'}", "--evaluate"], "--evaluate needs --query"),
         ([f"--save_state={tmp_path / 's.npz'}", "--shot=2"], "--shot is a setting of --trials"),
+        (["--remove=a", f"--save_state={tmp_path / 's.npz'}"], "--remove needs --load_state"),
+        (["--trials=2", f"--load_state={tmp_path / 's.npz'}"], "--trials goes without --load_state"),
         (["--trials=2", f"--save_state={tmp_path / 's.npz'}"], "--trials goes without"),
     ):
         assert message in one_line(command("adapt", f"--model={exported[0]}", support, *wrong))

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from tf_mamlpp.deploy.adapted_task import AdaptedTask
+from tf_mamlpp.deploy.deployed_model import DeployedModel
 
 
 class NearestGrey:
@@ -12,6 +13,7 @@ class NearestGrey:
 
     way, image_size, channels = 3, (6, 6), 1
     query_statistics, resize_policy = "support", "crop"
+    add, remove, check_task = DeployedModel.add, DeployedModel.remove, DeployedModel.check_task
 
     def __init__(self):
         self.sizes = []

@@ -133,3 +133,29 @@ def test_no_model_is_written_where_tensorflow_could_not_load_it(tmp_path, name):
     with pytest.raises(UserError, match="in its path.* so that it could not load the model: choose another output"):
         export_saved_model(None, tmp_path / name / "model")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_classes_and_pictures_added_later_are_as_learned_at_once(model):
+    images, labels = pictures(5), np.array([0, 0, 1, 2, 1])
+    task = model.adapt(images[:3], labels[:3], ["a", "b"])
+    more = model.add(task, images[3:], [0, 1], ["c", "b"])
+    assert more.class_names == ("a", "b", "c")
+    np.testing.assert_array_equal(more.state, model.adapt(images, labels, NAMES).state)
+    fewer = model.remove(more, ["b"])
+    assert fewer.class_names == ("a", "c")
+    np.testing.assert_array_equal(fewer.state, model.adapt(images[[0, 1, 3]], [0, 0, 1], ["a", "c"]).state)
+    assert task.class_names == ("a", "b") and len(task.images) == 3
+
+
+def test_what_cannot_be_added_or_removed(model, task):
+    for labels, names, message in (
+        ([0], ["d"], "4 classes for a 3-way model: give it 1 to 3"),
+        ([0], ["a", "b"], "class 'b' has no picture"),
+        ([0], ["a", "a"], "two classes are called 'a'"),
+    ):
+        with pytest.raises(UserError, match=message):
+            model.add(task, pictures(1), labels, names)
+    with pytest.raises(UserError, match="class 'd' is not there to remove: there are a, b, c"):
+        model.remove(task, ["a", "d"])
+    with pytest.raises(UserError, match="no class would be left"):
+        model.remove(task, NAMES)

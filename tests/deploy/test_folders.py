@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from tf_mamlpp.deploy import deployed_model, folders, predictions
+from tf_mamlpp.deploy.adapted_task import AdaptedTask
 from tf_mamlpp.errors import UserError
 
 
@@ -132,3 +133,23 @@ def test_a_picture_of_that_name_alone_is_a_picture(model, support, query):
     (query / "black" / "0.png").rename(query / "black" / "contact_sheet.png")
     found = folders.predict_folder(model, folders.adapt_to_folder(model, support), query)
     assert len(found.files) == 16
+
+
+def test_one_class_more_and_one_less(model, support, query, tmp_path):
+    (tmp_path / "first").mkdir()
+    (support / "white").rename(tmp_path / "first" / "white")
+    before = folders.learn(model, None, tmp_path / "first")
+    assert folders.learn(model, before, None) is before
+    task = folders.learn(model, before, support)
+    assert task.class_names == ("white", "black", "grey") and len(task.images) == 6
+    assert folders.learn(model, task, None, ["grey"]).class_names == ("white", "black")
+    found = folders.predict_folder(model, task, query, evaluate=True)
+    old = folders.predict_folder(model, before, query, True, ["white"])
+    assert predictions.change(old, found) == "accuracy on the 1 classes of before: 100.0 %, now 100.0 % (8 pictures)"
+
+
+def test_a_task_of_another_model(model, support):
+    task = folders.adapt_to_folder(model, support)
+    other = AdaptedTask(task.state, task.class_names, task.images[:, :5], task.labels)
+    with pytest.raises(UserError, match="the learned state does not belong to this model"):
+        folders.learn(model, other, support)

@@ -16,6 +16,7 @@ from tf_mamlpp.deploy.metadata import FORMAT
 from tf_mamlpp.errors import UserError, reason
 from tf_mamlpp.files import plain_path
 
+_OTHER_MODEL = "the learned state does not belong to this model: learn the task again, with the same --model"
 _AT_ONCE = 256  # pictures, so that memory does not grow with their number
 
 
@@ -48,6 +49,9 @@ class DeployedModel:
         >>> task = model.adapt(support_images, [0, 1], ["cat", "dog"])
         >>> model.predict(task, np.zeros((5, 8, 8, 1), np.uint8)).shape
         (5, 2)
+        >>> more = model.add(task, support_images, [0, 1], ["cow", "dog"])
+        >>> more.class_names, len(more.images), model.remove(more, ["cat"]).class_names
+        (('cat', 'dog', 'cow'), 4, ('dog', 'cow'))
     """
 
     def __init__(self, folder: str | os.PathLike[str]):
@@ -106,6 +110,56 @@ class DeployedModel:
         state = self._adapt(support_images=tf.constant(images), support_labels=tf.constant(labels))["state"]
         return AdaptedTask(state.numpy(), tuple(class_names), images, labels)
 
+    def add(
+        self, task: AdaptedTask, images: np.ndarray, labels: np.ndarray | Sequence[int], class_names: Sequence[str]
+    ) -> AdaptedTask:
+        """Adapts to one class more, to several, or to more pictures of those that there are.
+
+        Args:
+            task: what the model has adapted to; it stays as it is.
+            images, labels, class_names: as for `adapt`.  A name that the task has is that class, any other a new one.
+
+        Returns:
+            What `adapt` gives of all pictures together.
+
+        Raises:
+            UserError: as for `adapt`.
+        """
+        check_classes(np.asarray(labels, np.int32), class_names)
+        names = [*task.class_names, *(name for name in class_names if name not in task.class_names)]
+        added = np.array([names.index(name) for name in class_names], np.int32)[np.asarray(labels, np.int32)]
+        return self.adapt(np.concatenate([task.images, images]), np.concatenate([task.labels, added]), names)
+
+    def remove(self, task: AdaptedTask, class_names: Sequence[str]) -> AdaptedTask:
+        """Adapts anew, without some of the classes.
+
+        Args:
+            task: what the model has adapted to; it stays as it is.
+            class_names: to be left out.
+
+        Raises:
+            UserError: a class that is not there, or none is left.
+        """
+        unknown = next((name for name in class_names if name not in task.class_names), None)
+        if unknown is not None:
+            raise UserError(f"class '{unknown}' is not there to remove: there are {', '.join(task.class_names)}")
+        names = [name for name in task.class_names if name not in class_names]
+        if not names:
+            raise UserError("no class would be left: remove fewer of them")
+        kept = np.array([task.class_names[label] in names for label in task.labels], bool)
+        labels = [names.index(task.class_names[label]) for label in task.labels[kept]]
+        return self.adapt(task.images[kept], labels, names)
+
+    def check_task(self, task: AdaptedTask) -> None:
+        """Refuses a task of another model.
+
+        Raises:
+            UserError: it has pictures of another size, or the state of another model.
+        """
+        if task.images.shape[1:] != (*self.image_size, self.channels):
+            raise UserError(_OTHER_MODEL)
+        self.predict(task, task.images[:1])
+
     def predict(self, task: AdaptedTask, images: np.ndarray) -> np.ndarray:
         """Classifies pictures.
 
@@ -126,9 +180,7 @@ class DeployedModel:
                 for i in range(0, len(images), chunk or 1)
             ]
         except tf.errors.InvalidArgumentError as error:
-            raise UserError(
-                "the learned state does not belong to this model: learn the task again, with the same --model"
-            ) from error
+            raise UserError(_OTHER_MODEL) from error
         no_pictures = np.zeros((0, len(task.class_names) if self.way is None else self.way), np.float32)
         probabilities = np.concatenate([no_pictures, *(output["probabilities"].numpy() for output in outputs)])
         return probabilities[:, : len(task.class_names)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -106,6 +106,57 @@ def adapt_to_folder(model: DeployedModel, folder: Path) -> AdaptedTask:
         Traceback (most recent call last):
         tf_mamlpp.errors.UserError: '...' has no class folders with pictures: put each class's pictures in a folder ...
     """
+    images, labels, names = read_support(model, folder)
+    return model.adapt(images, labels, names)
+
+
+def learn(
+    model: DeployedModel, before: AdaptedTask | None, folder: str | Path | None, remove: Sequence[str] = ()
+) -> AdaptedTask:
+    """Adapts a model to a folder, or goes on from what it has adapted to before.
+
+    Args:
+        model: the deployed model.
+        before: None to begin.
+        folder: class folders: new classes, or more pictures of classes that `before` has; None for no more.
+        remove: classes of `before` to leave out.
+
+    Returns:
+        The new task, or `before` itself where nothing changes.
+
+    Raises:
+        UserError: as `DeployedModel.add`, `remove` and `adapt_to_folder`; or `before` is of another model.
+
+    Example:
+        ```python
+        task = learn(model, AdaptedTask.load("task.npz"), "my/new_classes", remove=["dog"])
+        ```
+
+        >>> learn(None, None, tmp_path)
+        Traceback (most recent call last):
+        tf_mamlpp.errors.UserError: '...' has no class folders with pictures: put each class's pictures in a folder ...
+    """
+    if before is None:
+        return adapt_to_folder(model, Path(str(folder)))
+    task = before
+    if folder or remove:
+        model.check_task(before)
+    if remove:
+        task = model.remove(task, remove)
+    return model.add(task, *read_support(model, Path(folder))) if folder else task
+
+
+def read_support(model: DeployedModel, folder: Path) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    """The pictures in the class folders of `folder`, their labels and the classes' names, as `adapt` takes them.
+
+    Raises:
+        UserError: see `adapt_to_folder`.
+
+    Example:
+        >>> read_support(None, tmp_path)
+        Traceback (most recent call last):
+        tf_mamlpp.errors.UserError: '...' has no class folders with pictures: put each class's pictures in a folder ...
+    """
     classes = files_by_class(folder)
     if model.way is not None and len(classes) > model.way:
         raise UserError(
@@ -119,10 +170,16 @@ def adapt_to_folder(model: DeployedModel, folder: Path) -> AdaptedTask:
             raise UserError(f"no picture of class '{name}' in '{folder}' can be read: replace them or remove the class")
         images += pictures
         labels += [label] * len(pictures)
-    return model.adapt(np.stack(images), np.array(labels, np.int32), tuple(classes))
+    return np.stack(images), np.array(labels, np.int32), tuple(classes)
 
 
-def predict_folder(model: DeployedModel, task: AdaptedTask, folder: Path, evaluate: bool = False) -> Predictions:
+def predict_folder(
+    model: DeployedModel,
+    task: AdaptedTask,
+    folder: Path,
+    evaluate: bool = False,
+    classes: Sequence[str] | None = None,
+) -> Predictions:
     """Classifies the pictures below `folder`.  One that cannot be read is named and left out.
 
     Args:
@@ -130,6 +187,7 @@ def predict_folder(model: DeployedModel, task: AdaptedTask, folder: Path, evalua
         task: what it has adapted to.
         folder: of pictures, in subfolders or not.
         evaluate: whether the class folders in it are the true classes of its pictures.
+        classes: with `evaluate`, the class folders to take; None for all.
 
     Raises:
         UserError: no picture, or none that can be read; with `evaluate`, a class that the task does not have.
@@ -145,7 +203,7 @@ def predict_folder(model: DeployedModel, task: AdaptedTask, folder: Path, evalua
     truth_of: dict[Path, str] = {}
     files = _query_files(folder)
     if evaluate:
-        truth_of = _true_classes(folder, files, task)
+        truth_of = _true_classes(folder, files, task, classes)
         files = sorted(truth_of)
     read: list[Path] = []
     shown: list[np.ndarray] = []
@@ -183,13 +241,14 @@ def _query_files(folder: Path) -> list[Path]:
     return files
 
 
-def _true_classes(folder: Path, files: list[Path], task: AdaptedTask) -> dict[Path, str]:
+def _true_classes(folder: Path, files: list[Path], task: AdaptedTask, classes: Sequence[str] | None) -> dict[Path, str]:
     """The class folder that each picture is in; pictures in none are named and left out."""
-    truth_of = {file: name for name, inside in files_by_class(folder, tell=False).items() for file in inside}
+    found = files_by_class(folder, tell=False).items()
+    truth_of = {file: name for name, inside in found for file in inside if classes is None or name in classes}
     unknown = sorted(set(truth_of.values()) - set(task.class_names))
     if unknown:
         raise UserError(f"'{folder}' has class '{unknown[0]}', which was not learned ({', '.join(task.class_names)})")
-    loose = [file for file in files if file not in truth_of]
+    loose = [file for file in files if file not in truth_of] if classes is None else []
     if loose:
         print(f"skipped: {len(loose)} pictures in no class folder, such as {loose[0]}", file=sys.stderr)
     return truth_of

@@ -147,6 +147,31 @@ def summary(predictions: Predictions) -> str:
     )
 
 
+def change(before: Predictions, after: Predictions) -> str:
+    """One line: the accuracy on the classes of before, then and now.
+
+    Args:
+        before: of pictures of classes that both know.
+        after: of the same pictures, and maybe of others.
+
+    Example:
+        >>> before = Predictions(["0.png"], np.array([[0.9, 0.1]]), ("cat", "dog"), ["cat"], [], 0)
+        >>> after = Predictions(["0.png"], np.array([[0.2, 0.1, 0.7]]), ("cat", "dog", "cow"), ["cat"], [], 0)
+        >>> change(before, after)
+        'accuracy on the 2 classes of before: 100.0 %, now 0.0 % (1 picture)'
+    """
+    assert before.truths is not None and after.truths is not None
+    files = set(before.files)
+    pairs = zip(after.files, after.labels, after.truths, strict=True)
+    now = float(np.mean([label == truth for file, label, truth in pairs if file in files]))
+    kept = [name for name in before.class_names if name in after.class_names]
+    pictures = "picture" if len(files) == 1 else "pictures"
+    return (
+        f"accuracy on the {len(kept)} classes of before: {100 * before.accuracy:.1f} %, now {100 * now:.1f} % "
+        f"({len(files)} {pictures})"
+    )
+
+
 def confusion_matrix(predictions: Predictions) -> str:
     """The counts of true and predicted classes as text, a row for each true class, a column for each predicted one.
 
