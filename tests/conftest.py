@@ -26,6 +26,15 @@ def pytest_xdist_auto_num_workers():
     return min(runtime.cores(), 4)
 
 
+@pytest.hookimpl(tryfirst=True)  # before `-m` looks at the marks
+def pytest_collection_modifyitems(items):
+    """`slow_cases("one", "another")` marks these cases of a parametrized test as slow."""
+    for item in items:
+        marks = item.iter_markers("slow_cases")
+        if any(item.callspec.id in mark.args for mark in marks):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def session_cache(tmp_path_factory):
     """No test reads or writes the user's cache; parallel workers share one."""

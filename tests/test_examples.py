@@ -35,6 +35,14 @@ def test_every_public_name_has_an_example():
     assert {module: names for module, names in missing.items() if names and module != PEERS} == {}
 
 
+@pytest.mark.slow_cases(
+    "tf_mamlpp.training.fit",
+    "tf_mamlpp.training.pretrain",
+    "tf_mamlpp.training.results",
+    "tf_mamlpp.training.train",
+    "tf_mamlpp.deploy.deployed_model",
+    "tf_mamlpp.deploy.saved_model",
+)
 @pytest.mark.parametrize("module", [m for m in map(module_name, FILES) if m != PEERS])
 def test_the_examples_of_a_module(module, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # what they write without a folder

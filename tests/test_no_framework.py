@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 PROMISE = re.compile("Imports? no (TensorFlow|framework)")
 
@@ -29,5 +31,6 @@ def test_they_load_none():
     assert loaded_by(*modules, "tf_mamlpp", "tf_mamlpp.cli", "tf_mamlpp.data") == []
 
 
+@pytest.mark.slow
 def test_one_that_does_is_found():
     assert "keras" in loaded_by("tf_mamlpp.meta.schedules")

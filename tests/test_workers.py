@@ -69,6 +69,7 @@ def test_mistakes_in_the_description(text, message):
     assert "\n" not in str(found.value)
 
 
+@pytest.mark.slow
 def test_any_description_is_understood_or_refused_in_one_line(fuzz):
     leaf = st.none() | st.booleans() | st.integers(-1, 3) | st.floats() | st.text() | st.sampled_from(["a:1", "worker"])
     tree = st.recursive(leaf, lambda t: st.lists(t, max_size=3) | st.dictionaries(st.text(), t, max_size=3))

@@ -77,6 +77,7 @@ def test_refuses_a_number_that_nothing_can_be_a_multiple_of(tmp_path, key, value
         comparison.load_results(file)
 
 
+@pytest.mark.slow
 def test_what_is_read_can_be_compared(fuzz, tmp_path):
     leaf = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
     tree = st.recursive(leaf, lambda t: st.lists(t, max_size=3) | st.dictionaries(st.text(), t, max_size=3))

@@ -10,6 +10,7 @@ from tf_mamlpp.benchmark.flops import count_gflop
 TINY = Case(way=2, tasks=1, image_shape=(4, 4, 1), backbone="mlp", inner_steps=2)
 
 
+@pytest.mark.slow
 def test_a_case_is_timed_with_its_input(monkeypatch):
     monkeypatch.setattr(measure, "matmul_gflops", lambda: 100.0)
     found = measure.run_case(TINY, updates=4)
@@ -33,6 +34,7 @@ def test_a_case_is_what_the_learner_does():
     assert learner.model.trainable_variables[0].shape == (3, 3, 1, 2)
 
 
+@pytest.mark.slow
 def test_a_rematerialised_case_counts_the_work_without(monkeypatch):
     monkeypatch.setattr(measure, "matmul_gflops", lambda: 100.0)
     again = replace(TINY, rematerialise=True)
@@ -41,6 +43,7 @@ def test_a_rematerialised_case_counts_the_work_without(monkeypatch):
     assert measure.run_case(again, updates=1)["gflop"] == count_gflop(plain.learner, plain.batch) > 0
 
 
+@pytest.mark.slow
 def test_ours_does_as_many_updates_as_asked():
     run = update_timer("ours", TINY)
     for count in (1, 2):

@@ -1,3 +1,5 @@
+import pytest
+
 import tf_mamlpp as mp
 from tf_mamlpp.benchmark.serving import run_serving
 from tf_mamlpp.deploy.picture_format import PictureFormat
@@ -5,6 +7,7 @@ from tf_mamlpp.deploy.saved_model import export_saved_model
 from tf_mamlpp.deploy.task_learner import task_learner
 
 
+@pytest.mark.slow
 def test_times_every_part(tmp_path):
     learner = mp.MetaLearner(mp.mlp((8, 8, 1), 3), way=3, inner_steps=1)
     pictures = PictureFormat((8, 8), 1, mean=(0.5,), std=(0.5,))

@@ -78,6 +78,7 @@ def wait_until(condition, process=None):
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_a_killed_study_goes_on_where_it_was(study):
     workdir, done, before = study
     assert max(before) >= 2
@@ -92,6 +93,7 @@ def test_a_killed_study_goes_on_where_it_was(study):
     assert "report.html" in done.stdout
 
 
+@pytest.mark.slow
 def test_the_report_has_both(study):
     text = (study[0] / "report.md").read_text()
     assert "2 runs: 2 done" in text
@@ -99,6 +101,7 @@ def test_the_report_has_both(study):
     assert (study[0] / "report.html").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_a_finished_study_runs_nothing_and_reports_again(study, command, snapshot):
     workdir = study[0]
     before = snapshot(workdir)
@@ -109,6 +112,7 @@ def test_a_finished_study_runs_nothing_and_reports_again(study, command, snapsho
     assert content == {name: value[0] for name, value in before.items()}
 
 
+@pytest.mark.slow
 def test_seeds_of_no_method_are_refused(study, command, snapshot, one_line):
     before = snapshot(study[0])
     done = command("ablate", f"--workdir={study[0]}", "--seeds=3,4")
@@ -116,6 +120,7 @@ def test_seeds_of_no_method_are_refused(study, command, snapshot, one_line):
     assert snapshot(study[0]) == before
 
 
+@pytest.mark.slow
 def test_another_config_is_refused(study, command, snapshot, one_line):
     before = snapshot(study[0])
     done = command("ablate", *TINY, "--config.learner.inner_rate=0.3", f"--workdir={study[0]}", "--methods=all")
@@ -138,6 +143,7 @@ def test_mistakes(command, one_line, tmp_path, arguments, message):
     assert message in one_line(done)
 
 
+@pytest.mark.slow
 def test_a_mistake_of_every_run_is_told_at_once(command, one_line, tmp_path):
     done = command("ablate", "--config=configs/omniglot.py", "--config.data.path=/nowhere", f"--workdir={tmp_path}")
     assert "the first run, maml with seed 0, fails: " in one_line(done)

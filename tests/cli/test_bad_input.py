@@ -185,6 +185,7 @@ def test_a_model_that_memory_cannot_hold(tiny_config, tmp_path, monkeypatch):
 # --- The run's folder -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_folder_that_is_in_use(finished, train_arguments, command, one_line, tiny_config, snapshot):
     before = snapshot(finished.workdir)
     with open(finished.workdir / ".lock", "w") as lock:
@@ -213,6 +214,7 @@ def test_a_damaged_config_json(tiny_config, tmp_path, content):
 # --- A loss that is not finite ----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_loss_that_stops_being_finite_keeps_the_last_good_checkpoint(tiny_config, tmp_path, monkeypatch):
     make = build.make_episodes
 
@@ -251,6 +253,7 @@ def test_weights_that_stop_being_finite_are_never_saved(tiny_config, tmp_path):
 # --- As processes ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_non_finite_loss_as_a_process(command, train_arguments, one_line, tmp_path):
     done = command("train", *train_arguments(tmp_path), "--config.learner.inner_rate=1e30")
     assert "at update 1;" in one_line(done)

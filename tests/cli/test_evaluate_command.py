@@ -18,6 +18,7 @@ def last_json(stdout):
     return json.loads(stdout.strip().splitlines()[-1])
 
 
+@pytest.mark.slow
 def test_json_repeats_the_run_s_own_test(finished, command, snapshot):
     before = snapshot(finished.workdir)
     done = command("evaluate", f"--workdir={finished.workdir}", "--json")
@@ -30,6 +31,7 @@ def test_json_repeats_the_run_s_own_test(finished, command, snapshot):
     assert snapshot(finished.workdir) == before
 
 
+@pytest.mark.slow
 def test_all_query_statistics_and_every_setting_twice(finished, command):
     settings = ["--query_statistics=all", "--ensemble=1", "--inner_steps=4", "--tasks=10", "--split=validation"]
     done = command("evaluate", f"--workdir={finished.workdir}", "--json", *settings)
@@ -46,6 +48,7 @@ def test_all_query_statistics_and_every_setting_twice(finished, command):
     assert evaluate_run(finished.workdir, ["support"], **settings) == found[2:]
 
 
+@pytest.mark.slow_cases("1", "3")
 @pytest.mark.parametrize("steps", [0, 1, 3])
 def test_fewer_and_more_steps_than_trained_share_their_curve(finished, steps):
     (found,) = evaluate_run(finished.workdir, [None], inner_steps=steps)
@@ -54,6 +57,7 @@ def test_fewer_and_more_steps_than_trained_share_their_curve(finished, steps):
     assert found["accuracy_per_inner_step"][:3] == pytest.approx(expected[: steps + 1])
 
 
+@pytest.mark.slow
 def test_label_permutations_of_a_run_that_was_trained_without(finished, command, tmp_path):
     done = command("evaluate", f"--workdir={finished.workdir}", "--json", "--label_permutations=5")
     assert done.returncode == 0, done.stderr
@@ -70,6 +74,7 @@ def test_label_permutations_of_a_run_that_was_trained_without(finished, command,
     assert without == {key: finished.json("results.json")[key] for key in without}
 
 
+@pytest.mark.slow
 def test_a_single_model_and_more_members_than_kept(finished):
     results = finished.json("results.json")
     (single,) = evaluate_run(finished.workdir, [None], ensemble=1)
@@ -86,6 +91,7 @@ def test_the_interval_is_of_the_tasks(finished):
     assert one["confidence_95"] is None
 
 
+@pytest.mark.slow
 def test_a_folder_without_a_run(command, one_line, tmp_path):
     line = one_line(command("evaluate", f"--workdir={tmp_path}"))
     assert str(tmp_path) in line

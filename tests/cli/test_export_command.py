@@ -58,6 +58,7 @@ def adapt_here(exported, capsys):
     return run
 
 
+@pytest.mark.slow
 def test_export_leaves_the_run_alone_and_says_what_it_measured(exported, finished, snapshot):
     folder, done = exported
     about = json.loads((folder / "metadata.json").read_text())
@@ -117,6 +118,7 @@ def test_a_mistake_is_one_line(command, exported, finished, folders, one_line, t
         assert message in one_line(command("adapt", f"--model={exported[0]}", support, *wrong))
 
 
+@pytest.mark.slow
 def test_query_pictures_that_cannot_be_read(adapt_here, folders, tmp_path, capsys):
     (tmp_path / "query").mkdir()
     (tmp_path / "query" / "a.png").write_bytes(b"no picture")
@@ -128,6 +130,7 @@ def test_query_pictures_that_cannot_be_read(adapt_here, folders, tmp_path, capsy
     assert not any((tmp_path / "out").iterdir())
 
 
+@pytest.mark.slow
 def test_trials(adapt_here, tmp_path):
     for c in range(6):
         folder = tmp_path / "pool" / str(c)

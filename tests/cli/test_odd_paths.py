@@ -28,6 +28,7 @@ def draw(folder, classes, each=3):
             Image.fromarray(pixels).save(folder / f"c{name} {ODD}" / f"{number} {ODD}.png")
 
 
+@pytest.mark.slow
 def test_from_pictures_to_predictions(tiny_config, tmp_path):
     top = tmp_path / ODD
     draw(top / "tree", 9)

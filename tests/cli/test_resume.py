@@ -168,6 +168,7 @@ def test_a_finished_run_that_lost_its_list_of_best_epochs(short, tmp_path):
         train_and_evaluate(config, workdir)
 
 
+@pytest.mark.slow
 def test_a_line_of_metrics_cut_short(short, tmp_path):
     config, reference, _ = short
     workdir = shutil.copytree(reference, tmp_path / "run")

@@ -141,6 +141,7 @@ def test_tensorboard_pictures_of_tasks(events):
         assert int(height) > 5 * 28
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_not_trained_again(finished, command, train_arguments, tmp_path, snapshot):
     workdir = shutil.copytree(finished.workdir, tmp_path / "run")
     before = snapshot(workdir)
@@ -154,6 +155,7 @@ def test_a_finished_run_is_not_trained_again(finished, command, train_arguments,
     }
 
 
+@pytest.mark.slow
 def test_another_config_is_refused(finished, command, train_arguments, snapshot, one_line):
     before = snapshot(finished.workdir)
     line = one_line(command("train", *train_arguments(finished.workdir), "--config.training.tasks=3"))

@@ -72,6 +72,7 @@ print(zlib.crc32(b"".join(task[key].tobytes() for task in tasks for key in sorte
 """
 
 
+@pytest.mark.slow
 def test_same_tasks_in_other_processes_and_versions():
     environment = {**os.environ, "PYTHONHASHSEED": "123", "TF_CPP_MIN_LOG_LEVEL": "3"}
     run = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, check=True)

@@ -132,6 +132,7 @@ def test_the_transparent_grey_of_few_bits(png_of, png_chunk, decode, bits):
         np.testing.assert_array_equal(decode[1](tf.constant(content)), expected)
 
 
+@pytest.mark.slow_cases("2147483647")
 @pytest.mark.parametrize("size", [0xFFFFFFFF, 0x7FFFFFFF, 1 << 20])
 def test_a_chunk_that_declares_any_size_is_refused(png_of, text, decode, size):
     content = bytearray(png_of(3, 2, b"\1", text))

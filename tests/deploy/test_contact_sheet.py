@@ -23,6 +23,7 @@ def test_grows_with_what_it_shows():
     assert large.height > small.height
 
 
+@pytest.mark.slow
 def test_frames_say_right_and_wrong_only_where_the_truth_is_known():
     support = [("a", [picture()]), ("b", [picture()])]
     unknown = colours(contact_sheet("t", support, [QueryPicture(picture(), "a", 0.9)]))

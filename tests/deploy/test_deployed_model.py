@@ -70,6 +70,7 @@ def test_damaged_metadata_is_named(folder, tmp_path, key, value):
         DeployedModel(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_model_with_a_flipped_bit_is_refused_or_the_same(fuzz, folder, model, tmp_path):
     """TensorFlow keeps checksums of tensors and of the index, but for bytes of the index without use."""
     expected = model.adapt(pictures(3), np.arange(3), NAMES).state
@@ -121,6 +122,7 @@ def test_folders_that_hold_no_model(folder, tmp_path):
         DeployedModel(broken)
 
 
+@pytest.mark.slow_cases("a [1]")
 @pytest.mark.parametrize("name", ["a [1]", "*", "what?", "back\\slash", "ünï 漢字 %s", os.fsdecode(b"latin-\xe9")])
 def test_a_model_in_a_folder_of_any_name(folder, model, tmp_path, name):
     expected = model.adapt(pictures(3), np.arange(3), NAMES).state

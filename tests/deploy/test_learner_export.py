@@ -60,6 +60,7 @@ def by_learner(learner, inputs, labels):
     return learner.output_kind.to_probabilities(outputs)
 
 
+@pytest.mark.slow_cases("text", "list", "masks")
 @pytest.mark.parametrize("kind", KINDS)
 def test_adapts_and_predicts_as_the_learner(kind, tmp_path):
     make, inputs, labels = KINDS[kind]
@@ -96,6 +97,7 @@ def test_a_regression(tmp_path):
     np.testing.assert_allclose(outputs, learner.predict_adapted(learner.adapt(x, y, 3), x), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_answers_of_their_own(tmp_path):
     learner = mp.MetaLearner(mp.mlp((4,), 3, (5,)), way=3, loss="binary_crossentropy", inner_steps=2)
     learner.export(tmp_path / "model")
@@ -105,6 +107,7 @@ def test_answers_of_their_own(tmp_path):
     np.testing.assert_allclose(probabilities, learner.predict_adapted(learner.adapt(x, y), x), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_pictures_in_grey_values(tmp_path):
     learner = mp.MetaLearner(mp.mlp((8, 8, 1), 3, (5,)), way=3, inner_steps=1)
     learner.export(tmp_path / "model", pictures=mp.PictureFormat((8, 8), 1, mean=(0.5,), std=(0.5,)))
@@ -116,6 +119,7 @@ def test_pictures_in_grey_values(tmp_path):
     np.testing.assert_allclose(model.predict(task, pictures), expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_runs_with_tensorflow_alone(tmp_path):
     mp.MetaLearner(mp.mlp((4,), 3, (5,)), way=3, inner_steps=1).export(tmp_path / "model")
     script = (

@@ -48,6 +48,7 @@ def task(make_tasks):
     return {name: value[0] for name, value in images.items()}
 
 
+@pytest.mark.slow
 def test_the_learner_is_the_runs_best_epoch(published, task):
     _, learner, checkpoints = workdir.open_run(published / "run")
     checkpoints.restore_best(0)
@@ -58,6 +59,7 @@ def test_the_learner_is_the_runs_best_epoch(published, task):
     np.testing.assert_array_equal(*answers)
 
 
+@pytest.mark.slow
 def test_it_is_exported_once_at_its_first_use(published, task):
     folder = pretrained.exported("mine")
     assert folder.parent == published / "cache" / "pretrained"
@@ -71,6 +73,7 @@ def test_it_is_exported_once_at_its_first_use(published, task):
     assert pretrained.exported("mine") == folder and (folder / "metadata.json").stat().st_mtime_ns == written
 
 
+@pytest.mark.slow
 def test_its_card_says_what_it_is(published):
     card = (published / "models" / "mine" / "card.md").read_text()
     told = catalogue.about("mine")
@@ -88,6 +91,7 @@ def test_its_card_says_what_it_is(published):
     assert "path" not in told["config"]["data"]
 
 
+@pytest.mark.slow
 def test_names(published, tmp_path):
     assert catalogue.names() == ["mine"]
     with pytest.raises(UserError, match="there is no pretrained model 'yours': there are mine"):

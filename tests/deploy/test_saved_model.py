@@ -97,6 +97,7 @@ def test_one_picture_does_not_depend_on_its_neighbours(model):
         np.testing.assert_allclose(alone[0], together[i], rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.slow_cases("size0", "size2", "size3")
 @pytest.mark.parametrize("size", [(12, 14), (31, 20), (5, 14), (105, 105)])
 def test_pictures_of_any_size_are_resized_as_in_training(model, size):
     support, query = pictures(4, size), pictures(3, size, seed=1)
@@ -107,6 +108,7 @@ def test_pictures_of_any_size_are_resized_as_in_training(model, size):
         np.testing.assert_array_equal(given, sized)
 
 
+@pytest.mark.slow
 def test_pictures_are_cropped_where_training_crops(learner):
     support = pictures(4, (30, 15))
     sized = {}
@@ -159,6 +161,7 @@ def test_a_batch_of_tasks_equals_task_by_task(model):
         np.testing.assert_allclose(tasks["probabilities"][i], alone["probabilities"], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow_cases("2-2-1")
 @pytest.mark.parametrize("supports, labels, queries", [(1, 2, 2), (2, 1, 2), (2, 2, 1), (0, 0, 0)])
 def test_a_batch_with_other_numbers_of_tasks_is_refused(model, supports, labels, queries):
     with pytest.raises(tf.errors.InvalidArgumentError, match="as many tasks each, at least one"):
@@ -224,6 +227,7 @@ def test_metadata(exported, model):
     assert held["signatures"]["adapt_encoded"]["inputs"]["support_images"] == {"dtype": "string", "shape": [None]}
 
 
+@pytest.mark.slow
 def test_each_function_is_traced_once(learner, monkeypatch):
     """However many signatures and sizes there are, the inner loop itself is in the file once."""
     deployed = task_learner(learner, PICTURES)
@@ -337,6 +341,7 @@ def test_a_taken_folder_is_left_alone(deployed, tmp_path):
     assert [f.name for f in tmp_path.rglob("*")] == ["model", "mine.txt"]
 
 
+@pytest.mark.slow
 def test_a_failed_export_leaves_nothing(deployed, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")

@@ -100,6 +100,7 @@ def test_stamp_tells_weights_and_settings_apart(learner):
         bias.assign(value)
 
 
+@pytest.mark.slow
 def test_one_row_of_statistics_and_head_only():
     """Statistics that all steps share, and frozen bodies, make a shorter state that works as well."""
     model = mp.conv4((16, 16, 1), way=WAY, filters=4, blocks=1)

@@ -76,6 +76,7 @@ def test_a_run_is_refused_in_its_first_order_phase_already(make_tasks):
         train(WRONG["max-pool"](), make_tasks(dtype="float32"), **annealed)
 
 
+@pytest.mark.slow_cases("moments in first order", "of weights that are not adapted", "stride 2", "exact")
 @pytest.mark.parametrize(
     ("between", "settings"),
     [
@@ -211,6 +212,7 @@ EXCHANGED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind", [k if k in ("bilinear", "moments") else pytest.param(k, marks=pytest.mark.slow) for k in EXCHANGED]
 )

@@ -28,6 +28,13 @@ def each(sizes, data_format):
     return [pytest.param(*getattr(s, "values", (s,)), data_format, marks=getattr(s, "marks", ())) for s in sizes]
 
 
+@pytest.mark.slow_cases(
+    "(5,)-channels_last",
+    "(5, 6)-channels_last",
+    "(1, 4)-channels_last",
+    "(4, 3, 4)-channels_last",
+    "(5, 6)-channels_first",
+)
 @pytest.mark.parametrize(
     ("size", "data_format"), [*each(SHAPES, "channels_last"), *each(FIRST, "channels_first")], ids=str
 )

@@ -51,6 +51,7 @@ def test_draws_without_a_generator_are_refused(make_tasks, draw):
     keras.random.normal((2,))  # outside, nothing has changed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rematerialise", [False, True])
 def test_draws_with_one_differ_from_update_to_update(make_tasks, rematerialise):
     noisy = learner(Noise(DRAWS["normal"], seeded=True), rematerialise=rematerialise)
@@ -61,6 +62,7 @@ def test_draws_with_one_differ_from_update_to_update(make_tasks, rematerialise):
 GENERATOR = tf.random.Generator.from_seed(1)
 
 
+@pytest.mark.slow_cases("plain", "in a tf.function", "of a generator")
 @pytest.mark.parametrize(
     ("draw", "operation"),
     [

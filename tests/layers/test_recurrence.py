@@ -19,6 +19,7 @@ class Watched(layers.LSTM):
         return super().call(sequences, initial_state=initial_state, mask=mask, training=training)
 
 
+@pytest.mark.slow_cases("False-expected0")
 @pytest.mark.parametrize(("first_order", "expected"), [(False, {False, "auto"}), (True, {"auto"})])
 def test_cudnn_is_left_out_of_support_passes_of_second_order_alone(make_tasks, first_order, expected):
     recurrent = Watched(2)

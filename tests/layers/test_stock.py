@@ -62,6 +62,7 @@ def test_an_adapted_model_is_stock_and_gives_the_same(make, steps, statistics, t
     np.testing.assert_array_equal(loaded(tasks[2]), model(tasks[2]))
 
 
+@pytest.mark.slow
 def test_the_learner_stays_and_the_copy_trains_as_any_model(tasks):
     learner, adapted = adapted_of(nested(), tasks, 3, "support")
     before = [v.numpy() for v in learner.model.variables]

@@ -32,6 +32,7 @@ def one_input():
 SLOW = [pytest.param(names, marks=pytest.mark.slow) for names in (tuple, list)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("names", [dict, *SLOW])
 def test_several_inputs_are_one_in_parts(make_tasks, names):
     tasks = make_tasks(shape=(5,), dtype="float32")

@@ -34,6 +34,7 @@ def assert_equal(learners, tasks, tolerance):
     assert max(np.abs(g).max() for g in alone[0]) > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [
@@ -67,6 +68,7 @@ def test_validation_is_the_same(scatter, make_tasks):
         np.testing.assert_allclose(batched[name], value, rtol=1e-6, err_msg=name)
 
 
+@pytest.mark.slow_cases("all-dilated 1x1", "all-3x3", "head-3x3")
 @pytest.mark.parametrize("settings", [{"dilation_rate": 2}, {"kernel_size": 3}], ids=["dilated 1x1", "3x3"])
 @pytest.mark.parametrize("adapted", ["all", "head"])
 def test_grouped_convolutions_are_the_same(make_tasks, scatter, settings, adapted):

@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from tf_mamlpp.meta.classifier import Classifier
@@ -82,6 +83,7 @@ def test_learns_through_keras(make_tasks):
     assert "val_accuracy" in history
 
 
+@pytest.mark.slow
 def test_it_is_saved_whole(tmp_path):
     learner = Classifier(conv4((8, 8, 1), 3, filters=2, blocks=1), classes=7, way=3, weight_decay=0.01)
     learner.compile(keras.optimizers.SGD(0.1, momentum=0.9))

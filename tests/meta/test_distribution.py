@@ -43,6 +43,7 @@ def mean_loss(labels, logits):
 FEW_OPERATIONS = {"first_order": True, "multi_step_loss": False}  # quick to trace four times
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("devices", "settings"),
     [
@@ -126,6 +127,7 @@ def test_every_task_of_every_replica_drops_units_of_its_own(make_tasks, mirrored
         assert b[1] > 0
 
 
+@pytest.mark.slow
 def test_tasks_that_do_not_divide_over_replicas_count_alike(make_tasks, mirrored):
     """Meta-batches of 4, 3 and 1: the last gives one replica nothing."""
     every = make_tasks(tasks=8, shape=(4,), dtype="float32")

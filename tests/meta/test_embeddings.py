@@ -31,6 +31,7 @@ def test_finite_differences_of_an_embedding(settings, meta_gradient_errors):
     assert max(errors.values()) < 1e-6, errors
 
 
+@pytest.mark.slow
 def test_rematerialised_in_a_graph():
     words = keras.Input((5,), dtype="int32")
     mean = keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(8, 4)(words))

@@ -88,6 +88,7 @@ def test_regression_measures_the_error_of_the_mean_output(make_tasks, scatter):
     np.testing.assert_allclose(found.per_task, errors.mean((-1, -2)), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_every_query_statistics_is_passed_on(smooth_model, scatter, make_tasks):
     learner = MetaLearner(smooth_model(), way=3, inner_steps=1)
     scatter(learner.model)
@@ -155,6 +156,7 @@ def segmentation_tasks():
     return batch
 
 
+@pytest.mark.slow
 def test_segmentation_and_an_iterator_of_tasks():
     layers = [keras.Input((4, 4, 1)), keras.layers.Conv2D(2, 3, padding="same"), keras.layers.Conv2D(3, 1)]
     learner = MetaLearner(keras.Sequential(layers), way=3, inner_steps=1)

@@ -29,6 +29,7 @@ def paths(variables):
     return ["/".join(v.path.split("/")[-2:]) for v in variables]
 
 
+@pytest.mark.slow_cases("LiteRT")
 @pytest.mark.parametrize(
     "copy",
     [
@@ -48,6 +49,7 @@ def test_copies_keep_them_frozen(model, copy):
         MetaLearner(model, way=3)
 
 
+@pytest.mark.slow
 def test_both_loops_leave_them_alone(model, make_tasks):
     learner = MetaLearner(model, way=3, inner_steps=2)
     assert [p for p in paths(learner.model.variables) if p in ("conv/kernel", "norm/gamma", "inner/bias")]
@@ -67,6 +69,7 @@ def _named(model, path):
     return next(v.numpy() for v in model.variables if v.path == path)
 
 
+@pytest.mark.slow
 def test_the_meta_gradient_is_exact_with_them(model, make_tasks):
     deviations = check_meta_gradient(model, make_tasks(), way=3, inner_steps=1, tolerance=1e-4)
     assert not any(path.endswith(("conv/kernel", "norm/gamma")) for path in deviations)

@@ -35,6 +35,7 @@ def trapped():
     return keras.Sequential(stack, name="mine")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["maml", "maml++", "anil"])
 def test_conv4_passes(make_tasks, method):
     model = conv4((8, 8, 1), 3, filters=2, blocks=2)
@@ -130,6 +131,7 @@ WRAPPED = {
 }
 
 
+@pytest.mark.slow_cases("bidirectional")
 @pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n == "cells" else n for n in WRAPPED])
 def test_layers_that_hold_others_pass(name, make_tasks):
     inputs = keras.Input((3, 4))
@@ -137,6 +139,7 @@ def test_layers_that_hold_others_pass(name, make_tasks):
     check_meta_gradient(model, make_tasks(shape=(3, 4)), way=3, inner_steps=1, inner_rate=0.2)
 
 
+@pytest.mark.slow
 def test_a_layer_that_holds_others_is_at_fault_where_none_of_them_is(make_tasks):
     normed = layers.SpectralNormalization(layers.Dense(3, name="inside"), name="normed")
     model = in_float64(keras.Sequential([keras.Input((4,)), normed, layers.Dense(3, name="head")]))

@@ -102,6 +102,7 @@ def tasks_of(make_tasks):
     return {**tasks, "support_images": tasks["support_images"] * keep}
 
 
+@pytest.mark.slow_cases("no config")
 @pytest.mark.parametrize(
     "name", [n if n in ("vit", "no config") else pytest.param(n, marks=pytest.mark.slow) for n in MODELS]
 )
@@ -121,6 +122,7 @@ def name_of(variable):
 ROWS = {"per_step_weights": True, "per_step_statistics": True}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [pytest.param(MODELS["no config"], marks=pytest.mark.slow), subclassed])
 @pytest.mark.parametrize("statistics", ["running", pytest.param("support", marks=pytest.mark.slow)])
 def test_an_update_is_that_of_the_same_layers_in_a_stock_model(make, statistics, make_tasks, float64):

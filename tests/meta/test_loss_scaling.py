@@ -68,6 +68,7 @@ def small(labels, outputs):
     return 1e-5 * keras.losses.sparse_categorical_crossentropy(labels, outputs, from_logits=True)
 
 
+@pytest.mark.slow
 def test_gradients_that_float16_would_lose(train):
     """Of a loss a hundred thousand times smaller, with rates as much larger: the same updates."""
     settings = {"loss": small, "inner_rate": 1e4}
@@ -88,6 +89,7 @@ def test_gradients_that_float16_would_lose(train):
         assert np.linalg.norm(a - b) < 0.02 * np.linalg.norm(a) + 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("clip", [pytest.param(None, marks=pytest.mark.slow), 1.0])
 def test_an_update_that_overflows_is_skipped(train, clip):
     optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(RATE), initial_scale=2.0**60)

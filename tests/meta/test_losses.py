@@ -70,6 +70,7 @@ def test_masked_steps_do_not_count():
     assert float(mean_loss(loss, "float32")(labels, outputs)) == pytest.approx(5.0) == float(loss(labels, outputs))
 
 
+@pytest.mark.slow_cases("metric0")
 @pytest.mark.parametrize(
     "metric",
     [

@@ -23,6 +23,7 @@ def learner_of(model, scatter=None, **settings):
     return learner
 
 
+@pytest.mark.slow_cases("maml-batch", "maml-support", "maml++-running")
 @pytest.mark.parametrize(
     ("method", "query_statistics"),
     [
@@ -42,6 +43,7 @@ def test_finite_differences(smooth_model, scatter, make_tasks, meta_gradient_err
     assert max(errors.values()) < 1e-6, errors
 
 
+@pytest.mark.slow_cases("meta-sgd", "meta-sgd per step", "boil", "regular expression")
 @pytest.mark.parametrize(
     "settings",
     [
@@ -62,6 +64,7 @@ def test_finite_differences_of_other_methods(smooth_model, scatter, make_tasks, 
     assert max(errors.values()) < 1e-6, errors
 
 
+@pytest.mark.slow
 def test_finite_differences_after_the_multi_step_loss(smooth_model, scatter, make_tasks, meta_gradient_errors):
     learner = learner_of(smooth_model(), scatter, query_statistics="running", **PLUS)
     learner.set_epoch(10)
@@ -70,12 +73,14 @@ def test_finite_differences_after_the_multi_step_loss(smooth_model, scatter, mak
     assert max(errors.values()) < 1e-6, errors
 
 
+@pytest.mark.slow
 def test_finite_differences_of_conv4(scatter, make_tasks, meta_gradient_errors):
     model = conv4((8, 8, 1), 3, filters=3, blocks=2, dtype="float64")
     errors = meta_gradient_errors(learner_of(model, **PLUS), make_tasks(), steps=KINKS)
     assert max(errors.values()) < 1e-5, errors
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["layer", "group"])
 def test_finite_differences_of_other_normalisations(smooth_model, make_tasks, meta_gradient_errors, kind):
     norm = {
@@ -91,11 +96,13 @@ def dropout_learner(smooth_model, scatter):
     return learner_of(smooth_model(keras.layers.Dropout(0.5, seed=3, dtype="float64")), scatter)
 
 
+@pytest.mark.slow
 def test_finite_differences_with_dropout(dropout_learner, make_tasks, meta_gradient_errors):
     errors = meta_gradient_errors(dropout_learner, make_tasks())
     assert max(errors.values()) < 1e-6, errors
 
 
+@pytest.mark.slow
 def test_dropout_follows_from_the_state(dropout_learner, make_tasks):
     learner, tasks = dropout_learner, make_tasks()
     learner.compile(keras.optimizers.SGD(0.0))
@@ -105,6 +112,7 @@ def test_dropout_follows_from_the_state(dropout_learner, make_tasks):
     assert float(learner.meta_gradient(tasks)[2]["meta_loss"]) != float(first)
 
 
+@pytest.mark.slow
 def test_tasks_drop_units_of_their_own(dropout_learner, smooth_model, scatter, make_tasks):
     def loss(learner, count):
         tasks = {k: tf.repeat(v, count, 0) for k, v in make_tasks(tasks=1).items()}
@@ -115,6 +123,7 @@ def test_tasks_drop_units_of_their_own(dropout_learner, smooth_model, scatter, m
     assert loss(plain, 1) == pytest.approx(loss(plain, 2), rel=1e-14)
 
 
+@pytest.mark.slow
 def test_the_mean_over_tasks(smooth_model, scatter, make_tasks):
     learner, tasks = learner_of(smooth_model(), scatter, **PLUS), make_tasks(tasks=3)
     whole = learner.meta_gradient(tasks)
@@ -255,6 +264,7 @@ def test_a_query_pass_has_its_gradient_before_the_next_step_begins(make_tasks):
     assert kernel_gradients(follow_control=True) == 2 * support > 0
 
 
+@pytest.mark.slow
 def test_state_that_holds_a_weight_itself(scatter, make_tasks, meta_gradient_errors):
     """The same tensor is a weight and a state of the query pass: neither counts twice."""
 
@@ -282,6 +292,7 @@ def test_state_that_holds_a_weight_itself(scatter, make_tasks, meta_gradient_err
         assert max(errors.values()) < 1e-6, errors
 
 
+@pytest.mark.slow
 def test_frozen_layers_of_another_type(make_tasks):
     frozen = keras.layers.Conv2D(4, 3, dtype="bfloat16", trainable=False)
     stack = [keras.Input((8, 8, 1)), frozen, keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(3)]

@@ -39,6 +39,9 @@ WEIGHTS = {f"{layer}/{w}" for layer in ("conv0", "conv1", "dense") for w in ("ke
 NORM = {f"norm{i}/{w}" for i in (0, 1) for w in ("gamma", "beta", "moving_mean", "moving_variance")}
 
 
+@pytest.mark.slow_cases(
+    "multi_step_loss", "per_step_statistics", "per_step_weights", "learned_rates", "cosine_annealing"
+)
 @pytest.mark.parametrize("switch", [*MODIFICATIONS, "elementwise_rates", "first_order"])
 def test_every_switch_alone_trains(make_learner, make_tasks, switch):
     learner = make_learner(**{switch: True})
@@ -61,6 +64,7 @@ def test_every_switch_alone_trains(make_learner, make_tasks, switch):
     assert learner.phase.second_order == (switch not in ("first_order", "derivative_order_annealing"))
 
 
+@pytest.mark.slow
 def test_each_row_is_recorded_by_the_query_pass_of_its_step_or_else_the_support_pass(make_learner, make_tasks):
     learner = make_learner(per_step_statistics=True, dtype="float64")
     tasks = make_tasks(tasks=1)
@@ -75,6 +79,7 @@ def test_each_row_is_recorded_by_the_query_pass_of_its_step_or_else_the_support_
     np.testing.assert_allclose(moving[1], 0.1 * seen.numpy().mean((0, 1, 2)), rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_gradients_are_clipped_entry_by_entry(make_learner, make_tasks):
     tasks = make_tasks()
     gradients = make_learner(dtype="float64").meta_gradient(tasks)[0]
@@ -89,6 +94,7 @@ def test_gradients_are_clipped_entry_by_entry(make_learner, make_tasks):
         np.testing.assert_allclose(old - v.numpy(), np.clip(g, -limit, limit), rtol=0, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_a_whole_run_through_keras(make_learner, make_tasks, monkeypatch):
     learner = make_learner(
         keras.optimizers.Adam(1e-3),
@@ -123,6 +129,7 @@ def test_a_whole_run_through_keras(make_learner, make_tasks, monkeypatch):
     assert history["meta_loss"][1:] == history["loss"][1:]
 
 
+@pytest.mark.slow
 def test_training_teaches(make_learner, make_tasks):
     learner = make_learner(keras.optimizers.Adam(1e-2), inner_rate=0.4)
     train = tf.data.Dataset.from_tensors(make_tasks(dtype="float32")).repeat()
@@ -265,6 +272,7 @@ def test_what_a_learner_answers_before_a_task(make_learner, make_tasks):
         assert bool(changed(learner, before)) == training
 
 
+@pytest.mark.slow
 def test_label_permutations_average_probabilities(make_learner, make_tasks):
     tasks, rotated = make_tasks(shot=2), []
     plain = make_learner(dtype="float64")
@@ -276,6 +284,7 @@ def test_label_permutations_average_probabilities(make_learner, make_tasks):
     np.testing.assert_allclose(averaged, (rotated[0] + rotated[1]) / 2, rtol=0, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_label_permutations_keep_logarithms_finite(make_learner, make_tasks):
     learner = make_learner(inner_steps=5, inner_rate=50.0, label_permutations=2)
     tasks = make_tasks(dtype="float32")
@@ -283,6 +292,7 @@ def test_label_permutations_keep_logarithms_finite(make_learner, make_tasks):
     assert (curves < -150).any() and np.isfinite(curves).all()  # exp(-150) is 0 in float32
 
 
+@pytest.mark.slow
 def test_mixed_precision_keeps_weights_and_losses_in_float32(make_learner, make_tasks):
     tasks = make_tasks(dtype="float32")
     learner, plain = make_learner(dtype="mixed_bfloat16"), make_learner()

@@ -29,6 +29,7 @@ def support(tasks, index=0):
     return tasks["support_images"][index], tasks["support_labels"][index]
 
 
+@pytest.mark.slow
 @STATISTICS
 def test_nothing_of_the_model_is_written(make_learner, make_tasks, statistics):
     learner = make_learner(keras.layers.Dropout(0.5, dtype="float64"), evaluation_statistics=statistics)
@@ -83,6 +84,7 @@ def test_fewer_steps_are_the_start_of_the_curve(make_learner, make_tasks, statis
     np.testing.assert_allclose(learner.curves(tasks, 1, statistics), whole[:, :2], rtol=0, atol=1e-13)
 
 
+@pytest.mark.slow_cases("support")
 @STATISTICS
 def test_more_steps_reuse_the_last_rates_and_rows(make_learner, make_tasks, statistics):
     short, long, tasks = make_learner(inner_steps=2), make_learner(inner_steps=4), make_tasks()
@@ -112,6 +114,7 @@ def test_test_step_measures_the_curve(make_learner, make_tasks, statistics):
     assert float(numbers["loss"]) == pytest.approx(loss, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_evaluate_averages_over_meta_batches(make_learner, make_tasks):
     learner = make_learner()
     learner.compile("sgd")

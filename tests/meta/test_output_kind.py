@@ -150,6 +150,7 @@ def _meta_gradient(learner, tasks, in_graph):
     return (tf.function(learner.meta_gradient) if in_graph else learner.meta_gradient)(tasks)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("activation", [None, pytest.param("sigmoid", marks=pytest.mark.slow)])
 def test_binary_answers_are_sigmoids(make_tasks, activation):
     tasks = make_tasks(shape=(4,), dtype="float32")

@@ -134,6 +134,7 @@ def test_prototypical_networks_add_those_of_the_query_pass(make_tasks):
     np.testing.assert_allclose(losses[1] - losses[0], tf.reduce_sum(kernel**2) / 8, rtol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("per_step", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_a_batch_norms_regularisers_are_of_the_row_of_the_pass(make_tasks, per_step):
     norm = layers.BatchNormalization(gamma_regularizer=regularizers.L2(0.5), beta_regularizer="l1", dtype="float64")

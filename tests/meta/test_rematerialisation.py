@@ -41,12 +41,12 @@ def assert_equal(learners, tasks):
     "settings",
     [
         presets["maml"],
-        {**PLUS, "query_statistics": "running"},
-        {**PLUS, "query_statistics": "support"},
-        {**presets["meta-sgd"], "learned_rates": True},
         *(
             pytest.param(settings, marks=pytest.mark.slow)
             for settings in (
+                {**PLUS, "query_statistics": "running"},
+                {**PLUS, "query_statistics": "support"},
+                {**presets["meta-sgd"], "learned_rates": True},
                 {**PLUS, "query_statistics": "batch"},
                 {**presets["maml"], "multi_step_loss": True, "query_statistics": "running"},
                 {**presets["maml"], "adapted": "body", "query_statistics": "support"},
@@ -61,6 +61,7 @@ def test_numbers_are_the_same(both_ways, make_tasks, settings):
     assert_equal(both_ways(**settings), make_tasks())
 
 
+@pytest.mark.slow
 def test_after_the_multi_step_loss(both_ways, make_tasks):
     learners = both_ways(**PLUS)
     for learner in learners:
@@ -69,14 +70,17 @@ def test_after_the_multi_step_loss(both_ways, make_tasks):
     assert_equal(learners, make_tasks())
 
 
+@pytest.mark.slow
 def test_dropout_drops_the_same_units_again(both_ways, make_tasks):
     assert_equal(both_ways(keras.layers.Dropout(0.5, seed=3, dtype="float64"), **PLUS), make_tasks())
 
 
+@pytest.mark.slow
 def test_one_step_has_nothing_to_compute_again(both_ways, make_tasks):
     assert_equal(both_ways(inner_steps=1), make_tasks())
 
 
+@pytest.mark.slow
 def test_the_graph_does_not_grow_with_the_steps(both_ways, make_tasks):
     def nodes(learner):
         graph = tf.function(learner.meta_gradient).get_concrete_function(make_tasks()).graph.as_graph_def()

@@ -117,6 +117,7 @@ def test_the_scale_of_float16_stays(tmp_path):
     assert isinstance(loaded.optimizer.inner_optimizer, keras.optimizers.Adam)
 
 
+@pytest.mark.slow
 def test_prototypical_networks(make_tasks, tmp_path):
     learner = PrototypicalNetworks(conv4((8, 8, 1), 3, filters=2, blocks=1), way=3, temperature=2.0)
     learner.compile(keras.optimizers.Adam(1e-2))

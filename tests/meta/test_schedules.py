@@ -50,6 +50,7 @@ def watch_fit(make_tasks):
     return fit
 
 
+@pytest.mark.slow
 def test_schedules_follow_the_pure_functions(watch_fit):
     seen = watch_fit(
         3,
@@ -166,6 +167,7 @@ def test_annealing_that_is_over_is_told(make_learner, data):
         learner.fit(data, epochs=1, verbose=0)
 
 
+@pytest.mark.slow
 def test_fit_in_a_loop_traces_nothing_again(make_learner, data):
     learner, traces = make_learner()
     for _ in range(3):

@@ -59,6 +59,7 @@ def test_prototypical_networks_too():
         PrototypicalNetworks(shared_layer(), way=3, query_statistics="support")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [shared_layer, shared_block, subclassed])
 def test_adapt_refuses_them_and_takes_others(make):
     learner, shape = MetaLearner(make(), way=3), (3, 6, 6, 1 if make is shared_layer else 2)
@@ -70,6 +71,7 @@ def test_adapt_refuses_them_and_takes_others(make):
         assert learner.predict_adapted(adapted, images).shape == (3, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("frozen", [False, True])
 def test_a_batch_norm_for_each_call_or_a_frozen_one_is_taken(frozen):
     images = keras.Input((6, 6, 1))

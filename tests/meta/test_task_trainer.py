@@ -34,6 +34,7 @@ def renamed(tasks):
     return {k.replace("images", "x").replace("labels", "y"): v for k, v in tasks.items()}
 
 
+@pytest.mark.slow
 def test_several_metrics_with_names_values_and_directions(tasks):
     def margin(labels, outputs):
         return tf.reduce_max(outputs, -1)
@@ -87,6 +88,7 @@ def test_the_loss_of_compile_is_that_of_both_loops(tasks):
     assert abs(found[0][-3] - found[3][-3]) > 1e-3
 
 
+@pytest.mark.slow
 def test_a_head_whose_loss_only_compile_tells(tasks):
     learner = make("sigmoid")
     with pytest.raises(UserError, match="model 'net' ends in sigmoid"):
@@ -162,6 +164,7 @@ def test_every_form_of_data_is_the_same_data(tasks):
         np.testing.assert_allclose(found, expected, rtol=1e-5, err_msg=name)
 
 
+@pytest.mark.slow
 def test_every_form_of_data_trains(tasks):
     learner = make(first_order=True)
     learner.compile(keras.optimizers.SGD(0.0))

@@ -28,6 +28,7 @@ def test_networks_of_this_package(name, settings, layer, width):
     assert bool(pools) == (name != "mlp" and not settings.get("strided"))
 
 
+@pytest.mark.slow
 def test_networks_of_keras_applications(tmp_path):
     model = build("keras:MobileNetV3Small", (32, 32, 3), 7)
     assert model.output.shape == (None, 7)

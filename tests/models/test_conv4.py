@@ -65,12 +65,14 @@ def test_strided_conv4_halves_by_strides_and_averages_at_the_end(scatter):
     np.testing.assert_allclose(model(x), model.get_layer("dense")(tf.reduce_mean(y, [1, 2])), rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strided", [False, True])
 def test_finite_differences(make_tasks, plus_learner, worst_deviation, strided):
     model = conv4((8, 8, 1), 3, filters=3, blocks=3, strided=strided, dtype="float64")
     assert worst_deviation(plus_learner(model), make_tasks(tasks=1)) < 1e-6
 
 
+@pytest.mark.slow
 def test_the_self_check_passes_a_strided_network(make_tasks):
     model = conv4((8, 8, 1), 3, filters=2, blocks=1, strided=True)
     assert max(check_meta_gradient(model, make_tasks(tasks=1), way=3, inner_steps=2).values()) < 1e-6

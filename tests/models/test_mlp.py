@@ -1,5 +1,6 @@
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from tf_mamlpp.models.mlp import mlp
@@ -17,6 +18,7 @@ def test_float64_is_not_rounded_on_the_way():
     assert np.abs(model(x) - model(np.ones_like(x))).max() > 0
 
 
+@pytest.mark.slow
 def test_finite_differences_of_two_activations(make_tasks, plus_learner, worst_deviation):
     stack = [keras.Input((8, 8, 1), dtype="float64"), keras.layers.Flatten(dtype="float64")]
     stack += [keras.layers.Dense(n, a, dtype="float64") for n, a in ((6, "relu"), (5, "gelu"), (3, None))]

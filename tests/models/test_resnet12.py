@@ -40,6 +40,7 @@ def test_resnet12_refuses_pictures_too_small():
         resnet12((15, 28, 1), 5)
 
 
+@pytest.mark.slow
 def test_finite_differences(make_tasks, plus_learner, worst_deviation):
     learner = plus_learner(resnet12((8, 8, 1), 3, widths=(2, 3), dtype="float64"))
     assert worst_deviation(learner, make_tasks(tasks=1)) < 1e-6

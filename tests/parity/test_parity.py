@@ -70,6 +70,7 @@ def case(request) -> Case:
     return Case(request.param)
 
 
+@pytest.mark.slow_cases("mamlpp_1st", "mamlpp_2nd", "mamlpp_2nd_epoch4", "mamlpp_rgb")
 def test_loss_and_meta_gradient(case):
     gradients, _, numbers = tf.function(case.learner.meta_gradient)(case.tasks())
     np.testing.assert_allclose(numbers["meta_loss"], case["meta_loss"], rtol=1e-9)
@@ -99,6 +100,7 @@ def test_loss_weights(case):
     np.testing.assert_allclose(weights, case["multi_step_loss_weights"], rtol=0, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_trajectory_of_five_updates(case):
     c, learner = case.config, case.learner
     # PyTorch adds epsilon to the bias-corrected root, Keras to the uncorrected one, which is 17 times smaller at

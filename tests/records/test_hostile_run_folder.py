@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pytest
 from hypothesis import strategies as st
 
 from tf_mamlpp.records.diagnosis import diagnose
@@ -22,6 +23,7 @@ def lines_of(epochs, updates):
     return metrics.encode(), "\n".join([",".join(("update", *UPDATE_LOGS)), *table, ""]).encode()
 
 
+@pytest.mark.slow
 def test_damaged_records(fuzz, flips, tmp_path):
     metrics, updates = lines_of(epochs=6, updates=20)
     places = {"metrics.jsonl": metrics, "updates.csv": updates}

@@ -18,6 +18,7 @@ SMALL = [
 ]
 
 
+@pytest.mark.slow
 def test_the_time_is_shared_out(monkeypatch):
     """Ten epochs: two of the multi-step loss in first order, three without it, five of second order."""
     config = Config(
@@ -33,6 +34,7 @@ def test_the_time_is_shared_out(monkeypatch):
     assert once == pytest.approx(4 * 24 + 2 * (10 * 0.25 + 12))  # three members and the best alone; 11,160 pictures
 
 
+@pytest.mark.slow
 def test_a_run_keeps_its_number_of_epochs(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(budget, "_seconds", lambda config: (60.0, 30.0))
     chosen = budget.within(2.6, f"{TESTING}:way=3", SMALL, tmp_path)
@@ -43,6 +45,7 @@ def test_a_run_keeps_its_number_of_epochs(tmp_path, monkeypatch, capsys):
     assert budget.within(9, f"{TESTING}:way=3", SMALL, tmp_path) == chosen
 
 
+@pytest.mark.slow
 def test_it_measures(tmp_path, capsys):
     chosen = budget.within(0.001, TESTING, SMALL, tmp_path)
     assert chosen == dataclasses.replace(configs.load(f"{TESTING}:epochs=1", SMALL))

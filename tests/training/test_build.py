@@ -138,6 +138,7 @@ def test_settings_reach_learner_and_optimizer(make_config):
     assert not learner.jit_compile
 
 
+@pytest.mark.slow
 def test_any_config_makes_a_learner_that_learns_or_one_error(make_config, fuzz):
     def section(kind, **values):
         given = st.fixed_dictionaries({}, optional={name: st.sampled_from(v) for name, v in values.items()})

@@ -184,6 +184,7 @@ def test_a_finding_is_told_once(make_learner, tmp_path, capsys):
 # --- Progress -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_progress_away_from_a_terminal_is_a_line_an_epoch(make_learner, episodes, capsys):
     learner = make_learner()
     learner.fit(

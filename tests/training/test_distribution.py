@@ -14,6 +14,7 @@ from tf_mamlpp.training.checkpoints import Checkpoints
 from tf_mamlpp.training.train import train_and_evaluate
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("before", "after"), [(1, 4), (2, 1)])
 def test_a_checkpoint_of_one_layout_restores_in_another(make_tasks, mirrored_over, tmp_path, before, after):
     """In the middle of an epoch: what its updates measured goes on too."""
@@ -48,6 +49,7 @@ def test_a_checkpoint_of_one_layout_restores_in_another(make_tasks, mirrored_ove
         np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-4, atol=1e-6, err_msg=a.path)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_in_another_layout(mirrored_over, sinusoid, tmp_path, monkeypatch):
     """From config to results, with a checkpoint in the middle of an epoch."""
 

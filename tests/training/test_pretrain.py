@@ -112,6 +112,7 @@ def test_a_run_without_pretraining_has_none_to_begin_with(config, reference, tmp
             read_start(dataclasses.replace(config, pretrain=Pretrain(), training=Training(start=str(folder))))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("update", [3, *(pytest.param(u, marks=pytest.mark.slow) for u in (5, 10))])
 def test_it_resumes_to_the_same_numbers(config, reference, tmp_path, monkeypatch, capsys, update):
     save = SaveCheckpoints._save
@@ -132,6 +133,7 @@ def test_it_resumes_to_the_same_numbers(config, reference, tmp_path, monkeypatch
     assert_same(tmp_path, reference)
 
 
+@pytest.mark.slow
 def test_a_run_past_it_does_not_pretrain_again(config, reference, tmp_path, monkeypatch, capsys):
     longer = dataclasses.replace(config, training=dataclasses.replace(config.training, epochs=2))
     monkeypatch.setattr(train, "pretrain", lambda *args: pytest.fail("pretrained again"))

@@ -31,6 +31,7 @@ def test_label_permutations_that_do_not_go_with_a_run(make_config, tmp_path, set
         results.evaluate_run(tmp_path, [None], label_permutations=permutations)
 
 
+@pytest.mark.slow
 def test_damaged_pictures_are_counted_in_the_results(
     picture_tree, folder_config, evaluate, pool, tmp_path, monkeypatch
 ):

@@ -51,6 +51,7 @@ def add_a_class(picture_tree):
     return change
 
 
+@pytest.mark.slow_cases("pool")
 def test_evaluating_refuses_other_classes_and_goes_on_with_its_own(add_a_class, evaluate, run):
     root, workdir, found = run
     assert evaluate(root, workdir) == found["accuracy"]
@@ -71,6 +72,7 @@ def test_classes_trained_on_and_now_tested_are_named_first(add_a_class, evaluate
         evaluate(root, workdir)
 
 
+@pytest.mark.slow_cases("pool")
 def test_resuming_refuses_other_classes_and_goes_on_with_its_own(folder_config, add_a_class, evaluate, run):
     root, workdir, _ = run
     add_a_class(root)
@@ -86,6 +88,7 @@ def test_resuming_refuses_other_classes_and_goes_on_with_its_own(folder_config, 
     assert (workdir / "classes.json").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_the_way_to_go_on_is_a_command_that_works(picture_tree, folder_config, pool, tmp_path, monkeypatch):
     """A split file and fractions of one's own contradict: the command takes the fractions back."""
     monkeypatch.setenv("TF_MAMLPP_CACHE", str(tmp_path / "cache"))
@@ -115,6 +118,7 @@ def test_a_class_that_is_gone_is_asked_for(picture_tree, evaluate, run):
         evaluate(root, workdir, split_file=f"{workdir}/classes.json")
 
 
+@pytest.mark.slow
 def test_other_pictures_are_told(write_picture, evaluate, run):
     root, workdir, _ = run
     name = json.loads((workdir / "classes.json").read_text())["test"][0]
@@ -127,6 +131,7 @@ def test_other_pictures_are_told(write_picture, evaluate, run):
         evaluate(root, workdir)
 
 
+@pytest.mark.slow_cases("pool")
 def test_a_run_of_before_opens_and_gets_its_classes_when_it_is_resumed(folder_config, evaluate, run):
     root, workdir, found = run
     (workdir / "classes.json").unlink()
@@ -136,6 +141,7 @@ def test_a_run_of_before_opens_and_gets_its_classes_when_it_is_resumed(folder_co
     assert sorted(json.loads((workdir / "classes.json").read_text())) == ["pictures", "test", "train", "validation"]
 
 
+@pytest.mark.slow
 def test_the_same_names_in_another_form_are_the_same_classes(
     picture_tree, folder_config, evaluate, tmp_path, monkeypatch
 ):
@@ -159,6 +165,7 @@ def test_damaged_classes_are_refused(tmp_path, content):
         run_classes.read_classes(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_run_that_never_came_to_a_checkpoint_begins_anew(picture_tree, folder_config, pool, tmp_path, monkeypatch):
     monkeypatch.setenv("TF_MAMLPP_CACHE", str(tmp_path / "cache"))
     (tmp_path / "run").mkdir()

@@ -66,6 +66,7 @@ def test_a_run_begins_with_the_best_epoch_of_another(source, tmp_path, capsys):
     assert found["train_steps"] == 3
 
 
+@pytest.mark.slow
 def test_a_file_of_the_same_weights_begins_the_same_run(source, tmp_path):
     _, learner, checkpoints = open_run(source)
     checkpoints.restore_best(0)
@@ -80,6 +81,7 @@ def test_a_file_of_the_same_weights_begins_the_same_run(source, tmp_path):
     assert reader.get_tensor("optimizer/0/.ATTRIBUTES/VARIABLE_VALUE") == 3  # its own updates alone
 
 
+@pytest.mark.slow
 def test_it_resumes_without_what_it_began_from(source, tmp_path, monkeypatch):
     copy = shutil.copytree(source, tmp_path / "source")
     config = changed(start=str(copy), epochs=2)
@@ -93,6 +95,7 @@ def test_it_resumes_without_what_it_began_from(source, tmp_path, monkeypatch):
         train.train_and_evaluate(changed(config, start=None), tmp_path / "part")
 
 
+@pytest.mark.slow
 def test_rates_are_taken_only_where_both_learn_them(source, tmp_path, capsys):
     fixed = changed(start=str(source), learning_rate=STILL, learner={"learned_rates": False, "inner_rate": 0.5})
     train.train_and_evaluate(fixed, tmp_path / "fixed")
@@ -224,6 +227,7 @@ def pictures(monkeypatch):
     return choose
 
 
+@pytest.mark.slow
 def test_no_run_is_tested_on_what_its_weights_were_trained_on(pictures, tmp_path, recwarn):
     config = Config(
         data=Data(name="omniglot", path="somewhere", way=2, image_size=(8, 8)),

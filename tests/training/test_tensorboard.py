@@ -47,6 +47,7 @@ def scalars(events, tag):
     return [(point.step, float(tf.make_ndarray(point.tensor_proto))) for point in events.Tensors(tag)]
 
 
+@pytest.mark.slow
 def test_every_chart_of_the_first_page_has_its_data(written):
     events = written(learned_rates=True)
     tags = set(events.Tags()["tensors"])
@@ -60,6 +61,7 @@ def test_every_chart_of_the_first_page_has_its_data(written):
     assert sorted(tags - {"_hparams_", "custom_scalars__config__"})[0].startswith("accuracy")
 
 
+@pytest.mark.slow
 def test_stability_is_the_largest_since_the_last_point(written):
     events = written()
     points = scalars(events, "stability/largest_gradient_norm")
@@ -82,6 +84,7 @@ def plugin_data(events, tag):
     return plugin_data_pb2.HParamsPluginData.FromString(events.SummaryMetadata(tag).plugin_data.content)
 
 
+@pytest.mark.slow
 def test_pictures_of_a_long_run_are_bounded(make_tasks, tmp_path, monkeypatch):
     monkeypatch.setattr(tensorboard, "_PICTURES", 2)
     model = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten(), keras.layers.Dense(3)])

@@ -50,6 +50,7 @@ def test_an_error_of_the_data_is_none_of_the_folder(make_config, tmp_path, monke
         train.train_and_evaluate(make_config(), tmp_path)
 
 
+@pytest.mark.slow
 def test_outside_the_main_thread(sinusoid, tmp_path):
     handlers = [signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)]
     with concurrent.futures.ThreadPoolExecutor() as pool:
@@ -58,6 +59,7 @@ def test_outside_the_main_thread(sinusoid, tmp_path):
     assert [signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)] == handlers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", ["results.json", "test_tasks.csv"])
 def test_results_that_cannot_be_written(sinusoid, tmp_path, file):
     (tmp_path / file).mkdir()
@@ -65,6 +67,7 @@ def test_results_that_cannot_be_written(sinusoid, tmp_path, file):
         train.train_and_evaluate(sinusoid, tmp_path)
 
 
+@pytest.mark.slow
 def test_the_sinusoid_from_config_to_results(sinusoid, tmp_path):
     config = sinusoid
     found = train.train_and_evaluate(config, str(tmp_path))
@@ -81,6 +84,7 @@ def test_the_sinusoid_from_config_to_results(sinusoid, tmp_path):
     assert again["mean_squared_error"] == found["mean_squared_error"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("annealing", [False, True])
 def test_more_epochs_are_those_of_a_run_that_had_them_from_its_beginning(
     with_epochs, sinusoid, tmp_path, capsys, annealing
@@ -101,6 +105,7 @@ def test_more_epochs_are_those_of_a_run_that_had_them_from_its_beginning(
         train.train_and_evaluate(with_epochs(sinusoid, 2, **learner), tmp_path / "grown")
 
 
+@pytest.mark.slow
 def test_fewer_epochs_than_are_annealed_are_the_first_of_them(with_epochs, sinusoid, tmp_path):
     whole = with_epochs(sinusoid, 2, cosine_annealing=True)
     train.train_and_evaluate(whole, tmp_path / "whole")

@@ -54,6 +54,7 @@ def test_no_two_pictures_are_equal(banks):
     assert len(np.unique(images.reshape(len(images), -1), axis=0)) == len(images)
 
 
+@pytest.mark.slow
 def test_three_faces_or_more_and_pictures_drawn_again_are_the_same(banks):
     characters = glyphs._characters()
     assert min(len(outlines) for split in characters.values() for outlines in split.values()) >= 3

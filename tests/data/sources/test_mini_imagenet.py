@@ -134,6 +134,7 @@ def test_archives_without_pictures_and_damaged_ones_are_named(halves, pack):
         load(halves)
 
 
+@pytest.mark.slow
 def test_real_mini_imagenet_is_listed_whole_and_its_test_split_decoded(real_mini_imagenet, shared_cache):
     splits = mini_imagenet_splits(real_mini_imagenet)
     listed = {split: open_pictures() for split, (_, open_pictures) in splits.items()}

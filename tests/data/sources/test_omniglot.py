@@ -48,6 +48,7 @@ def copy(archives, tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_zips_and_unpacked_folders_give_equal_banks(copy, make_png):
     zipped = load_banks("omniglot", copy, image_size=(6, 6))
     for archive in list(copy.glob("*.zip")):
@@ -125,6 +126,7 @@ def test_missing_folder_part_or_classes_are_named(copy, tmp_path):
         load_banks("omniglot", copy)
 
 
+@pytest.mark.slow
 def test_real_omniglot(real_omniglot, shared_cache):
     banks = load_banks("omniglot", real_omniglot, cache_dir=shared_cache)
     assert [bank.images.shape for bank in banks.values()] == [

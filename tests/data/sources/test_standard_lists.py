@@ -154,6 +154,7 @@ def label_of(picture):
     return int(picture[0, 0].max()) + 250 * (int(picture[-1, 0].max()) // 50)
 
 
+@pytest.mark.slow_cases("cifar_fs", "fc100", "cub", "vgg_flower", "quickdraw")
 @pytest.mark.parametrize("name", BUILDERS)
 def test_every_class_gets_the_pictures_of_its_label(data_dir, name):
     builder = tfds.builder(BUILDERS[name], data_dir=data_dir)

@@ -214,6 +214,7 @@ def data_dir(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_train_and_test_are_pooled_and_divided_by_class(data_dir):
     banks = load_banks("tfds:few_shot_pets", data_dir, image_size=(12, 12), channels=1)
     assert [len(bank.class_names) for bank in banks.values()] == [6, 2, 2]
@@ -238,6 +239,7 @@ def test_split_file_divides_by_name(data_dir, tmp_path):
     assert sorted(greys) == [18, 19, 118, 119]
 
 
+@pytest.mark.slow
 def test_a_part_of_each_split(data_dir):
     opened = [pictures() for _, pictures in tfds_splits("tfds:few_shot_pets[:50%]", data_dir, split_seed=0).values()]
     names = [np.repeat(pictures.class_names, pictures.counts) for pictures in opened]
@@ -270,6 +272,7 @@ def test_a_part_that_is_none_is_named(data_dir, part, message):
         load_banks(f"tfds:few_shot_pets{part}", data_dir)
 
 
+@pytest.mark.slow
 def test_splits_without_common_classes_are_kept(data_dir):
     banks = load_banks("tfds:disjoint", data_dir, image_size=(12, 12))
     assert {split: bank.class_names for split, bank in banks.items()} == {
@@ -279,6 +282,7 @@ def test_splits_without_common_classes_are_kept(data_dir):
     }
 
 
+@pytest.mark.slow
 def test_features_of_supervised_keys_and_other_names_of_validation(data_dir):
     with pytest.warns(UserWarning, match="of its splits, train, val, valid, test are read, extra are not"):
         banks = load_banks("tfds:other_names", data_dir, image_size=(12, 12))
@@ -291,6 +295,7 @@ def test_features_of_supervised_keys_and_other_names_of_validation(data_dir):
     assert not any(bank.by_fractions for bank in banks.values())
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*extra are not")
 def test_a_class_without_pictures_is_left_out(data_dir, tmp_path):
     lists = {"train": ["breed0", "breed5"], "validation": ["breed1"], "test": ["breed4"]}
@@ -299,6 +304,7 @@ def test_a_class_without_pictures_is_left_out(data_dir, tmp_path):
     assert banks["train"].class_names == ("breed0",)
 
 
+@pytest.mark.slow
 def test_fractions_divide_the_pool(data_dir, shared_cache):
     for fractions, sizes in (((0.6, 0.2, 0.2), [6, 2, 2]), ((0.5, 0.4, 0.1), [5, 4, 1]), ((0.8, 0.2, 0), [8, 2, 0])):
         for _ in ("decoded", "from the cache"):
@@ -332,6 +338,7 @@ def test_second_load_reads_no_examples(data_dir, shared_cache, monkeypatch):
     load_banks("tfds:few_shot_pets", data_dir, image_size=(12, 12), cache_dir=shared_cache)
 
 
+@pytest.mark.slow
 def test_as_many_classes_as_omniglot_are_divided_as_omniglot(data_dir):
     splits = tfds_splits("tfds:omniglot_like", data_dir, split_seed=0)
     listed = [open_pictures() for _, open_pictures in splits.values()]
@@ -369,6 +376,7 @@ def all_greys(banks):
     return {name: found for bank in banks.values() for name, found in greys(bank).items()}
 
 
+@pytest.mark.slow
 def test_labels_that_are_texts(data_dir, tmp_path, monkeypatch):
     with pytest.warns(UserWarning, match="text_labels: 4 pictures whose label is -1 or empty are left out"):
         banks = load_banks("tfds:text_labels", data_dir, image_size=(12, 12), channels=1)
@@ -382,6 +390,7 @@ def test_labels_that_are_texts(data_dir, tmp_path, monkeypatch):
     load_banks("tfds:text_labels", data_dir, image_size=(12, 12), channels=1)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*label is -1 or empty")
 def test_a_split_file_for_labels_that_are_texts(data_dir, tmp_path):
     file = tmp_path / "lists.json"
@@ -395,6 +404,7 @@ def test_a_split_file_for_labels_that_are_texts(data_dir, tmp_path):
         load_banks("tfds:text_labels", data_dir, image_size=(12, 12), split_file=file)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*label is -1 or empty")
 def test_labels_that_are_integers_and_pictures_that_are_tensors(data_dir):
     banks = load_banks("tfds:integer_labels", data_dir, image_size=(12, 12), channels=1)
@@ -403,6 +413,7 @@ def test_labels_that_are_integers_and_pictures_that_are_tensors(data_dir):
     assert [int(name) for name in banks["train"].class_names] == sorted(int(n) for n in banks["train"].class_names)
 
 
+@pytest.mark.slow
 def test_pictures_that_are_tensors_in_colour(data_dir):
     banks = load_banks("tfds:colour_tensors", data_dir, image_size=(12, 12), channels=1)
     same = load_banks("tfds:few_shot_pets", data_dir, image_size=(12, 12), channels=1)

@@ -45,6 +45,7 @@ def test_tfds_load_gives_the_splits(data_dir):
     assert image.shape == (84, 84, 3)
 
 
+@pytest.mark.slow
 def test_as_a_source_it_keeps_its_splits_and_pictures(data_dir, manual_dir):
     through_tfds, from_files = load_banks("tfds:mini_imagenet", data_dir), load_banks("mini_imagenet", manual_dir)
     for split, bank in from_files.items():

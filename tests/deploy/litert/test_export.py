@@ -171,6 +171,7 @@ def test_metadata_travels_in_the_file(exported, content):
     assert [p.name for p in path.parent.iterdir()] == ["letters.tflite"]
 
 
+@pytest.mark.slow
 def test_pictures_with_remainders_in_colour_and_batch_statistics(scatter):
     shape = (11, 14, 3)
     learner = make_learner(conv4(shape, 3, filters=4, blocks=2), 3, scatter, "maml", inner_steps=1)
@@ -194,6 +195,7 @@ def test_every_layer_converts(scatter):
     assert_agrees(learner, content, (9, 10, 2), "support", [0, 1, 2], 2)
 
 
+@pytest.mark.slow
 def test_head_of_an_mlp(scatter):
     model = keras.Sequential([mlp((4, 5, 1), 6, units=(7,)), keras.layers.Dropout(0.5), keras.layers.Dense(3)])
     learner = make_learner(model, 3, scatter, "anil")
@@ -215,6 +217,7 @@ def test_files_are_not_overwritten(learner, exported, tmp_path):
             export_litert(task_learner(learner, pictures(SHAPE)), taken)
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_told(learner, tmp_path, monkeypatch):
     def full(*_):
         raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")

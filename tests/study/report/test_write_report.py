@@ -2,6 +2,8 @@
 
 import re
 
+import pytest
+
 from tf_mamlpp import plotting
 from tf_mamlpp.study.report.write_report import write_report
 
@@ -24,6 +26,7 @@ def test_a_large_study_has_the_same_figures(whole, small):
     assert str(whole[0].workdir) not in whole[1]
 
 
+@pytest.mark.slow
 def test_the_same_runs_give_the_same_report(small, whole, monkeypatch):
     plan, text = small
     files = sorted(f for f in plan.workdir.rglob("*") if f.suffix in (".md", ".html", ".png", ".svg"))
