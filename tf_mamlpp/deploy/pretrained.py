@@ -142,12 +142,14 @@ def _card(name: str, told: dict[str, Any]) -> str:
     tasks = f"{test['tasks']} {test['way']}-way {test['shot']}-shot test tasks of {test['query_shot']} query pictures"
     accuracy = f"{percent(test['accuracy'], test['confidence_95'])} on {tasks}"
     height, width = data["image_size"]
+    of_any_number = config["learner"].get("head", "learned") != "learned"
+    classes = "any number of classes" if of_any_number else f"at most {data['way']} classes"
     rows = {
         "accuracy": f"{accuracy} (95 % interval over tasks); one seed, {config['seed']}",
         "measured with": f"the exported functions, one epoch, query statistics '{test['query_statistics']}'",
         "data": told["data"],
         "pictures": f"{height}x{width}, {'grey' if data['channels'] == 1 else 'RGB'}",
-        "model": f"{model['name']}, {model['filters']} filters, at most {data['way']} classes",
+        "model": f"{model['name']}, {model['filters']} filters, {classes}",
         "training": f"{configs.from_dict(config).method}, epoch {told['epoch']}; every setting is in {ABOUT}",
         "code": f"commit {told['commit']}",
         "limits": told["limits"],

@@ -11,7 +11,8 @@ Which idea lives where ("How to train your MAML", arXiv 1810.09502, section 4, a
 | CA, cosine annealing of the outer rate: `cosine_rate` | `schedules` |
 | every switch, and the methods `maml`, `maml++`, `fomaml`, `anil`, `boil`, `meta-sgd`, `protonet` | `settings` |
 | the inner loop: gradient steps on the support set, first or second order | `inner_loop` |
-| which weights it changes (ANIL, BOIL, a shared head) | `adapted_weights` |
+| which weights it changes (ANIL, BOIL) | `adapted_weights` |
+| heads that each task starts by itself, of any number of classes (UNICORN-MAML, Proto-MAML) | `heads` |
 | the mean over orders of the classes: `label_permutations` | `label_permutations` |
 | a Keras model as a pure function of fast weights and state | `functional_model` |
 | the outer loop: meta-batch, meta-gradient | `outer_loop` |
