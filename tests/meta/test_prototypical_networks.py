@@ -25,6 +25,16 @@ def test_answers_by_hand(make_tasks, scatter):
         np.testing.assert_allclose(curves[task, 0], -distances, rtol=1e-12)
 
 
+def test_any_number_of_classes(make_tasks):
+    learner = PrototypicalNetworks(mlp((4,), 3, (5,)), way=3)
+    learner.compile("adam")
+    batches = [make_tasks(way=way, shape=(4,), dtype="float32") for way in (3, 6, 2)]
+    learner.fit(batches, verbose=0)
+    assert learner.curves(batches[1]).shape == (2, 1, 12, 6)
+    values = [evaluate(learner, [batch]).per_task for batch in batches]
+    np.testing.assert_array_equal(evaluate(learner, batches).per_task, np.concatenate(values))
+
+
 def test_a_temperature_divides_distances(make_tasks, scatter):
     model, tasks = scatter(mlp((4,), 3, (5,), dtype="float64")), make_tasks(shape=(4,))
     plain, warm = (PrototypicalNetworks(model, way=3, **settings) for settings in ({}, {"temperature": 64.0}))

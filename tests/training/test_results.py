@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tf_mamlpp import config as configs
-from tf_mamlpp.config import Data, Learner
+from tf_mamlpp.config import Data, Evaluation, Learner
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.training import results, train
 
@@ -51,3 +51,23 @@ def test_damaged_pictures_are_counted_in_the_results(
 
 def test_results_of_other_runs_have_no_such_count(trained):
     assert "damaged_pictures" not in trained[2]
+
+
+def test_other_tasks_than_trained_for(make_config, tmp_path):
+    config = make_config(learner=Learner(head="prototypes", inner_steps=1), evaluation=Evaluation(test_tasks=4))
+    trained = train.train_and_evaluate(config, tmp_path / "run")
+    own, other = (
+        results.evaluate_run(tmp_path / "run", [None], task=task)[0]
+        for task in ({}, {"way": 7, "shot": 2, "query_shot": 1})
+    )
+    assert own["accuracy"] == trained["accuracy"]
+    assert (other["way"], other["shot"], other["query_shot"], other["tasks"]) == (7, 2, 1, 4)
+    assert other["accuracy_per_inner_step"] != own["accuracy_per_inner_step"]
+
+
+def test_a_learned_head_has_its_number_of_classes(make_config, tmp_path):
+    config = make_config(learner=Learner(inner_steps=1))
+    (tmp_path / "config.json").write_text(json.dumps(configs.to_dict(config)))
+    way = config.data.way
+    with pytest.raises(UserError, match=f"way is {way + 1}, and the run in .* learned a head for {way} classes"):
+        results.evaluate_run(tmp_path, [None], task={"way": way + 1})
