@@ -149,6 +149,7 @@ def test_any_config_makes_a_learner_that_learns_or_one_error(make_config, fuzz):
         Learner,
         **dict.fromkeys([*flags, "batched_tasks"], [True, False, False]),
         inner_steps=[1, 2],
+        head=["learned", "learned", "shared", "prototypes"],
         adapted=["all", "all", "head", "body", "dense", "(", "", "norm", "nothing", ".*"],
         label_permutations=[0, 1, 2, 3, 4],
         query_statistics=["batch", "running", "support"],

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tf_mamlpp import config as configs
-from tf_mamlpp.training import build, callbacks, train
+from tf_mamlpp.training import build, callbacks, fit, train
 
 pytestmark = pytest.mark.slow
 
@@ -49,7 +49,7 @@ def test_memory_traces_and_files_of_a_long_run(tmp_path, monkeypatch):
         learner.task_loss = counting(learner.task_loss)
         return learner
 
-    monkeypatch.setattr(train, "Progress", Recorder)
+    monkeypatch.setattr(fit, "Progress", Recorder)
     monkeypatch.setattr(train, "make_learner", make)
     settings = {
         "training": {"updates": every, "epochs": updates // every, "tasks": 2, "checkpoint_updates": 25},
