@@ -221,6 +221,7 @@ def test_workers_of_two_configs_do_not_start(pair, tmp_path):
     statuses, _, errors = finish(*workers)
     assert statuses == [1, 1]
     assert "this worker's config is not the chief's (learner.inner_rate: 0.01, 0.5)" in errors[1]
+    assert "another worker's config is not the chief's, and its own error names what differs" in errors[0]
     assert [len(text.splitlines()) for text in errors] == [1, 1]
 
 

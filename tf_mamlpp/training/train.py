@@ -131,8 +131,12 @@ def check_same(config: Config, workers: Workers) -> None:
         >>> check_same(Config(), Workers(tf.distribute.get_strategy()))  # one process alone
     """
     changed = configs.differences(configs.from_dict(workers.share(configs.to_dict(config))), config)
+    if not workers.any(bool(changed)):
+        return
     if changed:
         raise UserError(f"this worker's config is not the chief's ({'; '.join(changed[:3])}): start all with the same")
+    # Else this worker would wait for the others, and say that they have ended.
+    raise UserError("another worker's config is not the chief's, and its own error names what differs")
 
 
 def _stage(config: Config, banks: Banks, replicas: int) -> Stage:
