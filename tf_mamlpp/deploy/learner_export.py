@@ -12,11 +12,19 @@ import tensorflow as tf
 
 from tf_mamlpp.deploy.metadata import describe
 from tf_mamlpp.deploy.picture_format import PictureFormat
-from tf_mamlpp.deploy.saved_model import check_output, export_saved_model, require, require_classes, require_own_state
+from tf_mamlpp.deploy.saved_model import (
+    check_output,
+    export_saved_model,
+    predictions,
+    require,
+    require_classes,
+    require_own_state,
+)
 from tf_mamlpp.deploy.state_learner import StateLearner, state_learner
 from tf_mamlpp.deploy.task_learner import task_learner
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.files import new_folder, plain_path, write_json
+from tf_mamlpp.meta.confidence import Confidence
 from tf_mamlpp.meta.outer_loop import EpisodicModel
 
 
@@ -28,6 +36,7 @@ def export(
     inner_steps: int | None = None,
     query_statistics: str = "support",
     input_signature: Any = None,
+    confidence: Confidence | None = None,
 ) -> dict[str, Any]:
     """Writes a SavedModel that adapts and predicts, and needs neither Keras nor this package; `learner.export` too.
 
@@ -45,6 +54,8 @@ def export(
         inner_steps: of adaptation; None for as many as trained.
         query_statistics: see `state_learner.StateLearner`.
         input_signature: a `tf.TensorSpec`, or a structure of them, of the inputs of a model that does not declare them.
+        confidence: what `confidence.fit_confidence` fitted to tasks that the learner was not trained on: calibrates
+            the probabilities, and adds the output `known`.
 
     Returns:
         What `metadata.json` in the folder holds.
@@ -62,7 +73,7 @@ def export(
         >>> model.predict(state, tf.eye(2, 4))["probabilities"].shape
         TensorShape([2, 3])
     """
-    settings: dict[str, Any] = {"inner_steps": inner_steps, "query_statistics": query_statistics}
+    settings = {"inner_steps": inner_steps, "query_statistics": query_statistics, "confidence": confidence}
     if pictures is not None:
         return export_saved_model(task_learner(learner, pictures, **settings), filepath)  # type: ignore[arg-type]
     check_output(Path(filepath))
@@ -154,10 +165,10 @@ class InputSignatures(tf.Module):
 
     def _predict(self, state: tf.Tensor, inputs: Any) -> dict[str, tf.Tensor]:
         with tf.control_dependencies(require_own_state(self._learner, state)):
-            probabilities, logits = self._learner.predict(tf.identity(state), inputs)
-        if self._learner.way is None:
-            return {"outputs": probabilities}
-        return {"probabilities": probabilities, "logits": logits}
+            state = tf.identity(state)
+            if self._learner.way is None:
+                return {"outputs": self._learner.predict(state, inputs)[0]}
+            return predictions(self._learner, state, inputs)
 
     def by_name(self) -> dict[str, Any]:
         """The concrete functions by the names of their signatures."""

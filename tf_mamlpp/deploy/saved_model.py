@@ -99,9 +99,9 @@ class Signatures(tf.Module):
         with tf.control_dependencies(checks):
             return self.learner.adapt(self._resize(images), labels)
 
-    def _checked_predict(self, state: tf.Tensor, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _checked_predict(self, state: tf.Tensor, images: tf.Tensor) -> dict[str, tf.Tensor]:
         with tf.control_dependencies(require_own_state(self.learner, state)):
-            return self.learner.predict(tf.identity(state), self._resize(images))
+            return predictions(self.learner, tf.identity(state), self._resize(images))
 
     # --- The signatures ------------------------------------------------------------------------------
 
@@ -137,8 +137,7 @@ class Signatures(tf.Module):
         return {"state": self._adapt(self._pixels(support_images), support_labels)}
 
     def _predict_signature(self, state: tf.Tensor, images: tf.Tensor) -> dict[str, tf.Tensor]:
-        probabilities, logits = self._predict(state, self._pixels(images))
-        return {"probabilities": probabilities, "logits": logits}
+        return self._predict(state, self._pixels(images))
 
     def _adapt_and_predict_signature(
         self, support_images: tf.Tensor, support_labels: tf.Tensor, query_images: tf.Tensor
@@ -156,7 +155,32 @@ class Signatures(tf.Module):
             tasks = tuple(map(tf.identity, tasks))
         outputs = tf.TensorSpec([None, None if self.learner.any_way else self.learner.way], tf.float32)
         signature = {"probabilities": outputs, "logits": outputs}
+        if self.learner.tells_unknown:
+            signature["known"] = tf.TensorSpec([None], tf.float32)
         return task_map(lambda task: self._adapt_and_predict_signature(*task), tasks, signature)
+
+
+def predictions(learner: StateLearner, state: tf.Tensor, inputs: Any) -> dict[str, tf.Tensor]:
+    """What a signature predicts, by the names of its outputs.
+
+    Args:
+        learner: a classifier.
+        state: `[P]` float32.
+        inputs: what the learner takes.
+
+    Example:
+        >>> import tf_mamlpp as mp
+        >>> from tf_mamlpp.deploy.state_learner import state_learner
+        >>> from tf_mamlpp.meta.confidence import Confidence, KnownScore
+        >>> confidence = Confidence(2.0, KnownScore("energy", slope=1.0, intercept=0.0, threshold=0.5))
+        >>> learner = state_learner(mp.MetaLearner(mp.mlp((4,), 3), way=3), confidence=confidence)
+        >>> state = learner.adapt(tf.eye(3, 4), tf.constant([0, 1, 2]))
+        >>> {name: tuple(found.shape) for name, found in predictions(learner, state, tf.eye(2, 4)).items()}
+        {'probabilities': (2, 3), 'logits': (2, 3), 'known': (2,)}
+    """
+    probabilities, logits = learner.predict(state, inputs)
+    found = {"probabilities": probabilities, "logits": logits}
+    return {**found, "known": learner.known(state, logits)} if learner.tells_unknown else found
 
 
 def require(condition: tf.Tensor, message: str, *values: tf.Tensor) -> tf.Operation:

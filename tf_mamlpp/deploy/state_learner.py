@@ -13,6 +13,7 @@ import tensorflow as tf
 from tf_mamlpp.checks import check_choice
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.layers.batch_norms import batch_norms, has_rows
+from tf_mamlpp.meta.confidence import Confidence
 from tf_mamlpp.meta.functional_model import FunctionalModel
 from tf_mamlpp.meta.heads import classes_of
 from tf_mamlpp.meta.meta_learner import MetaLearner
@@ -39,6 +40,7 @@ class StateLearner:
             a prediction never depends on other queries; `running`, the moving statistics; or `batch`, the moments of
             the queries themselves.
         kind: what the model's outputs are; None for logits.
+        confidence: what was fitted to validation tasks of these settings.  States do not depend on it.
 
     Attributes:
         any_way: whether a task may have any number of classes.
@@ -46,7 +48,7 @@ class StateLearner:
             to this model.
 
     Raises:
-        UserError: an unknown choice, or a model that is not float32.
+        UserError: an unknown choice, a model that is not float32, or confidence where outputs are no choice of classes.
 
     Example:
         >>> import tf_mamlpp as mp
@@ -66,6 +68,7 @@ class StateLearner:
         inner_steps: int,
         query_statistics: str = "support",
         kind: OutputKind | None = None,
+        confidence: Confidence | None = None,
     ):
         check_choice("query_statistics", query_statistics, QUERY_STATISTICS)
         if inner_steps < 1:
@@ -77,6 +80,9 @@ class StateLearner:
         self.any_way = model.head is not None and model.head.body is not None
         self._head = [model.adapted.index(i) for i in model.head.positions] if model.head and self.any_way else []
         self.inner_steps, self.query_statistics, self.kind = inner_steps, query_statistics, kind or OutputKind()
+        self.confidence = confidence or Confidence()
+        if confidence and (way is None or self.kind.independent):
+            raise UserError("confidence is of a choice of classes: this model's outputs are answers of their own")
         self._last_step = inner_steps - 1
         self._statistics = self._adapted_statistics()
         of_any_size = [v.shape for i, v in enumerate(adapted) if i not in self._head]
@@ -166,8 +172,8 @@ class StateLearner:
             inputs: what the model takes, a tensor `[Q, ...]` or a structure of them.
 
         Returns:
-            Probabilities, 0 for classes that were not in the support set, and logits; each `[Q, ..., way]` float32.
-            Of a regression the outputs, twice.
+            Probabilities at the temperature, 0 for classes that were not in the support set, and logits; each
+            `[Q, ..., way]` float32.  Of a regression the outputs, twice.
         """
         state = tf.ensure_shape(state, [self.state_size])
         sizes = [shape.num_elements() for shape in self._shapes]
@@ -190,9 +196,34 @@ class StateLearner:
         )
         if self.way is None:
             return outputs, outputs
+        calibrated = self.kind.at_temperature(outputs, self.confidence.temperature)
         if self.any_way:
-            return self.kind.to_probabilities(outputs), self.kind.to_logits(outputs)
-        return self.kind.among(outputs, present), self.kind.to_logits(outputs)
+            return self.kind.to_probabilities(calibrated), self.kind.to_logits(outputs)
+        return self.kind.among(calibrated, present), self.kind.to_logits(outputs)
+
+    @property
+    def tells_unknown(self) -> bool:
+        """Whether there is a score of being known."""
+        return self.confidence.known is not None
+
+    def known(self, state: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+        """Whether queries are of any class of the support set.
+
+        Args:
+            state: `[P]`, that the logits were predicted with.
+            logits: `[Q, ..., way]`, as `predict` gives them.
+
+        Returns:
+            `[Q, ...]` float32 in 0..1, see `confidence.KnownScore`.
+        """
+        score = self.confidence.known
+        assert score is not None
+        if not self.any_way:
+            logits = tf.where(state[1 : 1 + (self.way or 0)] > 0.5, logits, _NEVER)
+        values = tf.reduce_max(logits, -1)
+        if score.score == "energy":  # tf.reduce_logsumexp has operations that LiteRT lacks
+            values += tf.math.log(tf.reduce_sum(tf.exp(logits - values[..., tf.newaxis]), -1))
+        return tf.sigmoid(score.slope * values + score.intercept)
 
     def _head_of(self, flat: tf.Tensor) -> list[tf.Tensor]:
         """The last layer's weights for as many classes as there are, from the end of a state."""
@@ -202,6 +233,9 @@ class StateLearner:
         table = tf.reshape(flat, [sum(rows), -1])
         parts = tf.split(table, rows)
         return [tf.reshape(part, [*shape, -1]) for part, shape in zip(parts, self._head_shapes, strict=True)]
+
+
+_NEVER = -1e30  # the logit of a class that was not in the support set
 
 
 class _Statistic(NamedTuple):
@@ -226,14 +260,18 @@ class _Statistic(NamedTuple):
 
 
 def state_learner(
-    learner: EpisodicModel, *, inner_steps: int | None = None, query_statistics: str = "support"
+    learner: EpisodicModel,
+    *,
+    inner_steps: int | None = None,
+    query_statistics: str = "support",
+    confidence: Confidence | None = None,
 ) -> StateLearner:
     """Makes the part of a meta-learner that is deployed, for inputs as its model takes them.
 
     Args:
         learner: trained.
         inner_steps: of adaptation; None for as many as trained.
-        query_statistics: see `StateLearner`.
+        query_statistics, confidence: see `StateLearner`.
 
     Raises:
         UserError: the learner has no inner loop.
@@ -252,6 +290,7 @@ def state_learner(
         inner_steps=learner.inner_steps if inner_steps is None else inner_steps,
         query_statistics=query_statistics,
         kind=learner.output_kind,
+        confidence=confidence,
     )
 
 

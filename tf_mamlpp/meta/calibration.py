@@ -1,4 +1,4 @@
-"""How far probabilities can be believed: a temperature for logits, and the calibration error.  Imports no TensorFlow."""
+"""How far probabilities can be believed: a temperature, and the calibration error.  Imports no TensorFlow."""
 
 from __future__ import annotations
 

@@ -1,0 +1,114 @@
+"""How far a run's answers can be believed: fitted to its validation tasks, measured on its test tasks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tf_mamlpp.config import Config
+from tf_mamlpp.data.episode_sampling import unknown_classes
+from tf_mamlpp.errors import writing
+from tf_mamlpp.meta.confidence import Observed, describe_confidence, fit_confidence, observe
+from tf_mamlpp.meta.outer_loop import EpisodicModel
+from tf_mamlpp.meta.output_kind import OutputKind
+from tf_mamlpp.plotting import save
+from tf_mamlpp.training.build import Banks, fixed_episodes
+from tf_mamlpp.training.pictures import reliability_figure
+
+
+def has_confidence(config: Config, kind: OutputKind) -> bool:
+    """Whether a model chooses one of several classes: else there is nothing to calibrate.
+
+    Args:
+        config: of the run.
+        kind: of the model's outputs.
+
+    Example:
+        >>> from tf_mamlpp.config import Data
+        >>> has_confidence(Config(), OutputKind()), has_confidence(Config(data=Data(name="sinusoid")), OutputKind())
+        (True, False)
+    """
+    return not (config.is_regression or kind.values or kind.independent) and config.data.way > 1
+
+
+def unknown_pictures(config: Config, banks: Banks) -> int:
+    """How many pictures of other classes each task gets: as many as of its own, if there are such classes.
+
+    Args:
+        config, banks: of the run; tells in one line where a split has no class to spare.
+
+    Example:
+        ```python
+        tasks = fixed_episodes(config, banks, "validation", 100, unknown=unknown_pictures(config, banks))
+        ```
+
+        >>> unknown_pictures(Config(), None)
+        0
+    """
+    d = config.data
+    for split in ("validation", "test") if banks else ():
+        if unknown_classes(banks[split], d.way, d.shot, d.query_shot) < 1:
+            print(
+                f"{banks[split].name}: no class is left beside the {d.way} of a task: no score of being known is made",
+                flush=True,
+            )
+            return 0
+    return d.way * d.query_shot if banks else 0
+
+
+def confidence_tasks(config: Config) -> dict[str, int]:
+    """How many tasks of each split are used: all of validation, and no more of the test than of validation.
+
+    Example:
+        >>> confidence_tasks(Config())
+        {'validation': 200, 'test': 200}
+    """
+    e = config.evaluation
+    return {"validation": e.validation_tasks, "test": min(e.validation_tasks, e.test_tasks)}
+
+
+def run_confidence(config: Config, banks: Banks, learner: EpisodicModel, folder: Path) -> dict[str, Any] | None:
+    """Fits temperature and score to the validation tasks, measures both on test tasks, and draws the reliability plot.
+
+    Args:
+        config, banks: of the run.
+        learner: with the weights of the run's best epoch, and with the run's query statistics.
+        folder: of the run, which gets `reliability.png` and `reliability.svg`.
+
+    Returns:
+        The key `confidence` of `results.json`; None where outputs are no choice of classes.
+
+    Raises:
+        UserError: the folder cannot be written.
+
+    Example:
+        >>> from tf_mamlpp.config import Data, Evaluation, Model
+        >>> from tf_mamlpp.training.build import load_banks, make_learner
+        >>> config = Config(model=Model(name="mlp"), evaluation=Evaluation(validation_tasks=4, test_tasks=4))
+        >>> found = run_confidence(config, load_banks(config), make_learner(config), tmp_path)
+        >>> sorted(found), (tmp_path / "reliability.png").exists()
+        (['expected_calibration_error', 'known', 'tasks', 'temperature'], True)
+    """
+    if not has_confidence(config, learner.output_kind):
+        return None
+    statistics, counts = learner.evaluation_statistics, confidence_tasks(config)
+    unknown = unknown_pictures(config, banks)
+
+    @tf.function(autograph=False, reduce_retracing=True)
+    def logits(images: tf.Tensor, labels: tf.Tensor, queries: tf.Tensor) -> tf.Tensor:
+        tasks = {"support_images": images, "support_labels": labels, "query_images": queries}
+        return learner.output_kind.to_logits(learner.curves(tasks)[:, -1])
+
+    def predict(*arrays: np.ndarray) -> np.ndarray:
+        return logits(*map(tf.constant, arrays)).numpy()
+
+    def observed(split: str) -> Observed:
+        return observe(predict, fixed_episodes(config, banks, split, counts[split], unknown=unknown), statistics)
+
+    confidence, test = fit_confidence(observed("validation")), observed("test")
+    with writing(folder):
+        save(reliability_figure(test.logits, test.labels, confidence.temperature), folder, "reliability")
+    return {**describe_confidence(confidence, test), "tasks": counts}
