@@ -7,8 +7,11 @@ import tensorflow as tf
 
 import tf_mamlpp as mp
 from tf_mamlpp.deploy.picture_format import PictureFormat
+from tf_mamlpp.deploy.state_learner import state_learner
 from tf_mamlpp.deploy.task_learner import task_learner
 from tf_mamlpp.errors import UserError
+from tf_mamlpp.meta.calibration import log_probabilities
+from tf_mamlpp.meta.confidence import Confidence, KnownScore
 
 WAY = 3
 PICTURES = PictureFormat((16, 16), 1, mean=(0.5,), std=(0.25,))
@@ -169,3 +172,53 @@ def test_probabilities_and_logits_are_those_of_the_head(pixels, activation, loss
     few, _ = deployed.predict(deployed.adapt(images[labels != 1], labels[labels != 1]), query)
     assert not few.numpy()[:, 1].any()
     assert np.allclose(tf.reduce_sum(few, 1), 1) != independent
+
+
+# --- Confidence ------------------------------------------------------------------------------------------
+
+KNOWN = {name: KnownScore(name, slope=0.7, intercept=-0.4, threshold=0.5) for name in ("largest_logit", "energy")}
+
+
+@pytest.mark.parametrize("score", KNOWN)
+@pytest.mark.parametrize("labels", [[0, 0, 1, 1, 2, 2], [2, 0, 0, 2, 2, 2]])
+def test_confidence(learner, pixels, score, labels):
+    """The formulas in NumPy, of all classes and of two: those that are not there count for nothing."""
+    plain = task_learner(learner, PICTURES)
+    calibrated = task_learner(learner, PICTURES, confidence=Confidence(2.5, KNOWN[score]))
+    state = calibrated.adapt(pixels[0], np.array(labels, np.int32))
+    np.testing.assert_array_equal(state, plain.adapt(pixels[0], np.array(labels, np.int32)))  # its stamp too
+    probabilities, logits = calibrated.predict(state, pixels[2])
+    np.testing.assert_array_equal(logits, plain.predict(state, pixels[2])[1])
+    there = sorted(set(labels))
+    among = logits.numpy()[:, there]
+    np.testing.assert_allclose(probabilities.numpy()[:, there], np.exp(log_probabilities(among, 2.5)), rtol=1e-5)
+    np.testing.assert_allclose(tf.reduce_sum(probabilities, 1), 1, rtol=1e-5)
+    np.testing.assert_allclose(calibrated.known(state, logits), KNOWN[score](among), rtol=1e-5)
+    assert calibrated.tells_unknown and not plain.tells_unknown
+
+
+def test_a_model_that_ends_in_softmax_is_calibrated_too(pixels):
+    layers = [keras.Input((16, 16, 1)), keras.layers.Flatten(), keras.layers.Dense(WAY, "softmax")]
+    learner = mp.MetaLearner(keras.Sequential(layers), way=WAY, inner_steps=2)
+    deployed = task_learner(learner, PICTURES, confidence=Confidence(3.0, KNOWN["largest_logit"]))
+    state = deployed.adapt(*pixels[:2])
+    probabilities, logits = deployed.predict(state, pixels[2])
+    np.testing.assert_allclose(probabilities, np.exp(log_probabilities(logits, 3.0)), rtol=1e-4)
+    assert deployed.known(state, logits).shape == (5,)
+
+
+def test_any_number_of_classes_is_calibrated_too(pixels):
+    model = mp.conv4((16, 16, 1), way=WAY, filters=4, blocks=2)
+    learner = mp.MetaLearner(model, way=WAY, inner_steps=2, head="prototypes")
+    deployed = task_learner(learner, PICTURES, confidence=Confidence(3.0, KNOWN["energy"]))
+    state = deployed.adapt(pixels[0][:4], np.array([0, 1, 2, 3], np.int32))
+    probabilities, logits = deployed.predict(state, pixels[2])
+    np.testing.assert_allclose(probabilities, np.exp(log_probabilities(logits, 3.0)), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(deployed.known(state, logits), KNOWN["energy"](logits), rtol=1e-4)
+
+
+def test_answers_of_their_own_have_no_confidence():
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(WAY)])
+    learner = mp.MetaLearner(model, way=WAY, loss="binary_crossentropy")
+    with pytest.raises(UserError, match="confidence is of a choice of classes"):
+        state_learner(learner, confidence=Confidence(2.0))

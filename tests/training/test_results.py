@@ -50,3 +50,9 @@ def test_damaged_pictures_are_counted_in_the_results(
 
 def test_results_of_other_runs_have_no_such_count(trained):
     assert "damaged_pictures" not in trained[2]
+
+
+def test_a_run_tells_how_far_it_can_be_believed(trained):
+    _, workdir, found = trained
+    assert json.loads((workdir / "results.json").read_text())["confidence"] == found["confidence"]
+    assert found["confidence"]["temperature"] > 0 and (workdir / "reliability.png").exists()

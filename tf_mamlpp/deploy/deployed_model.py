@@ -73,6 +73,8 @@ class DeployedModel:
             with plain_path(folder) as path:
                 self._model = tf.saved_model.load(path)
             self._adapt, self._predict = (self._model.signatures[n] for n in ("adapt_uint8", "predict_uint8"))
+            if self.threshold is not None and "known" not in self._predict.structured_outputs:
+                raise ValueError("metadata.json has a threshold, and the model gives no `known`")
         except UserError:
             raise
         except Exception as error:  # damage to a graph raises nearly anything
@@ -89,7 +91,8 @@ class DeployedModel:
         self.resize_policy = str(pictures["resize"])
         if min(self.trained_way, self.channels, height, width) < 1:
             raise ValueError("a size in it is not positive")
-        known = (about.get("confidence") or {}).get("known")
+        confidence = about.get("confidence")  # earlier versions wrote none
+        known = None if confidence is None else confidence["known"]
         self.threshold = None if known is None else float(known["threshold"])
         if self.threshold is not None and not 0 <= self.threshold <= 1:
             raise ValueError("the threshold in it is not in 0..1")
