@@ -17,11 +17,11 @@ from tf_mamlpp.deploy.picture_format import PictureFormat
 from tf_mamlpp.deploy.saved_model import Signatures, check_output, export_saved_model
 from tf_mamlpp.deploy.task_learner import TaskLearner, task_learner
 from tf_mamlpp.files import check_new
-from tf_mamlpp.meta.confidence import Confidence, Observed, describe_confidence, fit_confidence, observe
+from tf_mamlpp.meta.confidence import describe_confidence
 from tf_mamlpp.meta.evaluation import Evaluation
 from tf_mamlpp.runtime import explain_memory_errors
 from tf_mamlpp.training.build import Banks, fixed_episodes, load_banks
-from tf_mamlpp.training.confidence import confidence_tasks, has_confidence, unknown_pictures
+from tf_mamlpp.training.confidence import confidence_tasks, has_confidence, learner_confidence
 from tf_mamlpp.training.run_classes import read_classes
 from tf_mamlpp.training.workdir import open_run
 
@@ -82,10 +82,10 @@ def export_run(
         # Mean 0 and deviation 1/255 undo the scaling, so that the tasks' pictures are pixels again.
         pixels = dataclasses.replace(config, data=dataclasses.replace(config.data, mean=(0.0,), std=(1 / 255,)))
         banks = load_banks(config, read_classes(workdir), workdir)
-        predict = Signatures(deployed).over_tasks()
-        metadata["test"] = _measure(pixels, banks, deployed, predict, count)
+        metadata["test"] = _measure(pixels, banks, deployed, count)
         if has_confidence(config, deployed.kind):
-            confidence, metadata["confidence"] = _calibrate(pixels, banks, deployed, predict)
+            confidence, test = learner_confidence(config, banks, learner, **settings)
+            metadata["confidence"] = {**describe_confidence(confidence, test), "tasks": confidence_tasks(config)}
             deployed = task_learner(learner, picture_format(config), confidence=confidence, **settings)
     if form == "tflite":
         from tf_mamlpp.deploy.litert.export import export_litert
@@ -118,8 +118,9 @@ def without_machine(config: Config) -> dict[str, Any]:
     return tree
 
 
-def _measure(config: Config, banks: Banks, learner: TaskLearner, adapt_and_predict: Any, count: int) -> dict[str, Any]:
+def _measure(config: Config, banks: Banks, learner: TaskLearner, count: int) -> dict[str, Any]:
     """The accuracy of the exported functions, which take pixels, on the first `count` test tasks."""
+    adapt_and_predict = Signatures(learner).over_tasks()
     accuracies = []
     for batch in fixed_episodes(config, banks, "test", count):
         inputs = {name: batch[name] for name in ("support_images", "support_labels", "query_images")}
@@ -139,21 +140,3 @@ def _measure(config: Config, banks: Banks, learner: TaskLearner, adapt_and_predi
         "accuracy": evaluation.value,
         "confidence_95": evaluation.confidence_95 if math.isfinite(evaluation.confidence_95) else None,
     }
-
-
-def _calibrate(
-    config: Config, banks: Banks, learner: TaskLearner, adapt_and_predict: Any
-) -> tuple[Confidence, dict[str, Any]]:
-    """Fits the confidence of the exported functions, with their own query statistics, and says how good it is."""
-    unknown, counts = unknown_pictures(config, banks), confidence_tasks(config)
-
-    def predict(images: np.ndarray, labels: np.ndarray, queries: np.ndarray) -> np.ndarray:
-        inputs = {"support_images": images, "support_labels": labels, "query_images": queries}
-        return adapt_and_predict(**{name: tf.constant(value) for name, value in inputs.items()})["logits"].numpy()
-
-    def observed(split: str) -> Observed:
-        tasks = fixed_episodes(config, banks, split, counts[split], unknown=unknown)
-        return observe(predict, tasks, learner.query_statistics)
-
-    confidence = fit_confidence(observed("validation"))
-    return confidence, {**describe_confidence(confidence, observed("test")), "tasks": counts}

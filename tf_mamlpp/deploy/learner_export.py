@@ -12,14 +12,7 @@ import tensorflow as tf
 
 from tf_mamlpp.deploy.metadata import describe
 from tf_mamlpp.deploy.picture_format import PictureFormat
-from tf_mamlpp.deploy.saved_model import (
-    check_output,
-    export_saved_model,
-    predictions,
-    require,
-    require_classes,
-    require_own_state,
-)
+from tf_mamlpp.deploy.saved_model import check_output, export_saved_model, require, require_classes, require_own_state
 from tf_mamlpp.deploy.state_learner import StateLearner, state_learner
 from tf_mamlpp.deploy.task_learner import task_learner
 from tf_mamlpp.errors import UserError
@@ -165,10 +158,8 @@ class InputSignatures(tf.Module):
 
     def _predict(self, state: tf.Tensor, inputs: Any) -> dict[str, tf.Tensor]:
         with tf.control_dependencies(require_own_state(self._learner, state)):
-            state = tf.identity(state)
-            if self._learner.way is None:
-                return {"outputs": self._learner.predict(state, inputs)[0]}
-            return predictions(self._learner, state, inputs)
+            found = self._learner.predictions(tf.identity(state), inputs)
+        return {"outputs": found["probabilities"]} if self._learner.way is None else found
 
     def by_name(self) -> dict[str, Any]:
         """The concrete functions by the names of their signatures."""

@@ -101,7 +101,7 @@ class Signatures(tf.Module):
 
     def _checked_predict(self, state: tf.Tensor, images: tf.Tensor) -> dict[str, tf.Tensor]:
         with tf.control_dependencies(require_own_state(self.learner, state)):
-            return predictions(self.learner, tf.identity(state), self._resize(images))
+            return self.learner.predictions(tf.identity(state), self._resize(images))
 
     # --- The signatures ------------------------------------------------------------------------------
 
@@ -158,29 +158,6 @@ class Signatures(tf.Module):
         if self.learner.tells_unknown:
             signature["known"] = tf.TensorSpec([None], tf.float32)
         return task_map(lambda task: self._adapt_and_predict_signature(*task), tasks, signature)
-
-
-def predictions(learner: StateLearner, state: tf.Tensor, inputs: Any) -> dict[str, tf.Tensor]:
-    """What a signature predicts, by the names of its outputs.
-
-    Args:
-        learner: a classifier.
-        state: `[P]` float32.
-        inputs: what the learner takes.
-
-    Example:
-        >>> import tf_mamlpp as mp
-        >>> from tf_mamlpp.deploy.state_learner import state_learner
-        >>> from tf_mamlpp.meta.confidence import Confidence, KnownScore
-        >>> confidence = Confidence(2.0, KnownScore("energy", slope=1.0, intercept=0.0, threshold=0.5))
-        >>> learner = state_learner(mp.MetaLearner(mp.mlp((4,), 3), way=3), confidence=confidence)
-        >>> state = learner.adapt(tf.eye(3, 4), tf.constant([0, 1, 2]))
-        >>> {name: tuple(found.shape) for name, found in predictions(learner, state, tf.eye(2, 4)).items()}
-        {'probabilities': (2, 3), 'logits': (2, 3), 'known': (2,)}
-    """
-    probabilities, logits = learner.predict(state, inputs)
-    found = {"probabilities": probabilities, "logits": logits}
-    return {**found, "known": learner.known(state, logits)} if learner.tells_unknown else found
 
 
 def require(condition: tf.Tensor, message: str, *values: tf.Tensor) -> tf.Operation:

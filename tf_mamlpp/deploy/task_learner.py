@@ -45,7 +45,7 @@ class TaskLearner(StateLearner):
 
     def _settings_text(self) -> str:
         mean, std = tuple(self.pictures.mean), tuple(self.pictures.std)
-        return f"{self.way} {mean} {std} {self.inner_steps} {self.query_statistics}"
+        return f"{self.way} {mean} {std} {self.inner_steps} {self.query_statistics}{self._of_means()}"
 
     def describe(self) -> dict[str, Any]:
         return {"pictures": self.pictures.describe()}

@@ -11,7 +11,8 @@ import numpy as np
 from tf_mamlpp.meta.calibration import expected_calibration_error, fit_temperature, log_probabilities
 from tf_mamlpp.meta.known_score import (
     DEPLOYED,
-    SCORES,
+    DISTANCE,
+    OF_LOGITS,
     auroc,
     false_positive_rate,
     fit_logistic,
@@ -24,8 +25,8 @@ class KnownScore:
     """Whether a picture is of one of the task's classes, as a number.
 
     Formula:
-        known = 1 / (1 + exp(-(slope s + intercept))), s the score of the logits: the chance that a picture is of one of
-        the task's classes, if half of all pictures are
+        known = 1 / (1 + exp(-(slope s + intercept))), s the score: the chance that a picture is of one of the task's
+        classes, if half of all pictures are
 
     Attributes:
         score: one of `known_score.DEPLOYED`.
@@ -34,7 +35,7 @@ class KnownScore:
         threshold: in 0..1; 95 % of the known validation pictures reach it.
 
     Example:
-        >>> KnownScore("largest_logit", slope=1.0, intercept=0.0, threshold=0.4)(np.array([[0.0, -3.0]]))
+        >>> KnownScore("distance", slope=1.0, intercept=4.0, threshold=0.4)(np.array([-4.0]))
         array([0.5])
     """
 
@@ -43,9 +44,9 @@ class KnownScore:
     intercept: float
     threshold: float
 
-    def __call__(self, logits: np.ndarray) -> np.ndarray:
-        """`[N]` from logits `[N, way]`."""
-        return 0.5 * (1 + np.tanh((self.slope * SCORES[self.score](logits) + self.intercept) / 2))
+    def __call__(self, scores: np.ndarray) -> np.ndarray:
+        """`[N]` from scores `[N]`."""
+        return 0.5 * (1 + np.tanh((self.slope * np.asarray(scores, np.float64) + self.intercept) / 2))
 
 
 @dataclass(frozen=True)
@@ -65,15 +66,19 @@ class Confidence:
     known: KnownScore | None = None
 
 
+Scores = Mapping[str, np.ndarray]
+"""Of pictures, `[N]` each, by the names of the scores."""
+
+
 @dataclass(frozen=True)
 class Observed:
-    """A model's logits for the query pictures of many tasks.
+    """What a model gave for the query pictures of many tasks.
 
     Attributes:
         logits: `[N, way]`, of the query pictures alone.
         labels: `[N]`.
-        known, unknown: `[N, way]` and `[M, way]`, of the query pictures and of pictures of other classes, predicted
-            together; None where there were no others.
+        known, unknown: the scores of the query pictures and of pictures of other classes, predicted together; None
+            where there were no others.
 
     Example:
         >>> Observed(np.zeros((4, 2)), np.zeros(4, int)).unknown is None
@@ -82,20 +87,20 @@ class Observed:
 
     logits: np.ndarray
     labels: np.ndarray
-    known: np.ndarray | None = None
-    unknown: np.ndarray | None = None
+    known: Scores | None = None
+    unknown: Scores | None = None
 
 
-def observe(
-    predict: Callable[[np.ndarray, np.ndarray, np.ndarray], Any],
-    tasks: Iterable[Mapping[str, Any]],
-    query_statistics: str,
-) -> Observed:
-    """Collects the logits of a model on tasks.
+Predict = Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray | None]]
+"""From `support_images`, `support_labels` and `query_images` of a meta-batch to logits `[tasks, Q, way]` and the score
+`distance` `[tasks, Q]`, None of a model that has none."""
+
+
+def observe(predict: Predict, tasks: Iterable[Mapping[str, Any]], query_statistics: str) -> Observed:
+    """Collects what a model gives for the query pictures of tasks.
 
     Args:
-        predict: from `support_images`, `support_labels` and `query_images` of a meta-batch to logits
-            `[tasks, Q, way]`.
+        predict: of the model.
         tasks: meta-batches, with `unknown_images` or all without.
         query_statistics: with `batch`, where a prediction depends on the other pictures, the query pictures are
             predicted once more without unknown ones.
@@ -103,28 +108,39 @@ def observe(
     Example:
         >>> tasks = [{name: np.zeros((1, 2, 3)) for name in ("support_images", "query_images", "unknown_images")}]
         >>> tasks[0] |= {name: np.array([[0, 1]]) for name in ("support_labels", "query_labels")}
-        >>> observe(lambda images, labels, queries: queries, tasks, "support").unknown.shape
-        (2, 3)
+        >>> found = observe(lambda images, labels, queries: (queries, None), tasks, "support")
+        >>> {name: score.shape for name, score in found.unknown.items()}
+        {'largest_logit': (2,), 'energy': (2,), 'probability': (2,)}
     """
-    found: dict[str, list[np.ndarray]] = {"logits": [], "labels": [], "known": [], "unknown": []}
+    logits, labels, known, unknown = [], [], [], []
     for task in tasks:
         support = np.asarray(task["support_images"]), np.asarray(task["support_labels"])
         queries, others = np.asarray(task["query_images"]), task.get("unknown_images")
-        logits = None
+        labels.append(np.ravel(task["query_labels"]))
+        of_queries = None
         if others is not None:
-            together = np.asarray(predict(*support, np.concatenate([queries, np.asarray(others)], 1)))
-            logits, unknown = np.split(together, [queries.shape[1]], 1)
-            found["known"].append(_flat(logits))
-            found["unknown"].append(_flat(unknown))
-        if logits is None or query_statistics == "batch":
-            logits = np.asarray(predict(*support, queries))
-        found["logits"].append(_flat(logits))
-        found["labels"].append(np.ravel(task["query_labels"]))
-    return Observed(**{name: np.concatenate(parts) for name, parts in found.items() if parts})
+            together, distance = predict(*support, np.concatenate([queries, np.asarray(others)], 1))
+            count = queries.shape[1]
+            of_queries = together[:, :count]
+            known.append(_scores(of_queries, None if distance is None else distance[:, :count]))
+            unknown.append(_scores(together[:, count:], None if distance is None else distance[:, count:]))
+        if of_queries is None or query_statistics == "batch":
+            of_queries = predict(*support, queries)[0]
+        logits.append(_flat(of_queries))
+    return Observed(np.concatenate(logits), np.concatenate(labels), _joined(known), _joined(unknown))
 
 
 def _flat(logits: np.ndarray) -> np.ndarray:
-    return logits.reshape(-1, logits.shape[-1]).astype(np.float64)
+    return np.asarray(logits, np.float64).reshape(-1, logits.shape[-1])
+
+
+def _scores(logits: np.ndarray, distance: np.ndarray | None) -> Scores:
+    found = {name: score(_flat(logits)) for name, score in OF_LOGITS.items()}
+    return found if distance is None else {DISTANCE: np.ravel(distance).astype(np.float64), **found}
+
+
+def _joined(parts: list[Scores]) -> Scores | None:
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else None
 
 
 def fit_confidence(observed: Observed) -> Confidence:
@@ -138,21 +154,21 @@ def fit_confidence(observed: Observed) -> Confidence:
         ones; none where not even that is better than chance.
 
     Example:
-        >>> logits = np.repeat([[4.0, 0.0]], 4, 0)
-        >>> found = fit_confidence(Observed(logits, np.array([0, 0, 0, 1]), logits, logits / 4))
+        >>> logits, labels = np.repeat([[4.0, 0.0]], 4, 0), np.array([0, 0, 0, 1])
+        >>> found = fit_confidence(Observed(logits, labels, {"energy": np.ones(4)}, {"energy": np.zeros(4)}))
         >>> round(found.temperature, 2), found.known.score
-        (3.64, 'largest_logit')
+        (3.64, 'energy')
     """
     temperature = fit_temperature(observed.logits, observed.labels)
     if observed.known is None or observed.unknown is None:
         return Confidence(temperature)
-    both = {name: (SCORES[name](observed.known), SCORES[name](observed.unknown)) for name in DEPLOYED}
+    both = {name: (observed.known[name], observed.unknown[name]) for name in DEPLOYED if name in observed.known}
     best = max(both, key=lambda name: auroc(*both[name]))
     slope, intercept = fit_logistic(*both[best])
     if auroc(*both[best]) <= 0.5 or slope <= 0:
         return Confidence(temperature)
     score = KnownScore(best, slope, intercept, 0.0)
-    threshold = keeping_threshold(score(observed.known))
+    threshold = keeping_threshold(score(observed.known[best]))
     return Confidence(temperature, KnownScore(best, slope, intercept, threshold))
 
 
@@ -164,11 +180,11 @@ def describe_confidence(confidence: Confidence, observed: Observed) -> dict[str,
         observed: of test tasks.
 
     Example:
-        >>> logits = np.repeat([[4.0, 0.0]], 4, 0)
-        >>> tasks = Observed(logits, np.array([0, 0, 0, 1]), logits, logits / 4)
+        >>> logits, labels = np.repeat([[4.0, 0.0]], 4, 0), np.array([0, 0, 0, 1])
+        >>> tasks = Observed(logits, labels, {"energy": np.ones(4)}, {"energy": np.zeros(4)})
         >>> told = describe_confidence(fit_confidence(tasks), tasks)
-        >>> told["expected_calibration_error"]["after"] < 1e-6, told["known"]["auroc"]["largest_logit"]
-        (True, 1.0)
+        >>> told["expected_calibration_error"]["after"] < 1e-6, told["known"]["auroc"]
+        (True, {'energy': 1.0})
     """
 
     def error(temperature: float) -> float:
@@ -181,7 +197,8 @@ def describe_confidence(confidence: Confidence, observed: Observed) -> dict[str,
     known = confidence.known
     if known is None or observed.known is None or observed.unknown is None:
         return {**told, "known": None}
-    both = {name: (score(observed.known), score(observed.unknown)) for name, score in SCORES.items()}
+    both = {name: (observed.known[name], observed.unknown[name]) for name in observed.known}
+    kept, passed = (np.mean(known(scores) >= known.threshold) for scores in both[known.score])
     return {
         **told,
         "known": {
@@ -191,7 +208,7 @@ def describe_confidence(confidence: Confidence, observed: Observed) -> dict[str,
             "threshold": known.threshold,
             "auroc": {name: auroc(*scores) for name, scores in both.items()},
             "false_positive_rate_95": {name: false_positive_rate(*scores) for name, scores in both.items()},
-            "known_kept": float(np.mean(known(observed.known) >= known.threshold)),
-            "unknown_found": float(np.mean(known(observed.unknown) < known.threshold)),
+            "known_kept": float(kept),
+            "unknown_found": float(1 - passed),
         },
     }

@@ -17,7 +17,7 @@ def _log_sum_exp(logits: np.ndarray) -> np.ndarray:
     return logits.max(-1) - log_probabilities(logits).max(-1)
 
 
-SCORES: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
+OF_LOGITS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
     "largest_logit": lambda logits: np.asarray(logits, np.float64).max(-1),
     "energy": _log_sum_exp,
     "probability": lambda logits: np.exp(log_probabilities(logits).max(-1)),
@@ -25,7 +25,11 @@ SCORES: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
 """Scores `[N]` of logits `[N, way]` that are larger for known pictures: the largest logit, the (negative) energy
 log Σ_c exp z_c, and the largest probability, the usual baseline."""
 
-DEPLOYED = ("largest_logit", "energy")
+DISTANCE = "distance"
+"""The score of a model that ends in a dense layer: minus the squared distance of its features to the nearest class's
+mean features in the support set, both after the inner loop."""
+
+DEPLOYED = (DISTANCE, "largest_logit", "energy")
 """Those that a model can be exported with: in float32, probabilities near 1 are all the same."""
 
 

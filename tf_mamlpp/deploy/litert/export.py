@@ -78,12 +78,9 @@ class Signatures(tf.Module):
         return tf.reduce_all(labels >= 0) & tf.reduce_all(counts > 0.0)
 
     def predict(self, state: tf.Tensor, images: tf.Tensor) -> dict[str, tf.Tensor]:
-        probabilities, logits = self.learner.predict(state, self._rounded(images))
+        found = self.learner.predictions(state, self._rounded(images))
         added = _nan_unless((state[0] == self.learner.stamp) & _has_declared_size(images))
-        outputs = {"probabilities": probabilities + added, "logits": logits + added}
-        if self.learner.tells_unknown:
-            outputs["known"] = self.learner.known(state, logits) + added
-        return outputs
+        return {name: values + added for name, values in found.items()}
 
     def _rounded(self, images: tf.Tensor) -> tf.Tensor:
         return resize(images, self.learner.pictures.image_size)  # it has that size: the values are rounded
