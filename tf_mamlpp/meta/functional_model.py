@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from functools import partial
+from functools import cached_property, partial
 
 import keras
 import tensorflow as tf
@@ -99,7 +99,6 @@ class FunctionalModel:
 
     Attributes:
         one_hot: whether labels are a number for each class.
-        last_layer: the dense layer that the model ends in, apart from its body; None where it ends in something else.
 
     Example:
         >>> import tf_mamlpp as mp
@@ -123,7 +122,6 @@ class FunctionalModel:
     ):
         self.model, self.adapted, self.rates, self.loss, self.way = model, list(adapted), rates, loss, way
         self.head, self.one_hot = head, False
-        self.last_layer = last_layer(model, head)
         self.inner_scale = INNER_SCALE if computes_in_float16(model) else None
         self._paths = [v.path for v in model.trainable_variables]
 
@@ -216,6 +214,11 @@ class FunctionalModel:
         if hasattr(outputs, "_keras_mask"):
             cast._keras_mask = outputs._keras_mask  # which Keras's losses look at
         return cast, state, total
+
+    @cached_property
+    def last_layer(self) -> Head | None:
+        """The dense layer that the model ends in, apart from its body; None where it ends in something else."""
+        return last_layer(self.model, self.head)
 
     def features_and_outputs(
         self,

@@ -18,7 +18,7 @@ from tf_mamlpp.meta.outer_loop import EpisodicModel
 from tf_mamlpp.meta.output_kind import OutputKind
 from tf_mamlpp.meta.task import Task
 from tf_mamlpp.meta.task_map import task_map
-from tf_mamlpp.plotting import save
+from tf_mamlpp.plotting import save_png
 from tf_mamlpp.training.build import Banks, fixed_episodes
 from tf_mamlpp.training.pictures import reliability_figure
 
@@ -104,6 +104,7 @@ def learner_confidence(
     steps = learner.inner_steps if inner_steps is None else inner_steps
     statistics = query_statistics or learner.evaluation_statistics
     signature = tf.TensorSpec(None, tf.float32), tf.TensorSpec(None, tf.float32)
+    has_distance = _has_distance(learner)  # before anything is traced: it makes a Keras model
 
     @tf.function(autograph=False, reduce_retracing=True)
     def of_tasks(images: tf.Tensor, labels: tf.Tensor, queries: tf.Tensor) -> Any:
@@ -117,7 +118,7 @@ def learner_confidence(
 
     def predict(*arrays: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         logits, distance = of_tasks(*map(tf.constant, arrays))
-        return logits.numpy(), distance.numpy() if distance.shape[-1] else None
+        return logits.numpy(), distance.numpy() if has_distance else None
 
     def observed(split: str) -> Observed:
         return observe(predict, fixed_episodes(config, banks, split, counts[split], unknown=unknown), statistics)
@@ -125,10 +126,14 @@ def learner_confidence(
     return fit_confidence(observed("validation")), observed("test")
 
 
+def _has_distance(learner: EpisodicModel) -> bool:
+    return isinstance(learner, MetaLearner) and learner.functional_model.last_layer is not None
+
+
 def _of_task(learner: EpisodicModel, task: Task, steps: int, statistics: str) -> tuple[tf.Tensor, tf.Tensor]:
     """Logits `[Q, way]` and the score `distance` `[Q]`, which is empty of a model that has none."""
     model, kind = learner.functional_model, learner.output_kind
-    if not isinstance(learner, MetaLearner) or model.last_layer is None:
+    if not _has_distance(learner):
         # Of Prototypical Networks the largest logit is that of the nearest prototype.
         logits = kind.to_logits(learner.task_curve(task, steps, statistics)[0][-1])
         return logits, tf.zeros([0])
@@ -149,7 +154,7 @@ def run_confidence(config: Config, banks: Banks, learner: EpisodicModel, folder:
     Args:
         config, banks: of the run.
         learner: with the weights of the run's best epoch, and with the run's query statistics.
-        folder: of the run, which gets `reliability.png` and `reliability.svg`.
+        folder: of the run, which gets `reliability.png`.
 
     Returns:
         The key `confidence` of `results.json`; None where outputs are no choice of classes.
@@ -169,5 +174,5 @@ def run_confidence(config: Config, banks: Banks, learner: EpisodicModel, folder:
         return None
     confidence, test = learner_confidence(config, banks, learner)
     with writing(folder):
-        save(reliability_figure(test.logits, test.labels, confidence.temperature), folder, "reliability")
+        save_png(reliability_figure(test.logits, test.labels, confidence.temperature), folder / "reliability.png")
     return {**describe_confidence(confidence, test), "tasks": confidence_tasks(config)}
