@@ -76,7 +76,7 @@ def reliability(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarr
 
     Example:
         >>> counts, sure, right = reliability(np.array([[0.8, 0.2], [0.8, 0.2]]), np.array([0, 1]))
-        >>> counts.sum(), sure[counts > 0], right[counts > 0]
+        >>> int(counts.sum()), sure[counts > 0], right[counts > 0]
         (2, array([0.8]), array([0.5]))
     """
     largest = np.asarray(probabilities, np.float64).max(-1)
