@@ -109,9 +109,10 @@ class StateLearner:
 
     def _class_means_shape(self) -> list[tf.TensorShape]:
         """`[F]`, of a class's mean features, where the state has them."""
-        known, last = self.confidence.known, self.model.last_layer
+        known = self.confidence.known
         if known is None or known.score != DISTANCE:
             return []
+        last = self.model.last_layer
         if last is None or last.body is None:
             raise UserError(f"model '{self.model.model.name}' ends in no dense layer: it has no score '{DISTANCE}'")
         return [tf.TensorShape(last.body.output_shape[1:])]
@@ -231,10 +232,8 @@ class StateLearner:
             outputs, *_ = self.model.outputs(*passed, statistics=statistics)
         if self.way is None:
             return {"probabilities": outputs, "logits": outputs}
-        logits, calibrated = (
-            self.kind.to_logits(outputs),
-            self.kind.at_temperature(outputs, self.confidence.temperature),
-        )
+        logits = self.kind.to_logits(outputs)
+        calibrated = self.kind.at_temperature(outputs, self.confidence.temperature)
         if self.any_way:
             found = {"probabilities": self.kind.to_probabilities(calibrated), "logits": logits}
         else:
