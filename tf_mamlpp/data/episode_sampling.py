@@ -60,10 +60,9 @@ def sample_task(
         (array([8, 4], dtype=uint8), array([0, 1], dtype=int32))
         >>> task["query_images"].ravel(), task["query_labels"]
         (array([11, 10,  5,  7], dtype=uint8), array([0, 0, 1, 1], dtype=int32))
-        >>> sample_task(bank, way=2, shot=1, query_shot=2, seed=0, split="train", index=7, unknown=3)[
-        ...     "unknown_images"
-        ... ].ravel()
-        array([2, 0, 3], dtype=uint8)
+        >>> task = sample_task(bank, way=2, shot=1, query_shot=2, seed=0, split="train", index=7, unknown=3)
+        >>> task["unknown_images"].ravel()  # of the third class
+        array([1, 2, 0], dtype=uint8)
     """
     bits = task_bits(seed, split, index)
     classes = _large_enough(bank, shot + query_shot)

@@ -68,7 +68,7 @@ def confidence_tasks(config: Config) -> dict[str, int]:
 
     Example:
         >>> confidence_tasks(Config())
-        {'validation': 200, 'test': 200}
+        {'validation': 600, 'test': 600}
     """
     e = config.evaluation
     return {"validation": e.validation_tasks, "test": min(e.validation_tasks, e.test_tasks)}
