@@ -278,8 +278,18 @@ def episodes(
     shape = {"way": way, "shot": shot, "query_shot": query_shot}
     if augmentation:
         augmentation.check_pictures(bank.images.shape[1:3], bank.images.shape[-1])
-    settings = {"seed": seed, "split": split, "rotations": rotations, "unknown": unknown}
-    sample = partial(sample_task, bank, augmentation=augmentation, **settings, **shape)
+    sample = partial(
+        sample_task,
+        bank,
+        way=way,
+        shot=shot,
+        query_shot=query_shot,
+        seed=seed,
+        split=split,
+        rotations=rotations,
+        augmentation=augmentation,
+        unknown=unknown,
+    )
     spec = _task_spec(**shape, pixels=bank.images.shape[1:])
     if unknown:
         spec["unknown_images"] = tf.TensorSpec([unknown, *bank.images.shape[1:]], tf.uint8)

@@ -66,7 +66,8 @@ def export(
         >>> model.predict(state, tf.eye(2, 4))["probabilities"].shape
         TensorShape([2, 3])
     """
-    settings = {"inner_steps": inner_steps, "query_statistics": query_statistics, "confidence": confidence}
+    settings: dict[str, Any] = {"inner_steps": inner_steps, "query_statistics": query_statistics}
+    settings["confidence"] = confidence
     if pictures is not None:
         return export_saved_model(task_learner(learner, pictures, **settings), filepath)  # type: ignore[arg-type]
     check_output(Path(filepath))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -68,7 +69,7 @@ def run_trials(
     if unknown and unknown_classes(bank, way, shot, query_shot) < 1:
         raise UserError(f"{bank.name}: no class is left beside the {way} of a trial: give --way={way - 1}, or add one")
     names = [str(c) for c in range(way)]
-    shape = {"way": way, "shot": shot, "query_shot": query_shot, "seed": seed, "unknown": unknown}
+    shape: dict[str, Any] = {"way": way, "shot": shot, "query_shot": query_shot, "seed": seed, "unknown": unknown}
     accuracies, found = [], dict[str, list[float]]()
     for index in range(count):
         sampled = sample_task(bank, **shape, split="test", index=index)

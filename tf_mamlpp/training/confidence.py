@@ -53,14 +53,16 @@ def unknown_pictures(config: Config, banks: Banks) -> int:
         0
     """
     d = config.data
-    for split in ("validation", "test") if banks else ():
+    if banks is None:
+        return 0
+    for split in ("validation", "test"):
         if unknown_classes(banks[split], d.way, d.shot, d.query_shot) < 1:
             print(
                 f"{banks[split].name}: no class is left beside the {d.way} of a task: no score of being known is made",
                 flush=True,
             )
             return 0
-    return d.way * d.query_shot if banks else 0
+    return d.way * d.query_shot
 
 
 def confidence_tasks(config: Config) -> dict[str, int]:
