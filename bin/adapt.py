@@ -17,6 +17,12 @@ _SUPPORT = flags.DEFINE_string("support", None, "Folder with a folder of picture
 _QUERY = flags.DEFINE_string("query", None, "Folder of pictures to classify.")
 _OUTPUT = flags.DEFINE_string("output", None, "Folder for predictions.csv and contact_sheet.png.")
 _EVALUATE = flags.DEFINE_bool("evaluate", False, "The query folder has class folders: measure the accuracy.")
+_REJECT = flags.DEFINE_bool(
+    "reject",
+    False,
+    "Label pictures 'unknown' that are probably of no class: 5 % of known ones were, when the model was exported. With "
+    "--evaluate, the query folder's class folder 'unknown' holds pictures of no class.",
+)
 _SAVE = flags.DEFINE_string("save_state", None, "File (.npz) to keep the adapted state in.")
 _LOAD = flags.DEFINE_string(
     "load_state", None, "File of --save_state: what was learned before.  --support then adds classes, or pictures."
@@ -33,6 +39,9 @@ _WAY = flags.DEFINE_integer("way", None, "Classes a trial; as many as in trainin
 _SHOT = flags.DEFINE_integer("shot", 1, "Support pictures a class, in trials.", lower_bound=1)
 _QUERY_SHOT = flags.DEFINE_integer("query_shot", 5, "Query pictures a class, in trials.", lower_bound=1)
 _SEED = flags.DEFINE_integer("seed", 0, "Of the trials' choices.", lower_bound=0)
+_UNKNOWN = flags.DEFINE_integer(
+    "unknown", None, "Pictures of other classes in each trial: how many of them are found to be unknown?", lower_bound=1
+)
 
 
 def _check_flags() -> None:
@@ -55,10 +64,12 @@ def _check_flags() -> None:
         raise UserError("--query (pictures to classify) and --output (folder for the answers) go together")
     if _EVALUATE.value and not _QUERY.value:
         raise UserError("--evaluate needs --query, whose class folders say what its pictures are")
+    if _REJECT.value and not _QUERY.value:
+        raise UserError("--reject needs --query, the pictures that may be of no class (in trials: --unknown)")
     if _TRIALS.value and (_QUERY.value or _SAVE.value):
         raise UserError("--trials goes without --query, --output and --save_state: it keeps and classifies nothing")
     if not _TRIALS.value:
-        for flag in (_WAY, _SHOT, _QUERY_SHOT, _SEED):
+        for flag in (_WAY, _SHOT, _QUERY_SHOT, _SEED, _UNKNOWN):
             if flag.present:
                 raise UserError(f"--{flag.name} is a setting of --trials")
     for folder in (_OUTPUT.value, _SAVE.value and Path(_SAVE.value).parent):
@@ -99,10 +110,16 @@ def _run_trials(model: Any, count: int) -> None:
         query_shot=_QUERY_SHOT.value,
         count=count,
         seed=_SEED.value,
+        unknown=_UNKNOWN.value or 0,
     )
     print(f"{count} trials, {way} classes, {_SHOT.value} support pictures a class:")
     print(f"  this model     {percent(*found['accuracy'])}  (95 % interval over trials)")
     print(f"  nearest pixel  {percent(*found['nearest_pixel'])}  (1-NN on raw pixels)")
+    if _UNKNOWN.value:
+        value, half = found["auroc"]
+        print(f"  known kept     {percent(*found['known_kept'])}  (of query pictures; threshold {model.threshold:.3f})")
+        print(f"  unknown found  {percent(*found['unknown_found'])}  (of {_UNKNOWN.value} of other classes a trial)")
+        print(f"  AUROC          {value:.3f} ± {half:.3f}  (of telling the two apart)")
 
 
 def _adapt_and_predict(model: Any) -> None:
@@ -117,14 +134,14 @@ def _adapt_and_predict(model: Any) -> None:
         task.save(_SAVE.value)
     if _QUERY.value:
         query = Path(str(_QUERY.value))
-        found = folders.predict_folder(model, task, query, _EVALUATE.value)
+        found = folders.predict_folder(model, task, query, _EVALUATE.value, _REJECT.value)
         predictions.write_predictions(found, task, Path(str(_OUTPUT.value)))
         if _EVALUATE.value:
             print(predictions.confusion_matrix(found))
         if _EVALUATE.value and before is not None and before is not task:
             old = [name for name in before.class_names if name in set(found.truths or ())]
             if old:
-                print(predictions.change(folders.predict_folder(model, before, query, True, old), found))
+                print(predictions.change(folders.predict_folder(model, before, query, True, _REJECT.value, old), found))
         print(predictions.summary(found))
 
 

@@ -26,7 +26,11 @@ _STATISTICS = flags.DEFINE_enum(
 )
 _STEPS = flags.DEFINE_integer("inner_steps", None, "Of adaptation; as many as trained by default.", lower_bound=1)
 _TASKS = flags.DEFINE_integer(
-    "tasks", None, "Test tasks to measure the accuracy on; the run's setting by default, 0 for none.", lower_bound=0
+    "tasks",
+    None,
+    "Test tasks to measure the accuracy on; the run's setting by default.  0 measures nothing, so that probabilities "
+    "are not calibrated.",
+    lower_bound=0,
 )
 _PATH = flags.DEFINE_string("data_path", None, "Where the data are, if they have moved since training.")
 _SPLIT_FILE = flags.DEFINE_string(

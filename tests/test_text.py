@@ -94,3 +94,15 @@ def test_regression_has_an_error_and_no_way():
 @pytest.mark.parametrize(("seconds", "text"), [(7.4, "7 s"), (89, "89 s"), (600, "10 min"), (9000, "2.5 h")])
 def test_durations(seconds, text):
     assert duration(seconds) == text
+
+
+def test_confidence_has_rows_of_its_own():
+    assert "calibration" not in results_table(RESULTS)
+    known = {"score": "largest_logit", "auroc": {"largest_logit": 0.8512}, "known_kept": 0.948, "unknown_found": 0.42}
+    error = {"before": 0.123, "after": 0.031}
+    confidence = {"temperature": 2.3071, "expected_calibration_error": error, "known": known}
+    table = results_table({**RESULTS, "confidence": confidence})
+    assert "calibration error  12.30 %, calibrated 3.10 %  (temperature 2.31, best epoch alone)" in table
+    told = "AUROC 0.851, keeps 94.80 % of known pictures, finds 42.00 % of unknown ones  (largest logit)"
+    assert f"known at all       {told}" in table
+    assert "known at all" not in results_table({**RESULTS, "confidence": {**confidence, "known": None}})

@@ -37,9 +37,25 @@ def save(figure: Figure, folder: Path, name: str) -> None:
         ['empty.png', 'empty.svg']
     """
     folder.mkdir(parents=True, exist_ok=True)
+    save_png(figure, folder / f"{name}.png")
     with matplotlib.rc_context(STYLE):
-        figure.savefig(folder / f"{name}.png", dpi=150, metadata={"Software": None})
         figure.savefig(folder / f"{name}.svg", metadata={"Date": None, "Creator": None})
+
+
+def save_png(figure: Figure, file: Path) -> None:
+    """Writes a figure as PNG (150 dpi), without a date.
+
+    Args:
+        figure: made under `STYLE`.
+        file: to write.
+
+    Example:
+        >>> save_png(Figure(), tmp_path / "empty.png")
+        >>> (tmp_path / "empty.png").exists()
+        True
+    """
+    with matplotlib.rc_context(STYLE):
+        figure.savefig(file, dpi=150, metadata={"Software": None})
 
 
 def as_image(figure: Figure) -> np.ndarray:

@@ -74,12 +74,26 @@ def results_table(results: Mapping[str, Any]) -> str:
         interval = show(pretraining["accuracy"], pretraining["confidence_95"])
         took = f"{pretraining['epoch']} epochs in {duration(pretraining['train_seconds'])}"
         rows.append(("pretraining", f"{interval}  (its features alone by nearest class mean, {took})"))
+    if confidence := results.get("confidence"):
+        rows += _confidence_rows(confidence)
     if results["inner_steps"]:
         curve = "  ".join(show(value).replace(" %", "") for value in results[f"{metric}_per_inner_step"])
         rows.append((f"after 0-{results['inner_steps']} steps", curve))
     width = max(len(name) for name, _ in rows)
     line = "-" * (width + 2 + max(len(text) for _, text in rows))
     return "\n".join([line, *(f"{name:<{width}}  {text}" for name, text in rows), line])
+
+
+def _confidence_rows(confidence: Mapping[str, Any]) -> list[tuple[str, str]]:
+    error, known = confidence["expected_calibration_error"], confidence["known"]
+    fitted = f"temperature {confidence['temperature']:.3g}, best epoch alone"
+    rows = [("calibration error", f"{percent(error['before'])}, calibrated {percent(error['after'])}  ({fitted})")]
+    if known:
+        score, words = known["score"], known["score"].replace("_", " ")
+        kept, found = percent(known["known_kept"]), percent(known["unknown_found"])
+        told = f"AUROC {known['auroc'][score]:.3f}, keeps {kept} of known pictures, finds {found} of unknown ones"
+        rows.append(("known at all", f"{told}  ({words})"))
+    return rows
 
 
 def duration(seconds: float) -> str:

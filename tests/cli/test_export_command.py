@@ -1,5 +1,6 @@
 """bin/export.py and bin/adapt.py, one after the other, on the tiny run's model."""
 
+import csv
 import importlib.util
 import json
 import shutil
@@ -102,6 +103,40 @@ def test_adapts_keeps_the_task_and_evaluates(command, exported, adapt_here, fold
         assert row.split(",")[1] == labels[row.split(",")[0]], "the kept state predicts otherwise"
 
 
+def test_an_export_is_calibrated_for_its_own_use(exported, finished):
+    about = json.loads((exported[0] / "metadata.json").read_text())["confidence"]
+    run = finished.json("results.json")["confidence"]
+    assert about.keys() == run.keys() and about["tasks"] == run["tasks"]
+    assert about["temperature"] != run["temperature"]  # query statistics 'support' and 'batch'
+
+
+def test_rejects_and_counts_unknown_pictures(exported, adapt_here, folders, tmp_path):
+    """Five classes, of which four are learned; pictures of the fifth are of none of them."""
+    known = json.loads((exported[0] / "metadata.json").read_text())["confidence"]["known"]
+    for kind in ("support", "query"):
+        shutil.copytree(folders / kind, tmp_path / kind)
+    shutil.rmtree(tmp_path / "support" / "letter 4")
+    (tmp_path / "query" / "letter 4").rename(tmp_path / "query" / "unknown")
+    arguments = [f"--support={tmp_path / 'support'}", f"--query={tmp_path / 'query'}", f"--output={tmp_path / 'out'}"]
+    printed = adapt_here(*arguments, "--reject", "--evaluate")
+    rows = list(csv.DictReader((tmp_path / "out" / "predictions.csv").open(newline="")))
+    assert [row["truth"] for row in rows].count("unknown") == 2
+    assert all((row["label"] == "unknown") == (float(row["known"]) < known["threshold"]) for row in rows)
+    assert "unknown" in printed.splitlines()[1] and " unknown, accuracy " in printed
+
+
+def test_trials_with_unknown_pictures(adapt_here, folders):
+    arguments = [f"--support={folders / 'support'}", "--trials=2", "--way=4", "--query_shot=1", "--unknown=2"]
+    lines = adapt_here(*arguments).splitlines()
+    assert [line.split("  ")[1] for line in lines[1:]] == [
+        "this model",
+        "nearest pixel",
+        "known kept",
+        "unknown found",
+        "AUROC",
+    ]
+
+
 def test_a_mistake_is_one_line(command, exported, finished, folders, one_line, tmp_path):
     assert "exists already" in one_line(command("export", f"--workdir={finished.workdir}", f"--output={exported[0]}"))
     assert "not found" in one_line(command("export", f"--workdir={tmp_path / 'no'}", f"--output={tmp_path / 'm'}"))
@@ -110,9 +145,11 @@ def test_a_mistake_is_one_line(command, exported, finished, folders, one_line, t
     for wrong, message in (
         ([f"--query={folders}"], "--output"),
         ([f"--save_state={tmp_path / 's.npz'}", "--evaluate"], "--evaluate needs --query"),
+        ([f"--save_state={tmp_path / 's.npz'}", "--reject"], "--reject needs --query"),
         ([f"--save_state={tmp_path / 's.npz'}", "--shot=2"], "--shot is a setting of --trials"),
         (["--remove=a", f"--save_state={tmp_path / 's.npz'}"], "--remove needs --load_state"),
         (["--trials=2", f"--load_state={tmp_path / 's.npz'}"], "--trials goes without --load_state"),
+        ([f"--save_state={tmp_path / 's.npz'}", "--unknown=2"], "--unknown is a setting of --trials"),
         (["--trials=2", f"--save_state={tmp_path / 's.npz'}"], "--trials goes without"),
     ):
         assert message in one_line(command("adapt", f"--model={exported[0]}", support, *wrong))

@@ -33,7 +33,15 @@ def events(finished):
 def test_the_folder_holds_what_the_contract_names(finished):
     names = {path.name for path in finished.workdir.iterdir()} - {".lock"}
     series = {"metrics.jsonl", "updates.csv", "test_tasks.csv"}
-    assert names == {"config.json", "classes.json", "checkpoints", "tensorboard", "results.json", *series}
+    assert names == {
+        "config.json",
+        "classes.json",
+        "checkpoints",
+        "tensorboard",
+        "results.json",
+        "reliability.png",
+        *series,
+    }
     config = finished.json("config.json")
     assert config["training"]["updates"] == 6
     assert config["model"]["filters"] == 2

@@ -179,3 +179,47 @@ def test_rotations_need_square_pictures(numbered_bank):
 def test_unknown_split_is_named(numbered_bank):
     with pytest.raises(UserError, match="unknown split 'tset'"):
         episodes({"train": numbered_bank}, split="tset", **SHAPE, tasks=1)
+
+
+def rows_of(task, part):
+    return task[f"{part}_images"][:, 0, 0, 0]
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 30])
+def test_unknown_pictures_are_of_other_classes_in_turn(numbered_bank, count):
+    for index in range(50):
+        task = draw(numbered_bank, index, unknown=count)
+        of = [
+            np.searchsorted(numbered_bank.offsets, rows_of(task, part), side="right") for part in ("support", "unknown")
+        ]
+        assert not set(of[0]) & set(of[1]) and len(of[1]) == count
+        counts = np.unique(of[1], return_counts=True)[1]
+        assert np.ptp(counts) <= 1 and len(counts) == min(count, 2)  # five classes, of which the task has three
+        for label in set(of[1]):
+            rows = rows_of(task, "unknown")[of[1] == label]
+            size = np.diff(numbered_bank.offsets)[label - 1]
+            assert len(set(rows)) == min(len(rows), size), "a picture came twice before all had come"
+
+
+def test_the_rest_of_a_task_does_not_depend_on_unknown_pictures(numbered_bank):
+    for index in range(20):
+        plain, more = (draw(numbered_bank, index, rotations=True, unknown=n) for n in (0, 4))
+        assert "unknown_images" not in plain
+        for key, value in plain.items():
+            np.testing.assert_array_equal(more[key], value)
+    again = draw(numbered_bank, 19, rotations=True, unknown=4)
+    np.testing.assert_array_equal(again["unknown_images"], more["unknown_images"])
+
+
+def test_episodes_with_unknown_pictures(numbered_bank):
+    batch = next(
+        iter(episodes(numbered_bank, **SHAPE, tasks=2, seed=3, rotations=False, unknown=4, mean=(0,), std=(1,)))
+    )
+    assert batch["unknown_images"].shape == (2, 4, 4, 4, 1)
+    task = draw(numbered_bank, 1, seed=3, unknown=4)
+    np.testing.assert_allclose(batch["unknown_images"][1], task["unknown_images"] / 255, rtol=1e-6)
+
+
+def test_no_class_is_left_to_be_unknown(numbered_bank):
+    with pytest.raises(UserError, match="numbered train: has no class beside the 5 of a task"):
+        episodes(numbered_bank, way=5, shot=1, query_shot=1, tasks=1, unknown=1)

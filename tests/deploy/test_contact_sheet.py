@@ -58,3 +58,13 @@ def test_thumbnail():
     assert thumbnail(picture(28, 28)).shape == (28, 28, 1)
     assert thumbnail(picture(3000, 1500, 3)).shape == (224, 112, 3)
     assert thumbnail(picture(3000, 1500, 1)).shape == (224, 112, 1)
+
+
+def test_a_picture_of_no_class_is_shown_without_a_colour():
+    support = [("a", [picture()])]
+    blue = (0x00, 0x72, 0xB2)
+    known = np.asarray(contact_sheet("t", support, [QueryPicture(picture(), "a", 0.9)]))
+    unknown = np.asarray(contact_sheet("t", support, [QueryPicture(picture(), "unknown", 0.9, "unknown", known=0.03)]))
+    assert known.shape == unknown.shape
+    assert (known == blue).all(-1).sum() > (unknown == blue).all(-1).sum()  # the bar below the picture
+    assert GREEN in colours(unknown) and RED not in colours(unknown)

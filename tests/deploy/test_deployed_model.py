@@ -13,6 +13,7 @@ from tf_mamlpp.deploy.picture_format import PictureFormat
 from tf_mamlpp.deploy.saved_model import export_saved_model
 from tf_mamlpp.deploy.task_learner import task_learner
 from tf_mamlpp.errors import UserError
+from tf_mamlpp.meta.confidence import Confidence, KnownScore
 
 WAY, NAMES = 3, ("a", "b", "c")
 
@@ -161,3 +162,68 @@ def test_what_cannot_be_added_or_removed(model, task):
         model.remove(task, ["a", "d"])
     with pytest.raises(UserError, match="no class would be left"):
         model.remove(task, NAMES)
+
+
+@pytest.fixture(scope="module")
+def telling(tmp_path_factory):
+    """The folder of a model that tells whether it knows a picture, and the model."""
+    learner = mp.MetaLearner(mp.mlp((8, 8, 1), WAY), way=WAY, inner_steps=2, inner_rate=0.1)
+    folder = tmp_path_factory.mktemp("telling") / "model"
+    confidence = Confidence(2.0, KnownScore("energy", slope=1.0, intercept=0.0, threshold=0.25))
+    settings = {"pictures": PictureFormat((8, 8), 1, mean=(0.5,), std=(0.5,)), "confidence": confidence}
+    learner.export(folder, **settings)
+    return folder, DeployedModel(folder)
+
+
+def test_tells_whether_it_knows_a_picture(telling, monkeypatch):
+    folder, model = telling
+    assert model.threshold == 0.25
+    task = model.adapt(pictures(2), np.arange(2), NAMES[:2])
+    query = pictures(7, seed=1)
+    probabilities, known = model.predict_known(task, query)
+    np.testing.assert_array_equal(probabilities, model.predict(task, query))
+    assert known.shape == (7,) and (known > 0).all() and (known < 1).all()
+    monkeypatch.setattr("tf_mamlpp.deploy.deployed_model._AT_ONCE", 3)
+    np.testing.assert_allclose(model.predict_known(task, query)[1], known, rtol=1e-5)
+    assert [part.shape for part in model.predict_known(task, query[:0])] == [(0, 2), (0,)]
+
+
+def test_every_signature_that_predicts_gives_known(telling):
+    about = json.loads((telling[0] / "metadata.json").read_text())
+    assert about["confidence"]["temperature"] == 2.0 and about["confidence"]["known"]["score"] == "energy"
+    for name, signature in about["signatures"].items():
+        if not name.startswith("adapt") or "predict" in name:
+            shape = [None, None] if name.endswith("tasks") else [None]
+            assert signature["outputs"]["known"] == {"dtype": "float32", "shape": shape}, name
+
+
+def test_a_model_without_a_threshold_is_told_in_one_line(folder, model, task):
+    assert model.threshold is None and "confidence" not in json.loads((folder / "metadata.json").read_text())
+    with pytest.raises(UserError, match="^this model has no threshold for unknown pictures: export a run again"):
+        model.predict_known(task, pictures(1))
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 2, float("nan"), "high", None])
+def test_a_damaged_threshold_is_named(telling, tmp_path, threshold):
+    about = json.loads((telling[0] / "metadata.json").read_text())
+    about["confidence"]["known"]["threshold"] = threshold
+    (tmp_path / "metadata.json").write_text(json.dumps(about))
+    with pytest.raises(UserError, match="metadata.json' is damaged"):
+        DeployedModel(tmp_path)
+
+
+@pytest.mark.parametrize("confidence", [[], 3, {}])
+def test_damaged_confidence_is_named(telling, tmp_path, confidence):
+    about = json.loads((telling[0] / "metadata.json").read_text())
+    (tmp_path / "metadata.json").write_text(json.dumps({**about, "confidence": confidence}))
+    with pytest.raises(UserError, match="metadata.json' is damaged"):
+        DeployedModel(tmp_path)
+
+
+def test_a_threshold_without_the_output_is_told(folder, telling, tmp_path):
+    shutil.copytree(folder, tmp_path / "model")
+    about = json.loads((folder / "metadata.json").read_text())
+    about["confidence"] = json.loads((telling[0] / "metadata.json").read_text())["confidence"]
+    (tmp_path / "model" / "metadata.json").write_text(json.dumps(about))
+    with pytest.raises(UserError, match="cannot be loaded: metadata.json has a threshold"):
+        DeployedModel(tmp_path / "model")

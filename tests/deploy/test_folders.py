@@ -144,7 +144,7 @@ def test_one_class_more_and_one_less(model, support, query, tmp_path):
     assert task.class_names == ("white", "black", "grey") and len(task.images) == 6
     assert folders.learn(model, task, None, ["grey"]).class_names == ("white", "black")
     found = folders.predict_folder(model, task, query, evaluate=True)
-    old = folders.predict_folder(model, before, query, True, ["white"])
+    old = folders.predict_folder(model, before, query, True, classes=["white"])
     assert predictions.change(old, found) == "accuracy on the 1 classes of before: 100.0 %, now 100.0 % (8 pictures)"
 
 
@@ -153,3 +153,55 @@ def test_a_task_of_another_model(model, support):
     other = AdaptedTask(task.state, task.class_names, task.images[:, :5], task.labels)
     with pytest.raises(UserError, match="the learned state does not belong to this model"):
         folders.learn(model, other, support)
+
+
+@pytest.fixture
+def with_unknown(query):
+    """Beside pictures of two classes, a class folder of two greys that are none of the three."""
+    (query / "unknown").mkdir()
+    for value in (64, 190):
+        Image.new("L", (9, 9), value).save(query / "unknown" / f"{value}.png")
+    return query
+
+
+def test_pictures_of_no_class_are_rejected(model, support, with_unknown, tmp_path):
+    task = folders.adapt_to_folder(model, support)
+    found = folders.predict_folder(model, task, with_unknown, evaluate=True, reject=True)
+    assert found.accuracy == 1.0 and found.labels.count("unknown") == 2 and len(found.files) == 18
+    assert predictions.summary(found).endswith(", 2 unknown, accuracy 100.0 %: black × 8, white × 8, unknown × 2")
+    assert predictions.confusion_matrix(found).splitlines()[-1].split() == ["unknown", "0", "0", "0", "2"]
+    predictions.write_predictions(found, task, tmp_path / "out")
+    with open(tmp_path / "out" / "predictions.csv", newline="") as file:
+        rows = {row["file"]: row for row in csv.DictReader(file)}
+    row = rows["unknown/64.png"]
+    assert list(row)[:4] == ["file", "label", "truth", "known"] and row["label"] == row["truth"] == "unknown"
+    assert float(row["known"]) < 0.5 <= float(rows["black/0.png"]["known"])
+    assert Image.open(tmp_path / "out" / "contact_sheet.png").width == 1200
+
+
+@pytest.mark.parametrize("statistics", ["support", "batch"])
+def test_rejection_goes_through_chunks(model, support, with_unknown, monkeypatch, statistics):
+    task, model.query_statistics = folders.adapt_to_folder(model, support), statistics
+    whole = folders.predict_folder(model, task, with_unknown, reject=True)
+    monkeypatch.setattr(deployed_model, "_AT_ONCE", 5)
+    np.testing.assert_array_equal(folders.predict_folder(model, task, with_unknown, reject=True).known, whole.known)
+    assert whole.truths is None and whole.rejected.sum() == 2
+
+
+def test_without_rejection_nothing_changes(model, support, with_unknown):
+    task = folders.adapt_to_folder(model, support)
+    found = folders.predict_folder(model, task, with_unknown)
+    assert found.known is None and "unknown" not in found.labels and not found.rejected.any()
+    with pytest.raises(UserError, match="has class 'unknown', which was not learned"):
+        folders.predict_folder(model, task, with_unknown, evaluate=True)
+
+
+def test_what_cannot_be_rejected(model, support, query):
+    task = folders.adapt_to_folder(model, support)
+    model.threshold = None
+    with pytest.raises(UserError, match="^this model has no threshold"):
+        folders.predict_folder(model, task, query, reject=True)
+    model.threshold = 0.5
+    (support / "grey").rename(support / "unknown")
+    with pytest.raises(UserError, match="^a class is called 'unknown', the label of --reject"):
+        folders.predict_folder(model, folders.adapt_to_folder(model, support), query, reject=True)

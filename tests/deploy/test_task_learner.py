@@ -7,8 +7,13 @@ import tensorflow as tf
 
 import tf_mamlpp as mp
 from tf_mamlpp.deploy.picture_format import PictureFormat
+from tf_mamlpp.deploy.state_learner import state_learner
 from tf_mamlpp.deploy.task_learner import task_learner
 from tf_mamlpp.errors import UserError
+from tf_mamlpp.meta.calibration import log_probabilities
+from tf_mamlpp.meta.confidence import Confidence, KnownScore
+from tf_mamlpp.meta.known_score import OF_LOGITS
+from tf_mamlpp.training.confidence import _of_task
 
 WAY = 3
 PICTURES = PictureFormat((16, 16), 1, mean=(0.5,), std=(0.25,))
@@ -170,3 +175,91 @@ def test_probabilities_and_logits_are_those_of_the_head(pixels, activation, loss
     few, _ = deployed.predict(deployed.adapt(images[labels != 1], labels[labels != 1]), query)
     assert not few.numpy()[:, 1].any()
     assert np.allclose(tf.reduce_sum(few, 1), 1) != independent
+
+
+# --- Confidence ------------------------------------------------------------------------------------------
+
+KNOWN = {
+    name: KnownScore(name, slope=0.7, intercept=-0.4, threshold=0.5) for name in ("largest_logit", "energy", "distance")
+}
+
+
+@pytest.mark.parametrize("score", ["largest_logit", "energy"])
+@pytest.mark.parametrize("labels", [[0, 0, 1, 1, 2, 2], [2, 0, 0, 2, 2, 2]])
+def test_confidence(learner, pixels, score, labels):
+    """The formulas in NumPy, of all classes and of two: those that are not there count for nothing."""
+    plain = task_learner(learner, PICTURES)
+    calibrated = task_learner(learner, PICTURES, confidence=Confidence(2.5, KNOWN[score]))
+    state = calibrated.adapt(pixels[0], np.array(labels, np.int32))
+    np.testing.assert_array_equal(state, plain.adapt(pixels[0], np.array(labels, np.int32)))  # its stamp too
+    found = calibrated.predictions(state, pixels[2])
+    np.testing.assert_array_equal(found["logits"], plain.predict(state, pixels[2])[1])
+    there = sorted(set(labels))
+    among = found["logits"].numpy()[:, there]
+    np.testing.assert_allclose(
+        found["probabilities"].numpy()[:, there], np.exp(log_probabilities(among, 2.5)), rtol=1e-5
+    )
+    np.testing.assert_allclose(tf.reduce_sum(found["probabilities"], 1), 1, rtol=1e-5)
+    np.testing.assert_allclose(found["known"], KNOWN[score](OF_LOGITS[score](among)), rtol=1e-5)
+    assert "known" not in plain.predictions(state, pixels[2])
+
+
+@pytest.mark.parametrize("head", ["learned", "shared", "prototypes"])
+@pytest.mark.parametrize("labels", [[0, 0, 1, 1, 2, 2], [1, 0, 0, 1, 1, 1]])
+def test_distance_to_the_nearest_class(scatter, pixels, head, labels):
+    """Beside the features of the adapted model, made of Keras's own layers."""
+    model = scatter(mp.conv4((16, 16, 1), way=WAY, filters=4, blocks=2))
+    learner = mp.MetaLearner(model, way=WAY, inner_steps=2, inner_rate=0.05, head=head)
+    score = KnownScore("distance", slope=0.02, intercept=0.5, threshold=0.5)
+    plain, telling = (task_learner(learner, PICTURES, confidence=c) for c in (None, Confidence(1.0, score)))
+    labels = np.array(labels, np.int32)
+    state, without = telling.adapt(pixels[0], labels), plain.adapt(pixels[0], labels)
+    assert telling.stamp != plain.stamp
+    way = labels.max() + 1 if head != "learned" else WAY
+    assert state.shape == (telling.size_of(way),) and len(state) - len(without) == way * 4 * 4 * 4
+    np.testing.assert_array_equal(state[1 : len(without)], without[1:])
+    found = telling.predictions(state, pixels[2])
+    np.testing.assert_allclose(found["logits"], plain.predict(without, pixels[2])[1], rtol=1e-4, atol=1e-5)
+
+    adapted = learner.adapt(PICTURES.normalise(pixels[0]), labels)
+    whole = learner.adapted_model(adapted) if head == "learned" else None
+    if whole is None:
+        return
+    features = keras.Model(whole.inputs, whole.layers[-1].input)
+    support, queries = (features(PICTURES.normalise(x)).numpy() for x in (pixels[0], pixels[2]))
+    means = np.stack([support[labels == label].mean(0) for label in set(labels)])
+    near = -np.square(queries[:, None] - means).sum(-1).min(-1)
+    np.testing.assert_allclose(found["known"], score(near), rtol=1e-3)
+    alone = telling.predictions(state, pixels[2][:1])["known"]
+    np.testing.assert_allclose(alone, found["known"][:1], rtol=1e-5)
+
+
+@pytest.mark.parametrize("statistics", ["running", "batch", "support"])
+def test_a_run_measures_the_distance_that_is_exported(learner, pixels, statistics):
+    score = KnownScore("distance", slope=0.01, intercept=0.5, threshold=0.5)
+    deployed = task_learner(learner, PICTURES, query_statistics=statistics, confidence=Confidence(1.0, score))
+    found = deployed.predictions(deployed.adapt(*pixels[:2]), pixels[2])
+    task = {"support_images": PICTURES.normalise(pixels[0]), "support_labels": tf.constant(pixels[1])}
+    task |= {"query_images": PICTURES.normalise(pixels[2]), "way": WAY}
+    logits, distance = _of_task(learner, task, learner.inner_steps, statistics)
+    np.testing.assert_allclose(found["logits"], logits, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(found["known"], score(distance), rtol=1e-3)
+
+
+def test_a_model_that_ends_in_softmax_is_calibrated_too(pixels):
+    layers = [keras.Input((16, 16, 1)), keras.layers.Flatten(), keras.layers.Dense(WAY), keras.layers.Softmax()]
+    learner = mp.MetaLearner(keras.Sequential(layers), way=WAY, inner_steps=2)
+    deployed = task_learner(learner, PICTURES, confidence=Confidence(3.0, KNOWN["largest_logit"]))
+    state = deployed.adapt(*pixels[:2])
+    probabilities, logits = deployed.predict(state, pixels[2])
+    np.testing.assert_allclose(probabilities, np.exp(log_probabilities(logits, 3.0)), rtol=1e-4)
+    assert deployed.predictions(state, pixels[2])["known"].shape == (5,)
+    with pytest.raises(UserError, match="ends in no dense layer: it has no score 'distance'"):
+        task_learner(learner, PICTURES, confidence=Confidence(3.0, KNOWN["distance"]))
+
+
+def test_answers_of_their_own_have_no_confidence():
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(WAY)])
+    learner = mp.MetaLearner(model, way=WAY, loss="binary_crossentropy")
+    with pytest.raises(UserError, match="confidence is of a choice of classes"):
+        state_learner(learner, confidence=Confidence(2.0))

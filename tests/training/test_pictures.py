@@ -1,8 +1,9 @@
-"""The picture of a task: its classes, and what was guessed."""
+"""The picture of a task: its classes, and what was guessed; the reliability plot."""
 
 import numpy as np
+import pytest
 
-from tf_mamlpp.training.pictures import task_picture
+from tf_mamlpp.training.pictures import reliability_figure, task_picture
 
 GREEN, RED = [0.1, 0.65, 0.25], [0.85, 0.15, 0.15]
 CELL = 6 + 8  # pixels, a frame of 2 and a margin of 2 on either side
@@ -45,3 +46,13 @@ def test_colour_pictures_and_flat_ones():
     colour = np.zeros((1, 6, 6, 3), np.float32)
     label = np.array([0])
     assert np.isfinite(task_picture(colour, label, colour, label, label)).all()
+
+
+def test_the_reliability_plot_draws_what_it_is_given():
+    """Three of four answers are right, at 0.88 and, calibrated, at 0.75: on the diagonal."""
+    figure = reliability_figure(np.repeat([[2.0, 0.0]], 4, 0), np.array([0, 0, 0, 1]), 2 / np.log(3))
+    before, after = figure.axes[:2]
+    heights = [[bar.get_height() for bar in panel.patches if bar.get_height()] for panel in (before, after)]
+    assert heights == [[0.75], [0.75]]
+    assert np.nanmax(after.lines[0].get_xdata()) == pytest.approx(0.75)
+    assert "calibration error 13.1 %" in before.get_title() and "calibration error 0.0 %" in after.get_title()

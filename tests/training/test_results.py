@@ -71,3 +71,9 @@ def test_a_learned_head_has_its_number_of_classes(make_config, tmp_path):
     way = config.data.way
     with pytest.raises(UserError, match=f"way is {way + 1}, and the run in .* learned a head for {way} classes"):
         results.evaluate_run(tmp_path, [None], task={"way": way + 1})
+
+
+def test_a_run_tells_how_far_it_can_be_believed(trained):
+    _, workdir, found = trained
+    assert json.loads((workdir / "results.json").read_text())["confidence"] == found["confidence"]
+    assert found["confidence"]["temperature"] > 0 and (workdir / "reliability.png").exists()

@@ -31,6 +31,7 @@ def sample_task(
     index: int,
     rotations: bool = False,
     augmentation: Augmentation | None = None,
+    unknown: int = 0,
 ) -> Task:
     """Draws one task; the same arguments give the same task on every run, host and process.
 
@@ -44,10 +45,12 @@ def sample_task(
         index: number of the task.
         rotations: turn each class by its own random multiple of 90 degrees (support and query alike).
         augmentation: drawn for each picture; None for pictures as they are.
+        unknown: pictures of other classes to draw too, as many of each of these classes as of the others, or one more;
+            neither turned nor augmented. The rest of the task does not depend on it.
 
     Returns:
         "support_images" uint8 [way * shot, H, W, C], class by class, "support_labels" int32 [way * shot],
-        "query_images" and "query_labels" likewise with query_shot for shot.
+        "query_images" and "query_labels" likewise with query_shot for shot; with `unknown` also "unknown_images".
 
     Example:
         >>> images = np.arange(12, dtype=np.uint8)[:, None, None, None]  # a picture is its own row number
@@ -57,10 +60,14 @@ def sample_task(
         (array([8, 4], dtype=uint8), array([0, 1], dtype=int32))
         >>> task["query_images"].ravel(), task["query_labels"]
         (array([11, 10,  5,  7], dtype=uint8), array([0, 0, 1, 1], dtype=int32))
+        >>> task = sample_task(bank, way=2, shot=1, query_shot=2, seed=0, split="train", index=7, unknown=3)
+        >>> task["unknown_images"].ravel()  # of the third class
+        array([1, 2, 0], dtype=uint8)
     """
     bits = task_bits(seed, split, index)
     classes = _large_enough(bank, shot + query_shot)
-    classes = classes[_smallest(bits.random_raw(len(classes)), way)]
+    order = _smallest(bits.random_raw(len(classes)), len(classes) if unknown else way)
+    classes, others = classes[order[:way]], classes[order[way:]]
     starts = bank.offsets[classes]
     sizes = bank.offsets[classes + 1] - starts
     keys = bits.random_raw(way * int(sizes.max())).reshape(way, -1)
@@ -71,12 +78,41 @@ def sample_task(
     pixels = images.shape[2:]
     if augmentation:
         images = augment(images.reshape(-1, *pixels), augmentation, bits).reshape(images.shape)
-    return {
+    task = {
         "support_images": images[:, :shot].reshape(-1, *pixels),
         "support_labels": np.repeat(np.arange(way, dtype=np.int32), shot),
         "query_images": images[:, shot:].reshape(-1, *pixels),
         "query_labels": np.repeat(np.arange(way, dtype=np.int32), query_shot),
     }
+    if unknown:
+        task["unknown_images"] = _sample_unknown(bank, others, unknown, bits)
+    return task
+
+
+def _sample_unknown(bank: ImageBank, classes: np.ndarray, count: int, bits: np.random.Philox) -> np.ndarray:
+    """Pictures of these classes in turn, `[count, H, W, C]`; none comes twice before all of its class have come."""
+    rows = []
+    for i, label in enumerate(classes[:count]):
+        start, size = bank.offsets[label], bank.offsets[label + 1] - bank.offsets[label]
+        own = -(-(count - i) // len(classes))
+        rows.append(start + np.resize(_smallest(bits.random_raw(int(size)), int(size)), own))
+    by_turn = [row[turn] for turn in range(len(rows[0])) for row in rows if turn < len(row)]
+    return bank.take(np.array(by_turn)[np.newaxis])[0]
+
+
+def unknown_classes(bank: ImageBank, way: int, shot: int, query_shot: int) -> int:
+    """How many classes of a bank are left beside those of a task.
+
+    Args:
+        bank: that tasks are drawn from.
+        way, shot, query_shot: of the tasks.
+
+    Example:
+        >>> bank = ImageBank(np.zeros((8, 28, 28, 1), np.uint8), np.array([0, 4, 8]), ("a", "b"), "letters test")
+        >>> unknown_classes(bank, way=2, shot=1, query_shot=3)
+        0
+    """
+    return len(_large_enough(bank, shot + query_shot)) - way
 
 
 def _smallest(keys: np.ndarray, count: int) -> np.ndarray:
@@ -163,6 +199,7 @@ def episodes(
     split_file: str | os.PathLike[str] | None = None,
     skip_damaged: bool = False,
     cache_dir: str | os.PathLike[str] | None = None,
+    unknown: int = 0,
 ) -> tf.data.Dataset:
     """Meta-batches of few-shot tasks; element s holds tasks s * tasks to (s + 1) * tasks - 1 of the split.
 
@@ -192,10 +229,12 @@ def episodes(
         split_file: JSON file that lists the classes of each split, or a standard division such as "standard:cub".
         skip_damaged: leave out pictures that cannot be read.
         cache_dir: the cache folder.
+        unknown: pictures of other classes of the split that each task gets too, see `sample_task`.
 
     Returns:
         Dataset of dicts: "support_images" float32 [tasks, way * shot, H, W, C] normalised, "support_labels"
-        int32 [tasks, way * shot], "query_images", "query_labels" likewise; all shapes static.
+        int32 [tasks, way * shot], "query_images", "query_labels" likewise; with `unknown` also "unknown_images"
+        [tasks, unknown, H, W, C]; all shapes static.
 
     Raises:
         UserError: the data are missing, damaged or too few for such tasks.
@@ -224,6 +263,8 @@ def episodes(
         )
     bank = source if isinstance(source, ImageBank) else _of_split(source, split)
     check_bank(bank, way, shot, query_shot)
+    if unknown and unknown_classes(bank, way, shot, query_shot) < 1:
+        raise UserError(f"{bank.name}: has no class beside the {way} of a task: unknown pictures cannot be drawn")
     if rotations is None:
         rotations = is_omniglot(bank.source) and split == "train"
     if rotations and bank.images.shape[1] != bank.images.shape[2]:
@@ -237,8 +278,21 @@ def episodes(
     shape = {"way": way, "shot": shot, "query_shot": query_shot}
     if augmentation:
         augmentation.check_pictures(bank.images.shape[1:3], bank.images.shape[-1])
-    sample = partial(sample_task, bank, seed=seed, split=split, rotations=rotations, augmentation=augmentation, **shape)
+    sample = partial(
+        sample_task,
+        bank,
+        way=way,
+        shot=shot,
+        query_shot=query_shot,
+        seed=seed,
+        split=split,
+        rotations=rotations,
+        augmentation=augmentation,
+        unknown=unknown,
+    )
     spec = _task_spec(**shape, pixels=bank.images.shape[1:])
+    if unknown:
+        spec["unknown_images"] = tf.TensorSpec([unknown, *bank.images.shape[1:]], tf.uint8)
     return meta_batches(sample, spec, tasks=tasks, start=start, count=count).map(to_floats).prefetch(1)
 
 

@@ -31,6 +31,8 @@ class QueryPicture:
         probability: of that class, 0..1.
         truth: the true class, None where it is not known.
         file: the picture's path, of which the end is shown.
+        known: of a picture that passes for one of no class, in 0..1 whether it is of any; shown in place of the
+            probability.
 
     Example:
         >>> QueryPicture(np.zeros((28, 28, 1), np.uint8), "cat", 0.9).truth is None
@@ -42,6 +44,7 @@ class QueryPicture:
     probability: float
     truth: str | None = None
     file: str = ""
+    known: float | None = None
 
 
 def contact_sheet(
@@ -65,6 +68,7 @@ def contact_sheet(
         (1200, 550)
     """
     colours = {name: _COLOURS[i % len(_COLOURS)] for i, (name, _) in enumerate(support)}
+    drawn = [colours[query.label] if query.known is None else _FAINT for query in queries]
     columns = (_WIDTH - 2 * _MARGIN + _GAP) // (_CELL + _GAP)
     rows = -(-len(queries) // columns)
     support_step, query_step = _SUPPORT_CELL + _GAP, _CELL + _CAPTION + _GAP
@@ -79,7 +83,7 @@ def contact_sheet(
     y = _heading(draw, y + 18, "Answers", f"{len(queries) + left_out} pictures")
     for i, query in enumerate(queries):
         x = _MARGIN + (i % columns) * (_CELL + _GAP)
-        _query_cell(sheet, draw, x, y + (i // columns) * query_step, query, colours[query.label])
+        _query_cell(sheet, draw, x, y + (i // columns) * query_step, query, drawn[i])
     if left_out:
         text = f"… and {left_out} more in predictions.csv"
         draw_text(draw, (_MARGIN, y + rows * query_step + 6), text, _FAINT, 15)
@@ -118,11 +122,13 @@ def _query_cell(
     wrong = query.truth is not None and query.truth != query.label
     if query.truth is not None:
         draw.rectangle((x - 3, y - 3, x + _CELL + 2, y + _CELL + 2), outline=_WRONG if wrong else _RIGHT, width=3)
-    draw_text(draw, (x, y + _CELL + 6), query.label, _INK, 14, bold=True, room=_CELL)
-    bottom, room = y + _CELL + 27, _CELL - 46
-    draw_text(draw, (x + _CELL, bottom), f"{100 * query.probability:.0f} %", _FAINT, 12, anchor="ra")
+    is_known, share = query.known is None, query.probability if query.known is None else query.known
+    draw_text(draw, (x, y + _CELL + 6), query.label, _INK if is_known else _FAINT, 14, bold=True, room=_CELL)
+    bottom, room = y + _CELL + 27, _CELL - (46 if is_known else 80)
+    text = f"{100 * share:.0f} %" if is_known else f"known {100 * share:.0f} %"
+    draw_text(draw, (x + _CELL, bottom), text, _FAINT, 12, anchor="ra")
     draw.rounded_rectangle((x, bottom + 4, x + room, bottom + 10), 3, _LINE)
-    draw.rounded_rectangle((x, bottom + 4, x + max(int(room * query.probability), 6), bottom + 10), 3, colour)
+    draw.rounded_rectangle((x, bottom + 4, x + max(int(room * share), 6), bottom + 10), 3, colour)
     if query.file:
         draw_text(draw, (x, bottom + 17), query.file, _FAINT, 11, room=_CELL, keep_end=True)
     if wrong:

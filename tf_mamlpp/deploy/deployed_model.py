@@ -32,6 +32,8 @@ class DeployedModel:
         image_size, channels: height, width and channels of the pictures that it was trained on.
         resize_policy: how pictures of another size are brought to `image_size`.
         query_statistics: see `TaskLearner`.
+        threshold: of `known`: 95 % of known pictures reached it when it was exported; None of a model that does not
+            tell whether it knows a picture.
 
     Raises:
         UserError: the folder holds no such model.
@@ -75,6 +77,8 @@ class DeployedModel:
             with plain_path(folder) as path:
                 self._model = tf.saved_model.load(path)
             self._adapt, self._predict = (self._model.signatures[n] for n in ("adapt_uint8", "predict_uint8"))
+            if self.threshold is not None and "known" not in self._predict.structured_outputs:
+                raise ValueError("metadata.json has a threshold, and the model gives no `known`")
         except UserError:
             raise
         except Exception as error:  # damage to a graph raises nearly anything
@@ -91,6 +95,11 @@ class DeployedModel:
         self.resize_policy = str(pictures["resize"])
         if min(self.trained_way, self.channels, height, width) < 1:
             raise ValueError("a size in it is not positive")
+        confidence = about.get("confidence")  # earlier versions wrote none
+        known = None if confidence is None else confidence["known"]
+        self.threshold = None if known is None else float(known["threshold"])
+        if self.threshold is not None and not 0 <= self.threshold <= 1:
+            raise ValueError("the threshold in it is not in 0..1")
 
     def adapt(self, images: np.ndarray, labels: np.ndarray | Sequence[int], class_names: Sequence[str]) -> AdaptedTask:
         """Adapts to a support set.
@@ -173,6 +182,27 @@ class DeployedModel:
         Raises:
             UserError: the task's state is of another model.
         """
+        return self._outputs(task, images)[0]
+
+    def predict_known(self, task: AdaptedTask, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Classifies pictures that may be of none of the classes.
+
+        Args:
+            task: what `adapt` of the same model returned.
+            images: `[Q, H, W, channels]` uint8.
+
+        Returns:
+            Probabilities `[Q, len(task.class_names)]`, and `[Q]` in 0..1 whether a picture is of any of the classes:
+            the chance of it, if half of all pictures are.  Below `threshold` it passes for unknown.
+
+        Raises:
+            UserError: the model does not tell, or the task's state is of another model.
+        """
+        check_tells_unknown(self)
+        return self._outputs(task, images)
+
+    def _outputs(self, task: AdaptedTask, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Probabilities, and `known`, which is empty where the model does not tell."""
         chunk = pictures_at_once(self.query_statistics, len(images))
         try:
             outputs = [
@@ -183,7 +213,30 @@ class DeployedModel:
             raise UserError(_OTHER_MODEL) from error
         no_pictures = np.zeros((0, len(task.class_names) if self.way is None else self.way), np.float32)
         probabilities = np.concatenate([no_pictures, *(output["probabilities"].numpy() for output in outputs)])
-        return probabilities[:, : len(task.class_names)]
+        known = [output["known"].numpy() for output in outputs if "known" in output]
+        return probabilities[:, : len(task.class_names)], np.concatenate([np.zeros(0, np.float32), *known])
+
+
+def check_tells_unknown(model: DeployedModel) -> None:
+    """Refuses a model without a threshold.
+
+    Args:
+        model: deployed.
+
+    Raises:
+        UserError: it has none.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> check_tells_unknown(SimpleNamespace(threshold=None))
+        Traceback (most recent call last):
+        tf_mamlpp.errors.UserError: this model has no threshold for unknown pictures: export a run again with ...
+    """
+    if model.threshold is None:
+        raise UserError(
+            "this model has no threshold for unknown pictures: export a run again with bin/export.py, which fits one "
+            "to its validation tasks (not with --tasks=0)"
+        )
 
 
 def check_classes(labels: np.ndarray, class_names: Sequence[str]) -> None:

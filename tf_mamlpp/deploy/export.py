@@ -1,4 +1,4 @@
-"""Exports a run's best epoch, with its accuracy on the run's own test tasks."""
+"""Exports a run's best epoch, calibrated, with its accuracy on the run's own test tasks."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ from tf_mamlpp.deploy.picture_format import PictureFormat
 from tf_mamlpp.deploy.saved_model import Signatures, check_output, export_saved_model
 from tf_mamlpp.deploy.task_learner import TaskLearner, task_learner
 from tf_mamlpp.files import check_new
+from tf_mamlpp.meta.confidence import describe_confidence
 from tf_mamlpp.meta.evaluation import Evaluation
 from tf_mamlpp.runtime import explain_memory_errors
-from tf_mamlpp.training.build import fixed_episodes, load_banks
+from tf_mamlpp.training.build import Banks, fixed_episodes, load_banks
+from tf_mamlpp.training.confidence import confidence_tasks, has_confidence, learner_confidence
 from tf_mamlpp.training.run_classes import read_classes
 from tf_mamlpp.training.workdir import open_run
 
@@ -44,7 +46,8 @@ def export_run(
         form: `saved_model` or `tflite`.
         inner_steps: of adaptation; None for as many as trained.
         query_statistics: see `TaskLearner`.
-        tasks: test tasks to measure the accuracy on before writing, 0 for none; None for the run's setting.
+        tasks: test tasks to measure the accuracy on before writing; None for the run's setting.  0 measures nothing:
+            then probabilities are not calibrated, and there is no score of being known.
         data_path: replaces the config's `data.path`.
         split_file: replaces the config's `data.split_file`, see `evaluate_run`.
 
@@ -71,13 +74,19 @@ def export_run(
         check_output(output)
     config, learner, checkpoints = open_run(workdir, data_path, split_file=split_file)
     best = checkpoints.restore_best(0)
-    deployed = task_learner(learner, picture_format(config), inner_steps=inner_steps, query_statistics=query_statistics)
+    settings: dict[str, Any] = {"inner_steps": inner_steps, "query_statistics": query_statistics}
+    deployed = task_learner(learner, picture_format(config), **settings)
     count = config.evaluation.test_tasks if tasks is None else tasks
-    metadata = {
-        "test": _measure(config, workdir, deployed, count) if count else None,
-        "train_steps": int(best["update"]),
-        "config": without_machine(config),
-    }
+    metadata = {"test": None, "train_steps": int(best["update"]), "config": without_machine(config)}
+    if count:
+        # Mean 0 and deviation 1/255 undo the scaling, so that the tasks' pictures are pixels again.
+        pixels = dataclasses.replace(config, data=dataclasses.replace(config.data, mean=(0.0,), std=(1 / 255,)))
+        banks = load_banks(config, read_classes(workdir), workdir)
+        metadata["test"] = _measure(pixels, banks, deployed, count)
+        if has_confidence(config, deployed.kind):
+            confidence, test = learner_confidence(config, banks, learner, **settings)
+            metadata["confidence"] = {**describe_confidence(confidence, test), "tasks": confidence_tasks(config)}
+            deployed = task_learner(learner, picture_format(config), confidence=confidence, **settings)
     if form == "tflite":
         from tf_mamlpp.deploy.litert.export import export_litert
 
@@ -109,15 +118,11 @@ def without_machine(config: Config) -> dict[str, Any]:
     return tree
 
 
-def _measure(config: Config, workdir: Path, learner: TaskLearner, count: int) -> dict[str, Any]:
+def _measure(config: Config, banks: Banks, learner: TaskLearner, count: int) -> dict[str, Any]:
     """The accuracy of the exported functions, which take pixels, on the first `count` test tasks."""
-    # Mean 0 and deviation 1/255 undo the scaling, so that the tasks' pictures are pixels again.
-    pixels = dataclasses.replace(config.data, mean=(0.0,), std=(1 / 255,))
-    banks = load_banks(config, read_classes(workdir), workdir)
-    episodes = fixed_episodes(dataclasses.replace(config, data=pixels), banks, "test", count)
     adapt_and_predict = Signatures(learner).over_tasks()
     accuracies = []
-    for batch in episodes:
+    for batch in fixed_episodes(config, banks, "test", count):
         inputs = {name: batch[name] for name in ("support_images", "support_labels", "query_images")}
         labels = tf.argmax(adapt_and_predict(**inputs)["logits"], -1).numpy()
         accuracies.append(np.mean(labels == batch["query_labels"], -1))

@@ -12,8 +12,8 @@ from tf_mamlpp.data.images import decode_file, resize
 from tf_mamlpp.data.picture_files import SUFFIXES, class_folders, walk
 from tf_mamlpp.deploy.adapted_task import AdaptedTask
 from tf_mamlpp.deploy.contact_sheet import thumbnail
-from tf_mamlpp.deploy.deployed_model import DeployedModel, pictures_at_once
-from tf_mamlpp.deploy.predictions import SHEET, TABLE, Predictions
+from tf_mamlpp.deploy.deployed_model import DeployedModel, check_tells_unknown, pictures_at_once
+from tf_mamlpp.deploy.predictions import SHEET, TABLE, UNKNOWN, Predictions
 from tf_mamlpp.errors import UserError
 
 _MOST_SHOWN = 150  # query pictures on the contact sheet
@@ -178,6 +178,7 @@ def predict_folder(
     task: AdaptedTask,
     folder: Path,
     evaluate: bool = False,
+    reject: bool = False,
     classes: Sequence[str] | None = None,
 ) -> Predictions:
     """Classifies the pictures below `folder`.  One that cannot be read is named and left out.
@@ -187,10 +188,13 @@ def predict_folder(
         task: what it has adapted to.
         folder: of pictures, in subfolders or not.
         evaluate: whether the class folders in it are the true classes of its pictures.
+        reject: whether pictures that are probably of no class get the label `unknown`.  The class folder `unknown` is
+            then the truth for pictures of no class.
         classes: with `evaluate`, the class folders to take; None for all.
 
     Raises:
-        UserError: no picture, or none that can be read; with `evaluate`, a class that the task does not have.
+        UserError: no picture, or none that can be read; with `evaluate`, a class that the task does not have; with
+            `reject`, a model without a threshold, or a class called `unknown`.
 
     Example:
         See `adapt_to_folder`.
@@ -201,14 +205,30 @@ def predict_folder(
         tf_mamlpp.errors.UserError: '...' has no pictures (.png...)
     """
     truth_of: dict[Path, str] = {}
+    if reject:
+        check_tells_unknown(model)
+        if UNKNOWN in task.class_names:
+            raise UserError(f"a class is called '{UNKNOWN}', the label of --reject for pictures of no class: rename it")
     files = _query_files(folder)
     if evaluate:
-        truth_of = _true_classes(folder, files, task, classes)
+        names = (*task.class_names, UNKNOWN) if reject else task.class_names
+        truth_of = _true_classes(folder, files, names, classes)
         files = sorted(truth_of)
     read: list[Path] = []
     shown: list[np.ndarray] = []
     probabilities: list[np.ndarray] = []
+    known: list[np.ndarray] = []
     chunk: list[np.ndarray] = []
+
+    def predict() -> None:
+        if reject:
+            of_chunk, known_of_chunk = model.predict_known(task, np.stack(chunk))
+            known.append(known_of_chunk)
+        else:
+            of_chunk = model.predict(task, np.stack(chunk))
+        probabilities.append(of_chunk)
+        chunk.clear()
+
     chunk_size = pictures_at_once(model.query_statistics, len(files))
     for file, picture, sized in read_pictures(files, model):
         read.append(file)
@@ -216,12 +236,11 @@ def predict_folder(
         if len(shown) < _MOST_SHOWN:
             shown.append(thumbnail(picture))
         if len(chunk) == chunk_size:
-            probabilities.append(model.predict(task, np.stack(chunk)))
-            chunk = []
+            predict()
     if not read:
         raise UserError(f"none of the {len(files)} pictures in '{folder}' can be read")
     if chunk:
-        probabilities.append(model.predict(task, np.stack(chunk)))
+        predict()
     return Predictions(
         files=[file.relative_to(folder).as_posix() for file in read],
         probabilities=np.concatenate(probabilities),
@@ -229,6 +248,8 @@ def predict_folder(
         truths=[truth_of[file] for file in read] if evaluate else None,
         shown=shown,
         skipped=len(files) - len(read),
+        known=np.concatenate(known) if reject else None,
+        threshold=model.threshold if reject else None,
     )
 
 
@@ -241,13 +262,15 @@ def _query_files(folder: Path) -> list[Path]:
     return files
 
 
-def _true_classes(folder: Path, files: list[Path], task: AdaptedTask, classes: Sequence[str] | None) -> dict[Path, str]:
+def _true_classes(
+    folder: Path, files: list[Path], class_names: Sequence[str], classes: Sequence[str] | None
+) -> dict[Path, str]:
     """The class folder that each picture is in; pictures in none are named and left out."""
     found = files_by_class(folder, tell=False).items()
     truth_of = {file: name for name, inside in found for file in inside if classes is None or name in classes}
-    unknown = sorted(set(truth_of.values()) - set(task.class_names))
-    if unknown:
-        raise UserError(f"'{folder}' has class '{unknown[0]}', which was not learned ({', '.join(task.class_names)})")
+    unlearned = sorted(set(truth_of.values()) - set(class_names))
+    if unlearned:
+        raise UserError(f"'{folder}' has class '{unlearned[0]}', which was not learned ({', '.join(class_names)})")
     loose = [file for file in files if file not in truth_of] if classes is None else []
     if loose:
         print(f"skipped: {len(loose)} pictures in no class folder, such as {loose[0]}", file=sys.stderr)

@@ -17,6 +17,7 @@ from tf_mamlpp.deploy.state_learner import StateLearner, state_learner
 from tf_mamlpp.deploy.task_learner import task_learner
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.files import new_folder, plain_path, write_json
+from tf_mamlpp.meta.confidence import Confidence
 from tf_mamlpp.meta.outer_loop import EpisodicModel
 
 
@@ -28,6 +29,7 @@ def export(
     inner_steps: int | None = None,
     query_statistics: str = "support",
     input_signature: Any = None,
+    confidence: Confidence | None = None,
 ) -> dict[str, Any]:
     """Writes a SavedModel that adapts and predicts, and needs neither Keras nor this package; `learner.export` too.
 
@@ -45,6 +47,8 @@ def export(
         inner_steps: of adaptation; None for as many as trained.
         query_statistics: see `state_learner.StateLearner`.
         input_signature: a `tf.TensorSpec`, or a structure of them, of the inputs of a model that does not declare them.
+        confidence: what `confidence.fit_confidence` fitted to tasks that the learner was not trained on: calibrates
+            the probabilities, and adds the output `known`.
 
     Returns:
         What `metadata.json` in the folder holds.
@@ -63,6 +67,7 @@ def export(
         TensorShape([2, 3])
     """
     settings: dict[str, Any] = {"inner_steps": inner_steps, "query_statistics": query_statistics}
+    settings["confidence"] = confidence
     if pictures is not None:
         return export_saved_model(task_learner(learner, pictures, **settings), filepath)  # type: ignore[arg-type]
     check_output(Path(filepath))
@@ -154,10 +159,8 @@ class InputSignatures(tf.Module):
 
     def _predict(self, state: tf.Tensor, inputs: Any) -> dict[str, tf.Tensor]:
         with tf.control_dependencies(require_own_state(self._learner, state)):
-            probabilities, logits = self._learner.predict(tf.identity(state), inputs)
-        if self._learner.way is None:
-            return {"outputs": probabilities}
-        return {"probabilities": probabilities, "logits": logits}
+            found = self._learner.predictions(tf.identity(state), inputs)
+        return {"outputs": found["probabilities"]} if self._learner.way is None else found
 
     def by_name(self) -> dict[str, Any]:
         """The concrete functions by the names of their signatures."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_mamlpp.deploy.state_learner import StateLearner
+from tf_mamlpp.meta.confidence import Confidence
 
 FORMAT = 1
 """Of metadata.json; it changes when the meaning of its keys or of the state does."""
@@ -46,10 +48,20 @@ def describe(
         "state_size": learner.state_size,
         "stamp": int(learner.stamp),
         "parameters": sum(int(np.prod(v.shape)) for v in learner.model.model.trainable_variables),
+        **_confidence(learner),
         **learner.describe(),
         "signatures": {name: _describe_signature(function) for name, function in functions.items()},
         **(more or {}),
     }
+
+
+def _confidence(learner: StateLearner) -> dict[str, Any]:
+    """What clients need of it; an export of a run adds how good it is."""
+    confidence = learner.confidence
+    if confidence == Confidence():
+        return {}
+    known = confidence.known and dataclasses.asdict(confidence.known)
+    return {"confidence": {"temperature": confidence.temperature, "known": known}}
 
 
 def _any_way(learner: StateLearner) -> dict[str, Any]:

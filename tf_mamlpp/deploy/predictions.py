@@ -22,6 +22,9 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
 TABLE, SHEET = "predictions.csv", "contact_sheet.png"
 """The files that `write_predictions` writes."""
 
+UNKNOWN = "unknown"
+"""The label of a picture that is probably of no class."""
+
 
 @dataclass(frozen=True)
 class Predictions:
@@ -34,6 +37,8 @@ class Predictions:
         truths: the true class of each picture, None where it is not known.
         shown: the first pictures, for the contact sheet.
         skipped: how many pictures could not be read.
+        known: `[Q]`, in 0..1 whether a picture is of any class; None where each gets the label of a class.
+        threshold: below which it is not.
 
     Example:
         >>> probabilities = np.array([[0.9, 0.1], [0.8, 0.2]])
@@ -48,11 +53,26 @@ class Predictions:
     truths: list[str] | None
     shown: list[np.ndarray]
     skipped: int
+    known: np.ndarray | None = None
+    threshold: float | None = None
+
+    @property
+    def rejected(self) -> np.ndarray:
+        """Whether each picture passes for one of no class, `[Q]`."""
+        if self.known is None or self.threshold is None:
+            return np.zeros(len(self.probabilities), bool)
+        return np.asarray(self.known) < self.threshold
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """All labels that there can be."""
+        return self.class_names if self.known is None else (*self.class_names, UNKNOWN)
 
     @property
     def labels(self) -> list[str]:
-        """The most probable class of each picture."""
-        return [self.class_names[c] for c in self.probabilities.argmax(-1)]
+        """The most probable class of each picture, or `unknown`."""
+        answers = zip(self.probabilities.argmax(-1), self.rejected, strict=True)
+        return [UNKNOWN if rejected else self.class_names[c] for c, rejected in answers]
 
     @property
     def accuracy(self) -> float:
@@ -85,13 +105,14 @@ def write_predictions(predictions: Predictions, task: AdaptedTask, output: Path)
         with open(output / TABLE, "w", **options) as file:
             table = csv.writer(file)
             truth = ["truth"] if predictions.truths else []
-            classes = {name: _cell(name) for name in predictions.class_names}
-            table.writerow(["file", "label", *truth, *(f"probability {name}" for name in classes.values())])
+            classes = {name: _cell(name) for name in predictions.label_names}
+            of_classes = [f"probability {classes[name]}" for name in predictions.class_names]
+            known = [] if predictions.known is None else [[f"{value:.6f}"] for value in predictions.known]
+            table.writerow(["file", "label", *truth, *(["known"] if known else []), *of_classes])
             for i, (name, label) in enumerate(zip(predictions.files, predictions.labels, strict=True)):
                 truth = [classes[predictions.truths[i]]] if predictions.truths else []
-                table.writerow(
-                    [_cell(name), classes[label], *truth, *(f"{p:.6f}" for p in predictions.probabilities[i])]
-                )
+                numbers = [*(known[i] if known else []), *(f"{p:.6f}" for p in predictions.probabilities[i])]
+                table.writerow([_cell(name), classes[label], *truth, *numbers])
         _draw(predictions, task).save(output / SHEET)
     except OSError as error:
         raise UserError(f"'{output}' cannot be written: {error.strerror or error}; choose another output") from error
@@ -106,11 +127,19 @@ def _draw(predictions: Predictions, task: AdaptedTask) -> Image.Image:
     support = [(name, list(task.images[task.labels == label])) for label, name in enumerate(task.class_names)]
     labels, confidences = predictions.labels, predictions.probabilities.max(-1)
     truths: Sequence[str | None] = predictions.truths or [None] * len(labels)
+    known = predictions.known
     queries = [
-        QueryPicture(image, labels[i], float(confidences[i]), truths[i], predictions.files[i])
+        QueryPicture(
+            image,
+            labels[i],
+            float(confidences[i]),
+            truths[i],
+            predictions.files[i],
+            float(known[i]) if known is not None and predictions.rejected[i] else None,
+        )
         for i, image in enumerate(predictions.shown)
     ]
-    order = {name: i for i, name in enumerate(predictions.class_names)}
+    order = {name: i for i, name in enumerate(predictions.label_names)}
     queries.sort(key=lambda query: (order[query.label], -query.probability))
     return contact_sheet(_headline(predictions), support, queries, left_out=len(predictions.files) - len(queries))
 
@@ -130,7 +159,8 @@ def _headline(predictions: Predictions) -> str:
     skipped = f" ({predictions.skipped} skipped)" if predictions.skipped else ""
     confidence = 100 * predictions.probabilities.max(-1).mean()
     accuracy = f", accuracy {100 * predictions.accuracy:.1f} %" if predictions.truths else ""
-    return f"{len(predictions.files)} {pictures}{skipped}, mean confidence {confidence:.0f} %{accuracy}"
+    rejected = f", {predictions.rejected.sum()} unknown" if predictions.known is not None else ""
+    return f"{len(predictions.files)} {pictures}{skipped}, mean confidence {confidence:.0f} %{rejected}{accuracy}"
 
 
 def summary(predictions: Predictions) -> str:
@@ -143,7 +173,7 @@ def summary(predictions: Predictions) -> str:
     """
     counts = Counter(predictions.labels)
     return f"{_headline(predictions)}: " + ", ".join(
-        f"{one_line(name)} × {counts[name]}" for name in predictions.class_names if counts[name]
+        f"{one_line(name)} × {counts[name]}" for name in predictions.label_names if counts[name]
     )
 
 
@@ -184,7 +214,7 @@ def confusion_matrix(predictions: Predictions) -> str:
     """
     assert predictions.truths is not None
     counts = Counter(zip(predictions.truths, predictions.labels, strict=True))
-    names = [name if len(name) <= 16 else name[:15] + "…" for name in map(one_line, predictions.class_names)]
+    names = [name if len(name) <= 16 else name[:15] + "…" for name in map(one_line, predictions.label_names)]
     first_width = max(map(len, [*names, "true \\ predicted"]))
     widths = [max(len(name), 4) for name in names]
 
@@ -192,6 +222,6 @@ def confusion_matrix(predictions: Predictions) -> str:
         return "  ".join([first.ljust(first_width), *(c.rjust(w) for c, w in zip(cells, widths, strict=True))])
 
     lines = [line("true \\ predicted", names)]
-    for name, truth in zip(names, predictions.class_names, strict=True):
-        lines.append(line(name, [str(counts[truth, label]) for label in predictions.class_names]))
+    for name, truth in zip(names, predictions.label_names, strict=True):
+        lines.append(line(name, [str(counts[truth, label]) for label in predictions.label_names]))
     return "\n".join(lines)

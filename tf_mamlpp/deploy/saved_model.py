@@ -99,9 +99,9 @@ class Signatures(tf.Module):
         with tf.control_dependencies(checks):
             return self.learner.adapt(self._resize(images), labels)
 
-    def _checked_predict(self, state: tf.Tensor, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _checked_predict(self, state: tf.Tensor, images: tf.Tensor) -> dict[str, tf.Tensor]:
         with tf.control_dependencies(require_own_state(self.learner, state)):
-            return self.learner.predict(tf.identity(state), self._resize(images))
+            return self.learner.predictions(tf.identity(state), self._resize(images))
 
     # --- The signatures ------------------------------------------------------------------------------
 
@@ -137,8 +137,7 @@ class Signatures(tf.Module):
         return {"state": self._adapt(self._pixels(support_images), support_labels)}
 
     def _predict_signature(self, state: tf.Tensor, images: tf.Tensor) -> dict[str, tf.Tensor]:
-        probabilities, logits = self._predict(state, self._pixels(images))
-        return {"probabilities": probabilities, "logits": logits}
+        return self._predict(state, self._pixels(images))
 
     def _adapt_and_predict_signature(
         self, support_images: tf.Tensor, support_labels: tf.Tensor, query_images: tf.Tensor
@@ -156,6 +155,8 @@ class Signatures(tf.Module):
             tasks = tuple(map(tf.identity, tasks))
         outputs = tf.TensorSpec([None, None if self.learner.any_way else self.learner.way], tf.float32)
         signature = {"probabilities": outputs, "logits": outputs}
+        if self.learner.tells_unknown:
+            signature["known"] = tf.TensorSpec([None], tf.float32)
         return task_map(lambda task: self._adapt_and_predict_signature(*task), tasks, signature)
 
 

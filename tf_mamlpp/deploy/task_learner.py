@@ -9,6 +9,7 @@ import tensorflow as tf
 from tf_mamlpp.deploy.picture_format import PictureFormat
 from tf_mamlpp.deploy.state_learner import StateLearner, check_exportable
 from tf_mamlpp.errors import UserError
+from tf_mamlpp.meta.confidence import Confidence
 from tf_mamlpp.meta.functional_model import FunctionalModel
 from tf_mamlpp.meta.meta_learner import MetaLearner
 
@@ -20,7 +21,7 @@ class TaskLearner(StateLearner):
         model: the meta-trained model, as the inner loop uses it.
         pictures: how the model's pictures were prepared in training.
         way: classes of a task.
-        **settings: `inner_steps`, `query_statistics` and `kind` of `StateLearner`.
+        **settings: `inner_steps`, `query_statistics`, `kind` and `confidence` of `StateLearner`.
 
     Raises:
         UserError: an unknown choice, or a model that is not float32.
@@ -44,7 +45,7 @@ class TaskLearner(StateLearner):
 
     def _settings_text(self) -> str:
         mean, std = tuple(self.pictures.mean), tuple(self.pictures.std)
-        return f"{self.way} {mean} {std} {self.inner_steps} {self.query_statistics}"
+        return f"{self.way} {mean} {std} {self.inner_steps} {self.query_statistics}{self._of_means()}"
 
     def describe(self) -> dict[str, Any]:
         return {"pictures": self.pictures.describe()}
@@ -59,6 +60,7 @@ def task_learner(
     *,
     inner_steps: int | None = None,
     query_statistics: str = "support",
+    confidence: Confidence | None = None,
 ) -> TaskLearner:
     """Makes the part of a meta-learner that is deployed.
 
@@ -66,7 +68,7 @@ def task_learner(
         learner: a trained classifier.
         pictures: how its pictures were prepared in training.
         inner_steps: of adaptation; None for as many as trained.
-        query_statistics: see `StateLearner`.
+        query_statistics, confidence: see `StateLearner`.
 
     Raises:
         UserError: the learner has no inner loop, or was trained for regression.
@@ -88,4 +90,5 @@ def task_learner(
         inner_steps=learner.inner_steps if inner_steps is None else inner_steps,
         query_statistics=query_statistics,
         kind=learner.output_kind,
+        confidence=confidence,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from functools import partial
+from functools import cached_property, partial
 
 import keras
 import tensorflow as tf
@@ -17,7 +17,7 @@ from tf_mamlpp.layers.recurrence import plain_recurrences
 from tf_mamlpp.layers.second_order_ops import first_order_only
 from tf_mamlpp.layers.step_context import inner_step
 from tf_mamlpp.layers.traced_operations import traced_operations
-from tf_mamlpp.meta.heads import Head, classes_of
+from tf_mamlpp.meta.heads import Head, classes_of, last_layer
 from tf_mamlpp.meta.inner_loop import AfterStep, adapt, descend, support_gradient
 from tf_mamlpp.meta.learned_rates import LearnedRates
 from tf_mamlpp.meta.loss_scaling import INNER_SCALE, computes_in_float16
@@ -214,6 +214,45 @@ class FunctionalModel:
         if hasattr(outputs, "_keras_mask"):
             cast._keras_mask = outputs._keras_mask  # which Keras's losses look at
         return cast, state, total
+
+    @cached_property
+    def last_layer(self) -> Head | None:
+        """The dense layer that the model ends in, apart from its body; None where it ends in something else."""
+        return last_layer(self.model, self.head)
+
+    def features_and_outputs(
+        self,
+        weights: Tensors,
+        state: Tensors,
+        images: tf.Tensor,
+        step: int | tf.Tensor,
+        *,
+        statistics: str,
+        momentum: float | None = 1.0,
+    ) -> tuple[tf.Tensor, tf.Tensor, Tensors]:
+        """`outputs` of a model with a `last_layer`, and before them the features `[B, F]` that this layer gets."""
+        last = self.last_layer
+        assert last is not None and last.body is not None
+        body, of_last = last.split(weights)
+        features, state, _ = self._pass(last.body, body, state, images, step, statistics, momentum, False)
+        features = tf.cast(features, weights[0].dtype)
+        return features, tf.cast(last(features, of_last), weights[0].dtype), state
+
+    def support_features(
+        self, weights: Tensors, state: Tensors, images: tf.Tensor, step: int | tf.Tensor, statistics: str
+    ) -> tuple[tf.Tensor, Tensors]:
+        """The features of a support set, and the state with which queries have theirs.
+
+        Args:
+            weights, state, images, step: see `outputs`.
+            statistics: of the queries, `batch`, `running` or `support`.
+        """
+        normalised_by = "running" if statistics == "running" else "batch"
+        momentum = 0.0 if statistics == "support" else 1.0  # as `support_statistics` has it
+        features, _, state = self.features_and_outputs(
+            weights, state, images, step, statistics=normalised_by, momentum=momentum
+        )
+        return features, state
 
     def _pass(
         self,

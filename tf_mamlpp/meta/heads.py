@@ -132,6 +132,67 @@ def dense_end(model: keras.Model) -> keras.layers.Dense | None:
     return last if own and last.activity_regularizer is None else None
 
 
+def last_layer(model: keras.Model, head: Head | None) -> Head | None:
+    """The dense layer that a model ends in, apart from its body, whatever its classes start from.
+
+    Args:
+        model: as the inner loop uses it.
+        head: of its tasks, which is returned if it has a body.
+
+    Returns:
+        None where the model does not end in a dense layer of features `[B, F]`, or that layer is frozen.
+
+    Example:
+        >>> layers = [keras.Input((4,)), keras.layers.Dense(2), keras.layers.Dense(5)]
+        >>> last_layer(keras.Sequential(layers), None).body.output_shape
+        (None, 2)
+    """
+    if head is not None and head.body is not None:
+        return head
+    layer = dense_end(model)
+    if layer is None or len(layer.input.shape) != 2:
+        return None
+    own = {id(v) for v in layer.weights}
+    positions = [i for i, v in enumerate(model.trainable_variables) if id(v) in own]
+    return Head(model, "learned", positions) if len(positions) == len(layer.weights) else None
+
+
+def class_means(features: tf.Tensor, labels: tf.Tensor, way: Any) -> tf.Tensor:
+    """The mean features of each class's support examples, `[way, F]`; zeros for a class without any.
+
+    Args:
+        features: of the support set `[S, F]`.
+        labels: of the support set, see `class_members`.
+        way: how many classes.
+
+    Example:
+        >>> class_means(tf.constant([[1.0], [3.0], [5.0]]), tf.constant([0, 0, 1]), 2).numpy()
+        array([[2.],
+               [5.]], dtype=float32)
+    """
+    members = class_members(labels, way, features.dtype)
+    return tf.math.divide_no_nan(members @ features, tf.reduce_sum(members, 1)[:, tf.newaxis])
+
+
+def nearness(features: tf.Tensor, means: tf.Tensor) -> tf.Tensor:
+    """Minus the squared distance to each mean, `[Q, way]`.
+
+    Formula:
+        -|f - p|² = 2 f·p - |p|² - |f|²: matrix products, which LiteRT has too
+
+    Args:
+        features: `[Q, F]`.
+        means: `[way, F]`.
+
+    Example:
+        >>> nearness(tf.constant([[1.0, 2.0]]), tf.constant([[1.0, 0.0], [1.0, 3.0]])).numpy()
+        array([[-4., -1.]], dtype=float32)
+    """
+    products = tf.matmul(features, means, transpose_b=True)
+    squares = tf.reduce_sum(tf.square(features), -1)[:, tf.newaxis] + tf.reduce_sum(tf.square(means), -1)
+    return 2.0 * products - squares
+
+
 def class_members(labels: tf.Tensor, way: Any, dtype: tf.DType) -> tf.Tensor:
     """How much each support example belongs to each class, `[way, S]`.
 

@@ -60,6 +60,13 @@ class OutputKind(NamedTuple):
         exact = np.maximum(np.asarray(probabilities, np.float64), 1e-46)  # below all of float32, so that order stays
         return np.log(exact) - np.log(np.maximum(1 - exact, 1e-46)) if self.independent else np.log(exact)
 
+    def at_temperature(self, outputs: tf.Tensor, temperature: float) -> tf.Tensor:
+        """Outputs of this kind, one choice of classes, whose logits are divided by a temperature."""
+        if temperature == 1.0:
+            return outputs
+        logits = self.to_logits(outputs) / temperature
+        return _softmax(logits) if self.probabilities else logits
+
     def among(self, outputs: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
         """Probabilities where only some classes can be meant.
 

@@ -92,7 +92,7 @@ def _division(d: Data, banks: Mapping[str, data.ImageBank]) -> str:
 
 
 def make_episodes(
-    config: Config, banks: Banks, split: str, tasks: int, start: int = 0, count: int | None = None
+    config: Config, banks: Banks, split: str, tasks: int, start: int = 0, count: int | None = None, unknown: int = 0
 ) -> tf.data.Dataset:
     """Meta-batches of a split.
 
@@ -103,6 +103,7 @@ def make_episodes(
         tasks: of a meta-batch.
         start: number of the first meta-batch.
         count: how many meta-batches; None for no end.
+        unknown: pictures of other classes for each task, see `sample_task`.
 
     Example:
         >>> from tf_mamlpp.config import Data
@@ -123,11 +124,14 @@ def make_episodes(
         augmentation=config.augmentation if split == "train" and config.training.augment else None,
         mean=d.mean,
         std=d.std,
+        unknown=unknown,
         **stream,
     )
 
 
-def fixed_episodes(config: Config, banks: Banks, split: str, tasks: int, replicas: int = 1) -> tf.data.Dataset:
+def fixed_episodes(
+    config: Config, banks: Banks, split: str, tasks: int, replicas: int = 1, unknown: int = 0
+) -> tf.data.Dataset:
     """The first tasks of an evaluation split, the same for every seed of a config.
 
     They come in meta-batches of up to 24 tasks a replica; with `batched_tasks`, of no more than in training, since
@@ -137,6 +141,7 @@ def fixed_episodes(config: Config, banks: Banks, split: str, tasks: int, replica
         config, banks, split: as for `make_episodes`.
         tasks: how many in all.
         replicas: that a meta-batch is divided over.
+        unknown: pictures of other classes for each task, see `sample_task`.
 
     Raises:
         UserError: the tasks cannot be divided over the replicas.
@@ -155,7 +160,7 @@ def fixed_episodes(config: Config, banks: Banks, split: str, tasks: int, replica
             f"evaluation.{split}_tasks"
         )
     same_for_every_seed = dataclasses.replace(config, seed=0)
-    return make_episodes(same_for_every_seed, banks, split, batch, count=tasks // batch)
+    return make_episodes(same_for_every_seed, banks, split, batch, count=tasks // batch, unknown=unknown)
 
 
 def make_model(config: Config) -> keras.Model:

@@ -8,6 +8,7 @@ import matplotlib.patches
 import numpy as np
 from matplotlib.figure import Figure
 
+from tf_mamlpp.meta.calibration import BINS, expected_calibration_error, log_probabilities, reliability
 from tf_mamlpp.plotting import STYLE
 
 _GREEN, _RED, _WHITE = np.array([0.1, 0.65, 0.25]), np.array([0.85, 0.15, 0.15]), np.ones(3)
@@ -98,4 +99,39 @@ def rates_heatmap(table: Mapping[str, Sequence[float]], title: str = "") -> Figu
         axes.set_xlabel("inner step")
         axes.set_title(title)
         figure.colorbar(picture, ax=axes, label="size of the rate", fraction=0.05)
+    return figure
+
+
+def reliability_figure(logits: np.ndarray, labels: np.ndarray, temperature: float) -> Figure:
+    """How often answers are right, by how sure they are: on the diagonal where probabilities can be believed.
+
+    Args:
+        logits: `[N, way]`.
+        labels: `[N]` integers.
+        temperature: for the second panel; the first has logits as they are.
+
+    Returns:
+        Two panels, each a bar for each bin, as wide as the bin, with the share of the answers that fall into it below.
+
+    Example:
+        >>> len(reliability_figure(np.array([[2.0, 0.0]]), np.array([0]), temperature=1.5).axes)
+        4
+    """
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(7, 4), layout="constrained")
+        panels = figure.subplots(2, 2, sharex=True, height_ratios=(3, 1), squeeze=False)
+        for (above, below), t in zip(panels.T, (1.0, temperature), strict=True):
+            probabilities = np.exp(log_probabilities(logits, t))
+            counts, sure, right = reliability(probabilities, labels)
+            centres = (np.arange(BINS) + 0.5) / BINS
+            above.bar(centres, np.nan_to_num(right), 0.9 / BINS, color="#0072B2")
+            above.plot(sure, right, "o", color="#1b1b1f", markersize=3)
+            above.plot([0, 1], [0, 1], "--", color="#6a6a72", linewidth=1)
+            below.bar(centres, counts / counts.sum(), 0.9 / BINS, color="#6a6a72")
+            error = 100 * expected_calibration_error(probabilities, labels)
+            above.set_title(f"temperature {t:.3g}: calibration error {error:.1f} %")
+            above.set(xlim=(0, 1), ylim=(0, 1))
+            below.set_xlabel("largest probability")
+        panels[0, 0].set_ylabel("share right")
+        panels[1, 0].set_ylabel("share of answers")
     return figure

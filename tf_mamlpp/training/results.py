@@ -18,6 +18,7 @@ from tf_mamlpp.meta.outer_loop import EpisodicModel
 from tf_mamlpp.runtime import explain_memory_errors
 from tf_mamlpp.training.build import Banks, fixed_episodes, load_banks
 from tf_mamlpp.training.checkpoints import Checkpoints
+from tf_mamlpp.training.confidence import run_confidence
 from tf_mamlpp.training.run_classes import read_classes
 from tf_mamlpp.training.workdir import open_run
 
@@ -29,7 +30,7 @@ def run_results(
 
     Args:
         config, banks, learner, checkpoints: of the run.
-        tasks: the CSV file that gets each task's metric.
+        tasks: the CSV file that gets each task's metric; the reliability plot is written beside it.
 
     Returns:
         The content of `results.json`; docs/results.md explains its keys.
@@ -75,7 +76,9 @@ def run_results(
             )
             ensemble[name] = {"accuracy": value, "confidence_95": half}
     ensemble["single_model"] = {name: single[name] for name in (metric, "confidence_95", f"{metric}_per_inner_step")}
-    return ensemble
+    members[0]()  # which is what `bin/export.py` exports
+    confidence = run_confidence(config, banks, learner, tasks.parent)
+    return ensemble if confidence is None else {**ensemble, "confidence": confidence}
 
 
 def _best_members(config: Config, checkpoints: Checkpoints, count: int | None = None) -> list[Callable[[], None]]:

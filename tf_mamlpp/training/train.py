@@ -36,7 +36,7 @@ def train_and_evaluate(config: Config, workdir: str | os.PathLike[str]) -> dict[
     Args:
         config: what to run.
         workdir: gets `config.json`, `classes.json`, `metrics.jsonl`, `updates.csv`, `checkpoints/`, `tensorboard/`,
-            `test_tasks.csv` and `results.json`, and of its pretraining the folder `pretraining`.
+            `test_tasks.csv`, `reliability.png` and `results.json`, and of its pretraining the folder `pretraining`.
 
     Returns:
         The results: the test of the ensemble, with the single best epoch's beside it.

@@ -13,6 +13,7 @@ from tf_mamlpp.deploy.litert.export import Signatures, _convert, export_litert
 from tf_mamlpp.deploy.picture_format import PictureFormat
 from tf_mamlpp.deploy.task_learner import task_learner
 from tf_mamlpp.errors import UserError
+from tf_mamlpp.meta.confidence import Confidence, KnownScore
 from tf_mamlpp.models import resnet12
 
 interpreters = pytest.importorskip("ai_edge_litert.interpreter", reason="needs pip install tf_mamlpp[litert]")
@@ -119,6 +120,28 @@ def test_only_builtin_operators(content):
 )
 def test_agrees_with_the_learner(learner, content, labels, queries, flat):
     assert_agrees(learner, content, SHAPE, "support", labels, queries, flat)
+
+
+@pytest.mark.parametrize(
+    ("score", "head"), [("energy", "learned"), ("distance", "learned"), ("distance", "prototypes")]
+)
+def test_confidence(scatter, score, head):
+    """Built-in operators alone, and the numbers of the task learner; with a class that has no pictures."""
+    confidence = Confidence(2.5, KnownScore(score, slope=0.02, intercept=0.4, threshold=0.5))
+    learner = make_learner(mlp(SHAPE, 4, (8,)), 4, scatter, head=head)
+    deployed = task_learner(learner, pictures(SHAPE), confidence=confidence)
+    module = Signatures(deployed)
+    content = _convert(module, module.by_name())
+    assert not operators(content)[1]
+    adapt, predict = runners(content)
+    labels = [0, 1, 2, 3] if head == "prototypes" else [2, 0, 2, 0]
+    state = adapt(draw(4, SHAPE, 1), labels)
+    found = predict(state, draw(5, SHAPE, 2))
+    wanted = deployed.predictions(tf.constant(state), draw(5, SHAPE, 2))
+    np.testing.assert_allclose(found["probabilities"], wanted["probabilities"], atol=1e-4)
+    np.testing.assert_allclose(found["known"], wanted["known"], atol=1e-4)
+    assert 0.01 < found["known"].min() and found["known"].max() < 0.99
+    assert np.isnan(predict(state + 1, draw(1, SHAPE, 2))["known"]).all()
 
 
 def test_one_interpreter_serves_any_number_of_pictures(content):

@@ -31,8 +31,9 @@ class Signatures(tf.Module):
 
     `adapt(support_images [S, height, width, C] float32, support_labels [S] int32) -> state [P] float32` and
     `predict(state [P] float32, images [Q, height, width, C] float32) -> probabilities, logits [Q, way] float32`, with
-    pixels 0..255, rounded to whole grey values as in training.  S and Q are whatever the inputs are resized to, and so
-    is P where there may be any number of classes.  The state is that of the SavedModel.
+    pixels 0..255, rounded to whole grey values as in training; of a model with a score of being known, `predict` also
+    gives `known [Q]`.  S and Q are whatever the inputs are resized to, and so is P where there may be any number of
+    classes.  The state is that of the SavedModel.
 
     LiteRT has no assertions.  What the SavedModel refuses (labels out of range, or not one for each picture; pictures
     of another size; another model's state) gives NaN or LiteRT's own error.
@@ -77,9 +78,9 @@ class Signatures(tf.Module):
         return tf.reduce_all(labels >= 0) & tf.reduce_all(counts > 0.0)
 
     def predict(self, state: tf.Tensor, images: tf.Tensor) -> dict[str, tf.Tensor]:
-        probabilities, logits = self.learner.predict(state, self._rounded(images))
+        found = self.learner.predictions(state, self._rounded(images))
         added = _nan_unless((state[0] == self.learner.stamp) & _has_declared_size(images))
-        return {"probabilities": probabilities + added, "logits": logits + added}
+        return {name: values + added for name, values in found.items()}
 
     def _rounded(self, images: tf.Tensor) -> tf.Tensor:
         return resize(images, self.learner.pictures.image_size)  # it has that size: the values are rounded
@@ -112,6 +113,7 @@ def _differentiable(learner: TaskLearner) -> TaskLearner:
         way=learner.way,
         inner_steps=learner.inner_steps,
         query_statistics=learner.query_statistics,
+        confidence=learner.confidence,
     )
 
 
