@@ -16,6 +16,7 @@ from tf_mamlpp.data.image_bank import ImageBank
 from tf_mamlpp.data.images import normalise
 from tf_mamlpp.data.pixel_defaults import is_omniglot, pixel_statistics
 from tf_mamlpp.data.sources.splits import FRACTIONS
+from tf_mamlpp.data.support_copies import SupportCopies, with_copies
 from tf_mamlpp.data.task_stream import Task, meta_batches, task_bits
 from tf_mamlpp.errors import UserError
 
@@ -59,13 +60,7 @@ def sample_task(
         (array([11, 10,  5,  7], dtype=uint8), array([0, 0, 1, 1], dtype=int32))
     """
     bits = task_bits(seed, split, index)
-    classes = _large_enough(bank, shot + query_shot)
-    classes = classes[_smallest(bits.random_raw(len(classes)), way)]
-    starts = bank.offsets[classes]
-    sizes = bank.offsets[classes + 1] - starts
-    keys = bits.random_raw(way * int(sizes.max())).reshape(way, -1)
-    keys[np.arange(keys.shape[1]) >= sizes[:, None]] = np.iinfo(np.uint64).max  # beyond the end of a smaller class
-    images = bank.take(starts[:, None] + _smallest(keys, shot + query_shot))
+    images = bank.take(_draw_rows(bank, bits, way, shot + query_shot))
     if rotations:
         images = rotate(images, bits.random_raw(way) % 4)
     pixels = images.shape[2:]
@@ -77,6 +72,33 @@ def sample_task(
         "query_images": images[:, shot:].reshape(-1, *pixels),
         "query_labels": np.repeat(np.arange(way, dtype=np.int32), query_shot),
     }
+
+
+def drawn_rows(
+    bank: ImageBank, *, way: int, shot: int, query_shot: int, seed: int, split: str, index: int
+) -> np.ndarray:
+    """Which pictures `sample_task` draws with the same arguments.
+
+    Returns:
+        Rows of the bank, int64 [way, shot + query_shot]: class by class, the support pictures first.
+
+    Example:
+        >>> bank = ImageBank(np.zeros((12, 8, 8, 1), np.uint8), np.array([0, 4, 8, 12]), ("a", "b", "c"), "letters train")
+        >>> drawn_rows(bank, way=2, shot=1, query_shot=2, seed=0, split="train", index=7)
+        array([[ 8, 11, 10],
+               [ 4,  5,  7]])
+    """
+    return _draw_rows(bank, task_bits(seed, split, index), way, shot + query_shot)
+
+
+def _draw_rows(bank: ImageBank, bits: np.random.Philox, way: int, pictures: int) -> np.ndarray:
+    classes = _large_enough(bank, pictures)
+    classes = classes[_smallest(bits.random_raw(len(classes)), way)]
+    starts = bank.offsets[classes]
+    sizes = bank.offsets[classes + 1] - starts
+    keys = bits.random_raw(way * int(sizes.max())).reshape(way, -1)
+    keys[np.arange(keys.shape[1]) >= sizes[:, None]] = np.iinfo(np.uint64).max  # beyond the end of a smaller class
+    return starts[:, None] + _smallest(keys, pictures)
 
 
 def _smallest(keys: np.ndarray, count: int) -> np.ndarray:
@@ -153,6 +175,7 @@ def episodes(
     count: int | None = None,
     rotations: bool | None = None,
     augmentation: Augmentation | None = None,
+    support_copies: SupportCopies | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     image_size: tuple[int, int] | None = None,
@@ -182,6 +205,7 @@ def episodes(
         count: how many meta-batches; None for no end.
         rotations: turn each class by a random multiple of 90 degrees; None: only Omniglot's training tasks.
         augmentation: random crops, flips and colours of every picture, for training; None for pictures as they are.
+        support_copies: changed copies of the support pictures, added to each task for a test; None for none.
         mean: per channel, on the scale 0..1; None: the source's, see `pixel_statistics`.
         std: likewise.
         image_size: height and width in pixels; None: the source's.
@@ -234,11 +258,15 @@ def episodes(
     def to_floats(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         return {k: normalise(v, *statistics) if k.endswith("images") else v for k, v in batch.items()}
 
-    shape = {"way": way, "shot": shot, "query_shot": query_shot}
-    if augmentation:
-        augmentation.check_pictures(bank.images.shape[1:3], bank.images.shape[-1])
+    shape, pixels = {"way": way, "shot": shot, "query_shot": query_shot}, bank.images.shape[1:]
+    for changes in (augmentation, support_copies and support_copies.augmentation):
+        if changes:
+            changes.check_pictures(pixels[:2], pixels[-1])
     sample = partial(sample_task, bank, seed=seed, split=split, rotations=rotations, augmentation=augmentation, **shape)
-    spec = _task_spec(**shape, pixels=bank.images.shape[1:])
+    spec = _task_spec(**shape, pixels=pixels)
+    if support_copies:
+        sample = with_copies(sample, support_copies, seed=seed, split=split)
+        spec = _task_spec(way, shot * (1 + support_copies.count), query_shot, pixels)
     return meta_batches(sample, spec, tasks=tasks, start=start, count=count).map(to_floats).prefetch(1)
 
 
