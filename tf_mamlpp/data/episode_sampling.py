@@ -83,7 +83,7 @@ def drawn_rows(
         Rows of the bank, int64 [way, shot + query_shot]: class by class, the support pictures first.
 
     Example:
-        >>> bank = ImageBank(np.zeros((12, 8, 8, 1), np.uint8), np.array([0, 4, 8, 12]), ("a", "b", "c"), "letters train")
+        >>> bank = ImageBank(np.zeros((12, 8, 8, 1), np.uint8), np.array([0, 4, 8, 12]), ("a", "b", "c"), "abc train")
         >>> drawn_rows(bank, way=2, shot=1, query_shot=2, seed=0, split="train", index=7)
         array([[ 8, 11, 10],
                [ 4,  5,  7]])

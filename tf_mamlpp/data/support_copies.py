@@ -1,4 +1,4 @@
-"""Changed copies of a task's support pictures, to adapt to more than the few that there are.  Imports no TensorFlow."""
+"""Changed copies of a task's support pictures, to adapt to more than the few that there are."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from tf_mamlpp.checks import check_fields
 from tf_mamlpp.data.augmentation import Augmentation, augment
+from tf_mamlpp.data.task_stream import Task, task_bits
 from tf_mamlpp.errors import UserError
 
 
@@ -63,9 +64,7 @@ def usual_changes(image_size: tuple[int, int], channels: int) -> Augmentation:
     return Augmentation(crop_padding=padding, flip=True, brightness=0.4, contrast=0.4, saturation=0.4)
 
 
-def with_copies(
-    sample: Callable[..., dict[str, np.ndarray]], copies: SupportCopies, *, seed: int, split: str
-) -> Callable[..., dict[str, np.ndarray]]:
+def with_copies(sample: Callable[..., Task], copies: SupportCopies, *, seed: int, split: str) -> Callable[..., Task]:
     """A function that draws the same tasks as `sample`, with copies of their support pictures.
 
     Args:
@@ -84,9 +83,8 @@ def with_copies(
         >>> task["support_labels"].tolist(), (task["support_images"][0] == picture[0]).all()
         ([0, 0, 0], True)
     """
-    from tf_mamlpp.data.task_stream import task_bits
 
-    def sample_with_copies(*, index: int) -> dict[str, np.ndarray]:
+    def sample_with_copies(*, index: int) -> Task:
         task = sample(index=index)
         images, times = task["support_images"], copies.count + 1
         repeated = np.repeat(images, copies.count, axis=0)

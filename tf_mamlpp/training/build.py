@@ -171,9 +171,7 @@ def fixed_episodes(
             f"evaluation.{split}_tasks"
         )
     same_for_every_seed = dataclasses.replace(config, seed=0)
-    return make_episodes(
-        same_for_every_seed, banks, split, batch, count=tasks // batch, support_copies=support_copies
-    )
+    return make_episodes(same_for_every_seed, banks, split, batch, count=tasks // batch, support_copies=support_copies)
 
 
 def make_model(config: Config) -> keras.Model:

@@ -10,7 +10,6 @@ from tf_mamlpp import data
 from tf_mamlpp.config import Config
 from tf_mamlpp.config.schema import Data
 from tf_mamlpp.data.pixel_baselines import nearest_class_mean_accuracy
-from tf_mamlpp.data.sources.splits import FRACTIONS
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.files import expanded
 from tf_mamlpp.training.build import Banks, load_banks
@@ -40,18 +39,22 @@ def other_source(
         UserError: the run has no classes, the source is its own, is unknown, or has too few classes or pictures.
 
     Example:
-        >>> config, banks = other_source(Config(data=Data(name="omniglot", path="data")), "glyphs")
-        >>> config.data.name, list(banks), len(banks["all"].class_names)
-        ('glyphs', ['all'], 649)
+        >>> from PIL import Image
+        >>> for name in ("ant", "bee"):
+        ...     (tmp_path / "insects" / name).mkdir(parents=True)
+        ...     for file in ("1.png", "2.png"):
+        ...         Image.new("RGB", (90, 60)).save(tmp_path / "insects" / name / file)
+        >>> config = Config(data=Data(name="glyphs", way=2, cache_dir=str(tmp_path / "cache")))
+        >>> config, banks = other_source(config, "image_folder", str(tmp_path / "insects"))
+        ...insects: all 2 classes (4 pictures)
+        >>> config.data.name, banks["all"].class_names, banks["all"].images.shape
+        ('image_folder', ('ant', 'bee'), (4, 28, 28, 1))
     """
     _check_other(config.data, name, path)
-    own = Data(name=name)  # refuses nothing: it is there for its defaults
-    changed: dict[str, Any] = {key: getattr(own, key) for key in ("split_seed", "rotations")}
+    changed: dict[str, Any] = {key: getattr(Data, key) for key in ("split_seed", "split_fractions", "rotations")}
     if name == "glyphs":
         changed["skip_damaged"] = False  # it reads no files
-    tested = dataclasses.replace(
-        config.data, **changed, name=name, path=path, split_file=split_file, split_fractions=FRACTIONS
-    )
+    tested = dataclasses.replace(config.data, **changed, name=name, path=path, split_file=split_file)
     config = dataclasses.replace(config, data=tested)
     if split is not None:
         return config, load_banks(config)
@@ -60,11 +63,11 @@ def other_source(
 
 def _check_other(d: Data, name: str, path: str | None) -> None:
     if d.is_regression:
-        raise UserError("data: the run is a regression, which is tested on its own curves and on no pictures")
+        raise UserError("the run is a regression: it is tested on its own curves, and on no other data")
     if name == "sinusoid":
-        raise UserError("data: sinusoid has no pictures, and the run was trained on some")
+        raise UserError("data source 'sinusoid' has no pictures, and the run was trained on pictures")
     if name == d.name and (path is None or d.path is None or _same_place(path, d.path)):
-        raise UserError(f"data: {name} is the run's own source: leave --data out, or give the path of other pictures")
+        raise UserError(f"data source {name!r} is the run's own: leave --data out, or give the path of other pictures")
 
 
 def _same_place(one: str, other: str) -> bool:
@@ -119,8 +122,6 @@ def pixel_baselines(d: Data, bank: data.ImageBank, split: str, tasks: int) -> di
         ("nearest_pixel", data.nearest_pixel_accuracy),
         ("nearest_class_mean", nearest_class_mean_accuracy),
     ):
-        value, half = measure(
-            bank, way=d.way, shot=d.shot, query_shot=d.query_shot, tasks=tasks, seed=0, split=split
-        )
+        value, half = measure(bank, way=d.way, shot=d.shot, query_shot=d.query_shot, tasks=tasks, seed=0, split=split)
         found[name] = {"accuracy": value, "confidence_95": half}
     return found
