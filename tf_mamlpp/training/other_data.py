@@ -46,7 +46,7 @@ def other_source(
         ...         Image.new("RGB", (90, 60)).save(tmp_path / "insects" / name / file)
         >>> config = Config(data=Data(name="glyphs", way=2, cache_dir=str(tmp_path / "cache")))
         >>> config, banks = other_source(config, "image_folder", str(tmp_path / "insects"))
-        ...insects: all 2 classes (4 pictures)
+        /...insects: all 2 classes (4 pictures)
         >>> config.data.name, banks["all"].class_names, banks["all"].images.shape
         ('image_folder', ('ant', 'bee'), (4, 28, 28, 1))
     """
