@@ -139,24 +139,29 @@ def matrix_figure(counts: np.ndarray, possible: np.ndarray, names: tuple[str, ..
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(side + 2.6, side + 2.0), layout="constrained")
         axes = figure.subplots()
-        axes.set_facecolor("#f3f3f5")
-        axes.patch.set(hatch="////", edgecolor="#d5d5da")
-        picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
-        for (row, column), share in np.ndenumerate(shares):
-            if np.isfinite(share) and (share >= 0.5 or len(shown) <= 12 or row == column):
-                colour = "white" if share > 60 else "#1b1b1f"
-                axes.text(column, row, f"{share:.0f}", ha="center", va="center", color=colour, fontsize=7)
+        picture = _draw_shares(axes, shares)
         axes.set_xticks(range(len(shown)), labels, rotation=90)
         axes.set_yticks(range(len(shown)), labels)
         axes.set_xlabel("predicted class")
         axes.set_ylabel("true class")
-        axes.tick_params(length=0)
-        axes.spines[:].set_visible(False)
         part = f"the {len(shown)} of {_tested(counts).size} classes that are confused most" if _is_part(counts) else ""
-        axes.set_title("\n".join(filter(None, [title, part])), loc="left")
+        never = "hatched: never in one task" if np.isnan(shares).any() else ""
+        axes.set_title("\n".join(filter(None, [title, part, never])), loc="left")
         label = "% of the pictures of the true class,\nin tasks that had both classes"
         figure.colorbar(picture, ax=axes, label=label, shrink=min(1.0, 2.4 / side + 0.2))
     return figure
+
+
+def _draw_shares(axes: Any, shares: np.ndarray) -> Any:
+    """Cells with their numbers; of a large matrix without the zeros, and what is not a number hatched."""
+    axes.patch.set(facecolor="#f3f3f5", hatch="////", edgecolor="#d5d5da")
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    for (row, column), share in np.ndenumerate(shares):
+        if np.isfinite(share) and (share >= 0.5 or len(shares) <= 12 or row == column):
+            colour = "white" if share > 60 else "#1b1b1f"
+            axes.text(column, row, f"{share:.0f}", ha="center", va="center", color=colour, fontsize=7)
+    return axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
 
 
 def _tested(counts: np.ndarray) -> np.ndarray:
