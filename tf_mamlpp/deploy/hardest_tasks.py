@@ -68,7 +68,8 @@ def _task_panel(
     x, y = corner
     right, asked = answers.right[task].sum(), answers.right[task].size
     draw.line((x, y, x + width, y), LINE, 2)
-    draw_text(draw, (x, y + 10), f"Task {task}: {right} of {asked} right", INK, 17, bold=True, room=_NAMES - 10)
+    draw_text(draw, (x, y + 10), f"Task {task}", INK, 17, bold=True, room=_NAMES - 10)
+    draw_text(draw, (x + width, y + 12), f"{right} of {asked} right", FAINT, 15, anchor="ra")
     draw_text(draw, (x + _NAMES, y + 12), "support", FAINT, 15)
     draw_text(draw, (x + _answers_start(answers), y + 12), "wrong, taken for", FAINT, 15)
     for place in range(answers.rows.shape[1]):
