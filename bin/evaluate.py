@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
@@ -66,25 +67,25 @@ def main(overrides: list[str]) -> None:
         if choice not in QUERY_STATISTICS:
             raise UserError(f"--query_statistics takes {', '.join(QUERY_STATISTICS)} or all, not '{choice}'")
     steps = _STEPS.value
-    if steps not in (None, "best"):
-        if not (steps.isascii() and steps.isdigit()):
-            raise UserError(f"--inner_steps takes a whole number from 0 on, or best, not '{steps}'")
-        steps = int(steps)
+    if steps not in (None, "best") and not (steps.isascii() and steps.isdigit()):
+        raise UserError(f"--inner_steps takes a whole number from 0 on, or best, not '{steps}'")
     if not Path(_WORKDIR.value).is_dir():
         raise UserError(f"workdir '{_WORKDIR.value}' not found: train a run there with bin/train.py")
-    if _OUTPUT.value:
-        with writing(Path(_OUTPUT.value)):
-            Path(_OUTPUT.value).mkdir(parents=True, exist_ok=True)
+    output = Path(_OUTPUT.value) if _OUTPUT.value else None
+    if output:
+        with writing(output):  # before the test, which may take long
+            output.mkdir(parents=True, exist_ok=True)
     from tf_mamlpp.runtime import configure
 
     configure()
     from tf_mamlpp.deploy.hardest_tasks import write_hardest_tasks
+    from tf_mamlpp.training.answers import Answers
     from tf_mamlpp.training.class_report import write_class_report
     from tf_mamlpp.training.results import evaluate_run
 
-    def write_report(result, answers):
-        several = len(wanted or ()) > 1
-        folder = Path(_OUTPUT.value, result["query_statistics"] if several else "")
+    def write_report(result: dict[str, Any], answers: Answers) -> None:
+        assert output is not None
+        folder = output / result["query_statistics"] if len(wanted or ()) > 1 else output
         write_class_report(answers, folder)
         write_hardest_tasks(answers, folder)
 
@@ -98,15 +99,15 @@ def main(overrides: list[str]) -> None:
         split=_SPLIT.value,
         tasks=_TASKS.value,
         ensemble=_ENSEMBLE.value,
-        inner_steps=steps,
+        inner_steps=int(steps) if steps and steps.isdigit() else steps,
         support_augmentations=_COPIES.value,
         task={flag.name: flag.value for flag in (_WAY, _SHOT, _QUERY_SHOT) if flag.value is not None},
-        report=write_report if _OUTPUT.value else None,
+        report=write_report if output else None,
     )
     for result in results:
         print(results_table(result))
-    if _OUTPUT.value:
-        print(f"confusion matrix, accuracy of each class and hardest tasks: {_OUTPUT.value}")
+    if output:
+        print(f"confusion matrix, accuracy of each class and hardest tasks: {output}")
     if _JSON.value:
         print(json.dumps(results[0] if len(results) == 1 else {"results": results}))
 

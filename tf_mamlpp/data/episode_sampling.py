@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -262,7 +262,9 @@ def episodes(
     for changes in (augmentation, support_copies and support_copies.augmentation):
         if changes:
             changes.check_pictures(pixels[:2], pixels[-1])
-    sample = partial(sample_task, bank, seed=seed, split=split, rotations=rotations, augmentation=augmentation, **shape)
+    sample: Callable[..., Task] = partial(
+        sample_task, bank, seed=seed, split=split, rotations=rotations, augmentation=augmentation, **shape
+    )
     spec = _task_spec(**shape, pixels=pixels)
     if support_copies:
         sample = with_copies(sample, support_copies, seed=seed, split=split)

@@ -194,12 +194,15 @@ def evaluate_run(
     check_options(config, own=own, split=split, inner_steps=inner_steps, report=report is not None)
     copies = support_copies(config, support_augmentations)
     banks = load_banks(config, read_classes(workdir), workdir) if own or inner_steps == BEST else None
-    tested, tested_banks = (config, banks) if own else other_source(config, data_name, data_path, split, split_file)
+    tested, tested_banks = config, banks
+    if data_name is not None:
+        tested, tested_banks = other_source(config, data_name, data_path, split, split_file)
     split = split or ("test" if own else ALL)
     members = _best_members(config, checkpoints, ensemble)  # the same for all, also of a run that goes on
     results = []
     for choice in query_statistics:
-        steps, chosen = inner_steps, {}
+        steps = inner_steps if isinstance(inner_steps, int) else None
+        chosen: dict[str, Any] = {}
         if inner_steps == BEST:
             steps, chosen = best_inner_steps(config, banks, learner, members, choice, copies)
         result, found = _test_members(
@@ -215,10 +218,10 @@ def evaluate_run(
             copies=copies,
         )
         result |= chosen
-        if not own:
+        if tested_banks is not None and not own:
             result |= described(config.data, tested.data)
             result |= pixel_baselines(tested.data, tested_banks[split], split, result["tasks"])
-        if report:
+        if tested_banks is not None and report:
             report(result, answers_of(tested.data, tested_banks[split], split, found.answers))
         results.append(result)
     return results
