@@ -37,9 +37,15 @@ def test_wrong_pictures_are_framed_and_stay_on_the_sheet(settings):
 
 
 def test_only_the_hardest_are_shown_and_all_of_few():
-    heights = [hardest_tasks(answers([0, 3, 1]), count=n).height for n in (1, 2, 3, 9)]
+    wide = answers([0, 3, 1], query_shot=15)
+    heights = [hardest_tasks(wide, count=n).height for n in (1, 2, 3, 9)]
     assert heights[1] - heights[0] == heights[2] - heights[1] > 0
     assert heights[2] == heights[3]
+
+
+def test_narrow_tasks_stand_side_by_side():
+    heights = [hardest_tasks(answers([0, 3, 1]), count=n).height for n in (1, 2, 3)]
+    assert heights[0] == heights[1] < heights[2]
 
 
 def test_a_test_without_mistakes_has_a_sheet_too(tmp_path):
