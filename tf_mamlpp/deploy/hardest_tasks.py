@@ -35,7 +35,7 @@ def hardest_tasks(answers: Answers, count: int = 6) -> Image.Image:
         >>> bank = ImageBank(np.zeros((4, 8, 8, 1), np.uint8), np.array([0, 2, 4]), ("ant", "bee"), "insects test")
         >>> answers = Answers(bank, 1, np.array([[[2, 3], [0, 1]]]), np.array([[[1], [1]]]), np.array([[[0.9], [0.6]]]))
         >>> hardest_tasks(answers).size
-        (1200, 410)
+        (1200, 418)
     """
     tasks = answers.hardest(count)
     columns = 2 if _answers_start(answers) + answers.right.shape[2] * (_CELL + 2 * _GAP) <= _panel_width(2) else 1
