@@ -2,16 +2,22 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
 from tf_mamlpp import cli
-from tf_mamlpp.errors import UserError
+from tf_mamlpp.errors import UserError, writing
 from tf_mamlpp.meta.settings import QUERY_STATISTICS
 from tf_mamlpp.text import results_table
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
-_SPLIT = flags.DEFINE_enum("split", "test", ["train", "validation", "test"], "Which classes the tasks are drawn from.")
+_SPLIT = flags.DEFINE_enum(
+    "split",
+    None,
+    ["train", "validation", "test"],
+    "Which classes the tasks are drawn from: test by default, and with --data all classes of that source.",
+)
 _TASKS = flags.DEFINE_integer("tasks", None, "How many; the run's setting by default.", lower_bound=1)
 _STATISTICS = flags.DEFINE_list(
     "query_statistics", None, f"Any of {','.join(QUERY_STATISTICS)}, or 'all'; the run's setting by default."
@@ -19,7 +25,12 @@ _STATISTICS = flags.DEFINE_list(
 _ENSEMBLE = flags.DEFINE_integer(
     "ensemble", None, "Best epochs to average; the run's setting by default.", lower_bound=1
 )
-_STEPS = flags.DEFINE_integer("inner_steps", None, "Inner steps; as many as trained by default.", lower_bound=0)
+_STEPS = flags.DEFINE_string(
+    "inner_steps",
+    None,
+    "Inner steps; as many as trained by default. 'best': the number from 0 to three times those trained that is best "
+    "on the run's validation tasks.",
+)
 _WAY = flags.DEFINE_integer(
     "way", None, "Classes a task; the run's by default, and others for a head of any number.", lower_bound=2
 )
@@ -28,9 +39,22 @@ _QUERY_SHOT = flags.DEFINE_integer("query_shot", None, "Query pictures a class; 
 _PERMUTATIONS = flags.DEFINE_integer(
     "label_permutations", None, "Rotations of the labels to average, 1 to the way; the run's setting by default."
 )
-_PATH = flags.DEFINE_string("data_path", None, "Where the data are, if they have moved since training.")
+_COPIES = flags.DEFINE_integer(
+    "support_augmentations",
+    0,
+    "Changed copies of each support picture to adapt to beside it: moved, mirrored, recoloured as the run's "
+    "config.augmentation says, or else as is usual (grey pictures are only moved).",
+    lower_bound=0,
+)
+_DATA = flags.DEFINE_string(
+    "data", None, "Another source than the run's own, as data.name takes it, such as image_folder; see --data_path."
+)
+_PATH = flags.DEFINE_string("data_path", None, "Where the data are, if they have moved since training, or of --data.")
 _SPLIT_FILE = flags.DEFINE_string(
     "split_file", None, "Lists of the classes of each split: WORKDIR/classes.json keeps to the run's own."
+)
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "Folder for the confusion matrix, the accuracy of each class and the hardest tasks."
 )
 _JSON = flags.DEFINE_bool("json", False, "Print the results as one JSON object on the last line.")
 
@@ -42,27 +66,48 @@ def main(overrides: list[str]) -> None:
     for choice in wanted or ():
         if choice not in QUERY_STATISTICS:
             raise UserError(f"--query_statistics takes {', '.join(QUERY_STATISTICS)} or all, not '{choice}'")
+    steps = _STEPS.value
+    if steps not in (None, "best") and not (steps.isascii() and steps.isdigit()):
+        raise UserError(f"--inner_steps takes a whole number from 0 on, or best, not '{steps}'")
     if not Path(_WORKDIR.value).is_dir():
         raise UserError(f"workdir '{_WORKDIR.value}' not found: train a run there with bin/train.py")
+    output = Path(_OUTPUT.value) if _OUTPUT.value else None
+    if output:
+        with writing(output):  # before the test, which may take long
+            output.mkdir(parents=True, exist_ok=True)
     from tf_mamlpp.runtime import configure
 
     configure()
+    from tf_mamlpp.deploy.hardest_tasks import write_hardest_tasks
+    from tf_mamlpp.training.answers import Answers
+    from tf_mamlpp.training.class_report import write_class_report
     from tf_mamlpp.training.results import evaluate_run
+
+    def write_report(result: dict[str, Any], answers: Answers) -> None:
+        assert output is not None
+        folder = output / result["query_statistics"] if len(wanted or ()) > 1 else output
+        write_class_report(answers, folder)
+        write_hardest_tasks(answers, folder)
 
     results = evaluate_run(
         Path(_WORKDIR.value),
         wanted or [None],
+        data_name=_DATA.value,
         data_path=_PATH.value,
         split_file=_SPLIT_FILE.value,
         label_permutations=_PERMUTATIONS.value,
         split=_SPLIT.value,
         tasks=_TASKS.value,
         ensemble=_ENSEMBLE.value,
-        inner_steps=_STEPS.value,
+        inner_steps=int(steps) if steps and steps.isdigit() else steps,
+        support_augmentations=_COPIES.value,
         task={flag.name: flag.value for flag in (_WAY, _SHOT, _QUERY_SHOT) if flag.value is not None},
+        report=write_report if output else None,
     )
     for result in results:
         print(results_table(result))
+    if output:
+        print(f"confusion matrix, accuracy of each class and hardest tasks: {output}")
     if _JSON.value:
         print(json.dumps(results[0] if len(results) == 1 else {"results": results}))
 

@@ -46,6 +46,19 @@ def test_the_table_says_everything_that_a_result_needs():
     assert lines[0] == lines[-1] == "-" * max(map(len, lines))
 
 
+def test_another_source_and_options_of_the_test_are_named():
+    elsewhere = {"dataset": "image_folder", "dataset_path": "sets/pets", "split": "all", "trained_on": "glyphs"}
+    chosen = {"dataset": "glyphs", "split": "validation", "tasks": 60, "accuracy_per_inner_step": [0.2] * 7}
+    table = results_table({**RESULTS, **elsewhere, "support_augmentations": 4, "inner_steps_chosen": chosen})
+    for part in (
+        "image_folder sets/pets all classes, 5-way 1-shot, 600 tasks",
+        "query statistics 'batch', 4 copies of each support picture",
+        "1200 updates on glyphs in 1.5 min",
+        "2  (the best of 0 to 6 on 60 validation tasks of glyphs)",
+    ):
+        assert part in table
+
+
 def test_pretraining_has_a_row():
     assert "pretraining" not in results_table(RESULTS)
     alone = {"accuracy": 0.441, "confidence_95": 0.008, "epoch": 12, "train_seconds": 1200.0}

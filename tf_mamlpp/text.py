@@ -24,6 +24,20 @@ def _error(value: float, half_width: float | None = None) -> str:
     return f"{value:.4f}" + ("" if half_width is None else f" ± {half_width:.4f}")
 
 
+# What a cell begins with that spreadsheets take for a formula, in both widths of East Asian fonts.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
+
+
+def csv_cell(path: str) -> str:
+    """A path as a cell that no spreadsheet runs as a formula; with `./` before it, it is the same path.
+
+    Example:
+        >>> csv_cell("=1+1"), csv_cell("pets/cat")
+        ('./=1+1', 'pets/cat')
+    """
+    return f"./{path}" if path.startswith(_FORMULA) else path
+
+
 _BASELINES = (
     ("nearest_pixel", "nearest pixel", "1-NN on raw pixels"),
     ("nearest_class_mean", "nearest mean", "class means of raw pixels"),
@@ -57,11 +71,16 @@ def results_table(results: Mapping[str, Any]) -> str:
     task = f"{results['way']}-way {results['shot']}-shot" if metric == "accuracy" else f"{results['shot']}-shot"
     permutations = results.get("label_permutations", 1)
     averaged = f", {permutations} label permutations averaged" if permutations > 1 else ""
+    if copies := results.get("support_augmentations"):
+        averaged += f", {copies} {'copy' if copies == 1 else 'copies'} of each support picture"
     minutes = f"{results['train_seconds'] / 60:.1f} min"
+    trained_on = f" on {results['trained_on']}" if "trained_on" in results else ""
+    dataset = " ".join(filter(None, [results["dataset"], results.get("dataset_path")]))
+    split = f"{results['split']} classes" if results["split"] == "all" else results["split"]
     rows = [
-        ("data", f"{results['dataset']} {results['split']}, {task}, {results['tasks']} tasks"),
+        ("data", f"{dataset} {split}, {task}, {results['tasks']} tasks"),
         ("method", f"{results['method']}, query statistics '{results['query_statistics']}'{averaged}"),
-        ("training", f"{results['train_steps']} updates in {minutes}, seed {results['seed']}"),
+        ("training", f"{results['train_steps']} updates{trained_on} in {minutes}, seed {results['seed']}"),
         (metric, f"{show(results[metric], results['confidence_95'])}  ({model}; 95 % interval over tasks)"),
     ]
     if single:
@@ -76,6 +95,10 @@ def results_table(results: Mapping[str, Any]) -> str:
         rows.append(("pretraining", f"{interval}  (its features alone by nearest class mean, {took})"))
     if confidence := results.get("confidence"):
         rows += _confidence_rows(confidence)
+    if chosen := results.get("inner_steps_chosen"):
+        most = len(chosen[f"{metric}_per_inner_step"]) - 1
+        where = f"{chosen['tasks']} {chosen['split']} tasks of {chosen['dataset']}"
+        rows.append(("inner steps", f"{results['inner_steps']}  (the best of 0 to {most} on {where})"))
     if results["inner_steps"]:
         curve = "  ".join(show(value).replace(" %", "") for value in results[f"{metric}_per_inner_step"])
         rows.append((f"after 0-{results['inner_steps']} steps", curve))

@@ -3,7 +3,9 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.training.results import evaluate_run
@@ -12,6 +14,22 @@ CONTRACT = {
     *("dataset", "split", "way", "shot", "query_shot", "inner_steps", "method", "query_statistics", "ensemble"),
     *("tasks", "accuracy", "confidence_95", "accuracy_per_inner_step", "seed", "train_steps", "train_seconds"),
 }
+
+
+@pytest.fixture
+def write_folders():
+    """Writes folders of grey pictures of noise and returns their root: write_folders(root, classes=6, pictures=3)."""
+
+    def write(root, classes, pictures):
+        draws = np.random.default_rng(0)
+        for name in range(classes):
+            (root / f"class {name}").mkdir(parents=True)
+            for each in range(pictures):
+                noise = Image.fromarray(draws.integers(0, 256, (9, 12), np.uint8))
+                noise.save(root / f"class {name}" / f"{each}.png")
+        return root
+
+    return write
 
 
 def last_json(stdout):
@@ -107,6 +125,23 @@ def test_a_run_without_a_finished_epoch(finished, tmp_path):
 
 
 @pytest.mark.slow
+def test_another_source_with_a_report(finished, command, write_folders, tmp_path):
+    root = write_folders(tmp_path / "letters", classes=6, pictures=3)
+    arguments = ["--data=image_folder", f"--data_path={root}", f"--output={tmp_path / 'report'}", "--tasks=8"]
+    arguments += ["--query_statistics=batch,support"]
+    done = command("evaluate", f"--workdir={finished.workdir}", "--json", *arguments)
+    assert done.returncode == 0, done.stderr
+    for found in last_json(done.stdout)["results"]:
+        assert (found["dataset"], found["split"], found["trained_on"]) == ("image_folder", "all", "glyphs")
+        assert found.keys() >= CONTRACT | {"nearest_pixel", "nearest_class_mean", "dataset_path"}
+        assert {file.name for file in (tmp_path / "report" / found["query_statistics"]).iterdir()} == {
+            *("confusion_matrix.csv", "confusion_matrix.png", "class_accuracy.csv", "hardest_tasks.png"),
+        }
+    assert "all 6 classes (18 pictures)" in done.stdout
+    assert "updates on glyphs" in done.stdout
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
@@ -116,6 +151,13 @@ def test_a_run_without_a_finished_epoch(finished, tmp_path):
         ("--tasks=0", "tasks"),
         ("--label_permutations=6", "learner.label_permutations is 6: it must be 1 to the way"),
         ("--label_permutations=two", "label_permutations"),
+        ("--inner_steps=-1", "--inner_steps takes a whole number from 0 on, or best, not '-1'"),
+        ("--inner_steps=many", "not 'many'"),
+        ("--support_augmentations=-1", "support_augmentations"),
+        ("--data=omniglott", "unknown data source 'omniglott'; known are"),
+        ("--data=image_folder", "data source 'image_folder' needs a path"),
+        ("--data=glyphs", "data source 'glyphs' is the run's own"),
+        ("--output=/dev/null/report", "cannot write in '/dev/null/report'"),
         ("--config.seed=1", "own config"),
         ("--bogus", "--bogus"),
     ],

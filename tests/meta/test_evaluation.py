@@ -50,6 +50,13 @@ def test_one_model(learner, tasks, inner_steps):
     np.testing.assert_allclose(found.per_task, accuracy(curves, tasks), atol=1e-7)
 
 
+def test_answers_are_the_probabilities_after_the_last_step(learner, tasks):
+    found = evaluate(learner, tf.data.Dataset.from_tensor_slices(tasks).batch(3))
+    assert [len(answers) for answers in found.answers] == [3, 3, 2]
+    last = tf.nn.softmax(learner.curves(tasks)[:, -1]).numpy()
+    np.testing.assert_allclose(np.concatenate(found.answers), last, rtol=1e-12)
+
+
 def test_an_ensemble_averages_probabilities(learner, tasks, scatter):
     start = [v.numpy() for v in learner.model.variables]
 

@@ -50,6 +50,8 @@ WRONG_LAYERS = {
     **dict.fromkeys(("AdaptiveMaxPooling1D", "AdaptiveMaxPooling2D", "AdaptiveMaxPooling3D"), REFUSED),
     "SpectralNormalization": REFUSED,  # holds the singular vectors fixed
 }
+# The kernel of its pool writes over what it still reads: which numbers that gives is chance, now and then the right ones.
+WRONG_AT_TIMES = {"AdaptiveMaxPooling3D"}
 WRONG_OPERATIONS = {
     **dict.fromkeys(("layer_normalization", "moments"), REFUSED),  # tf.nn.moments
     **dict.fromkeys(("max_pool", "adaptive_max_pool"), REFUSED),  # where they keep the shape
@@ -234,7 +236,8 @@ def test_layers(name):
     inputs, ways = LAYERS[name]
     errors = {str(way): layer_error(made(name, way, dtype_of(inputs)), inputs) for way in ways}
     wrong = {way: error for way, error in errors.items() if not error < tolerance(name, inputs)}
-    assert bool(wrong) == (name in WRONG_LAYERS), wrong or "TensorFlow has mended it"
+    if name not in WRONG_AT_TIMES:
+        assert bool(wrong) == (name in WRONG_LAYERS), wrong or "TensorFlow has mended it"
 
 
 @pytest.mark.parametrize("name", [name for name, what in WRONG_LAYERS.items() if what == EXCHANGED])

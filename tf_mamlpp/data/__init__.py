@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from tf_mamlpp.data.augmentation import Augmentation as Augmentation
     from tf_mamlpp.data.bank_cache import build_or_load as build_or_load
     from tf_mamlpp.data.banks import load_banks as load_banks
+    from tf_mamlpp.data.banks import load_pool as load_pool
     from tf_mamlpp.data.episode_sampling import check_bank as check_bank
+    from tf_mamlpp.data.episode_sampling import drawn_rows as drawn_rows
     from tf_mamlpp.data.episode_sampling import episodes as episodes
     from tf_mamlpp.data.episode_sampling import sample_task as sample_task
     from tf_mamlpp.data.image_bank import ImageBank as ImageBank
@@ -24,16 +26,20 @@ if TYPE_CHECKING:
     from tf_mamlpp.data.pixel_baselines import nearest_class_mean_accuracy as nearest_class_mean_accuracy
     from tf_mamlpp.data.pixel_baselines import nearest_pixel_accuracy as nearest_pixel_accuracy
     from tf_mamlpp.data.sinusoid import sinusoid_episodes as sinusoid_episodes
+    from tf_mamlpp.data.support_copies import SupportCopies as SupportCopies
 
 # The module that each public name lives in.
 _HOME = {
     "Augmentation": "augmentation",
     "ImageBank": "image_bank",
+    "SupportCopies": "support_copies",
     "build_or_load": "bank_cache",
     "check_bank": "episode_sampling",
     "decode_file": "images",
+    "drawn_rows": "episode_sampling",
     "episodes": "episode_sampling",
     "load_banks": "banks",
+    "load_pool": "banks",
     "nearest_class_mean_accuracy": "pixel_baselines",
     "nearest_pixel_accuracy": "pixel_baselines",
     "normalise": "images",

@@ -6,7 +6,7 @@ import itertools
 import os
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from tf_mamlpp.data.bank_cache import build_or_load, shared_pictures
 from tf_mamlpp.data.damaged_pictures import DamagedPictures
@@ -14,7 +14,7 @@ from tf_mamlpp.data.image_bank import ImageBank
 from tf_mamlpp.data.pixel_defaults import pixel_format
 from tf_mamlpp.data.sources.glyphs import glyph_splits
 from tf_mamlpp.data.sources.image_folder import folder_splits
-from tf_mamlpp.data.sources.listing import Splits
+from tf_mamlpp.data.sources.listing import Splits, pooled
 from tf_mamlpp.data.sources.mini_imagenet import mini_imagenet_splits
 from tf_mamlpp.data.sources.omniglot import omniglot_splits
 from tf_mamlpp.data.sources.splits import FRACTIONS, check_fractions, same_name
@@ -99,11 +99,66 @@ def load_banks(
             damage += error.damage
     if damage:
         raise DamagedPictures.of(damage)
-    left_out = [text for bank in banks.values() for text in bank.damaged]
-    if left_out:
-        warnings.warn(f"{name}: left out {len(left_out)} damaged pictures, such as {left_out[0]}", stacklevel=1)
+    _warn_of_damage(name, banks.values())
     _check_disjoint(banks)
     return banks
+
+
+def load_pool(
+    name: str,
+    path: str | os.PathLike[str] | None = None,
+    *,
+    image_size: tuple[int, int],
+    channels: int,
+    resize: str = "stretch",
+    split_file: str | os.PathLike[str] | None = None,
+    skip_damaged: bool = False,
+    cache_dir: str | os.PathLike[str] | None = None,
+) -> ImageBank:
+    """Loads all classes of a source as one bank, however the source divides them; to test on, never to train on.
+
+    Args:
+        name, path, image_size, channels, resize, skip_damaged, cache_dir: as for `load_banks`.
+        split_file: takes only the classes that it lists.
+
+    Returns:
+        The bank "all". A class that is in several splits of a folder, such as train/cat and test/cat, is one class.
+
+    Raises:
+        UserError: unknown name; data that is missing or damaged.
+
+    Example:
+        >>> from PIL import Image
+        >>> for name in ("train/ant", "val/ant", "test/bee"):
+        ...     (tmp_path / "animals" / name).mkdir(parents=True)
+        ...     Image.new("L", (9, 9)).save(tmp_path / "animals" / name / "1.png")
+        >>> bank = load_pool(
+        ...     "image_folder", tmp_path / "animals", image_size=(8, 8), channels=1, cache_dir=tmp_path / "cache"
+        ... )
+        >>> bank.name, bank.class_names, bank.offsets.tolist()
+        ('image_folder all', ('ant', 'bee'), [0, 2, 3])
+    """
+    has_own = name in ("glyphs", "omniglot", "mini_imagenet") or split_file is not None
+    fractions = FRACTIONS if has_own else (1.0, 0.0, 0.0)  # else too few classes could not be divided
+    key, open_pictures = pooled(_open_source(name, path, 0, fractions, split_file))
+    bank = build_or_load(
+        key,
+        open_pictures,
+        name=f"{name} all",
+        image_size=image_size,
+        channels=channels,
+        resize=resize,
+        skip_damaged=skip_damaged,
+        cache_dir=cache_dir,
+    )
+    _warn_of_damage(name, [bank])
+    return bank
+
+
+def _warn_of_damage(name: str, banks: Iterable[ImageBank]) -> None:
+    left_out = [text for bank in banks for text in bank.damaged]
+    if left_out:
+        warnings.warn(f"{name}: left out {len(left_out)} damaged pictures, such as {left_out[0]}", stacklevel=1)
 
 
 def _open_source(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -16,6 +17,7 @@ from tf_mamlpp.data.image_bank import ImageBank
 from tf_mamlpp.data.images import normalise
 from tf_mamlpp.data.pixel_defaults import is_omniglot, pixel_statistics
 from tf_mamlpp.data.sources.splits import FRACTIONS
+from tf_mamlpp.data.support_copies import SupportCopies, with_copies
 from tf_mamlpp.data.task_stream import Task, meta_batches, task_bits
 from tf_mamlpp.errors import UserError
 
@@ -65,14 +67,8 @@ def sample_task(
         array([1, 2, 0], dtype=uint8)
     """
     bits = task_bits(seed, split, index)
-    classes = _large_enough(bank, shot + query_shot)
-    order = _smallest(bits.random_raw(len(classes)), len(classes) if unknown else way)
-    classes, others = classes[order[:way]], classes[order[way:]]
-    starts = bank.offsets[classes]
-    sizes = bank.offsets[classes + 1] - starts
-    keys = bits.random_raw(way * int(sizes.max())).reshape(way, -1)
-    keys[np.arange(keys.shape[1]) >= sizes[:, None]] = np.iinfo(np.uint64).max  # beyond the end of a smaller class
-    images = bank.take(starts[:, None] + _smallest(keys, shot + query_shot))
+    classes, others = _draw_classes(bank, bits, way, shot + query_shot, others=unknown > 0)
+    images = bank.take(_draw_rows(bank, bits, classes, shot + query_shot))
     if rotations:
         images = rotate(images, bits.random_raw(way) % 4)
     pixels = images.shape[2:]
@@ -113,6 +109,42 @@ def unknown_classes(bank: ImageBank, way: int, shot: int, query_shot: int) -> in
         0
     """
     return len(_large_enough(bank, shot + query_shot)) - way
+
+
+def drawn_rows(
+    bank: ImageBank, *, way: int, shot: int, query_shot: int, seed: int, split: str, index: int
+) -> np.ndarray:
+    """Which pictures `sample_task` draws with the same arguments.
+
+    Returns:
+        Rows of the bank, int64 [way, shot + query_shot]: class by class, the support pictures first.
+
+    Example:
+        >>> bank = ImageBank(np.zeros((12, 8, 8, 1), np.uint8), np.array([0, 4, 8, 12]), ("a", "b", "c"), "abc train")
+        >>> drawn_rows(bank, way=2, shot=1, query_shot=2, seed=0, split="train", index=7)
+        array([[ 8, 11, 10],
+               [ 4,  5,  7]])
+    """
+    bits = task_bits(seed, split, index)
+    classes, _ = _draw_classes(bank, bits, way, shot + query_shot)
+    return _draw_rows(bank, bits, classes, shot + query_shot)
+
+
+def _draw_classes(
+    bank: ImageBank, bits: np.random.Philox, way: int, pictures: int, others: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """The classes of a task and, if they are asked for, the others of the bank."""
+    classes = _large_enough(bank, pictures)
+    order = _smallest(bits.random_raw(len(classes)), len(classes) if others else way)
+    return classes[order[:way]], classes[order[way:]]
+
+
+def _draw_rows(bank: ImageBank, bits: np.random.Philox, classes: np.ndarray, pictures: int) -> np.ndarray:
+    starts = bank.offsets[classes]
+    sizes = bank.offsets[classes + 1] - starts
+    keys = bits.random_raw(len(classes) * int(sizes.max())).reshape(len(classes), -1)
+    keys[np.arange(keys.shape[1]) >= sizes[:, None]] = np.iinfo(np.uint64).max  # beyond the end of a smaller class
+    return starts[:, None] + _smallest(keys, pictures)
 
 
 def _smallest(keys: np.ndarray, count: int) -> np.ndarray:
@@ -189,6 +221,7 @@ def episodes(
     count: int | None = None,
     rotations: bool | None = None,
     augmentation: Augmentation | None = None,
+    support_copies: SupportCopies | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     image_size: tuple[int, int] | None = None,
@@ -219,6 +252,7 @@ def episodes(
         count: how many meta-batches; None for no end.
         rotations: turn each class by a random multiple of 90 degrees; None: only Omniglot's training tasks.
         augmentation: random crops, flips and colours of every picture, for training; None for pictures as they are.
+        support_copies: changed copies of the support pictures, added to each task for a test; None for none.
         mean: per channel, on the scale 0..1; None: the source's, see `pixel_statistics`.
         std: likewise.
         image_size: height and width in pixels; None: the source's.
@@ -275,24 +309,18 @@ def episodes(
     def to_floats(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         return {k: normalise(v, *statistics) if k.endswith("images") else v for k, v in batch.items()}
 
-    shape = {"way": way, "shot": shot, "query_shot": query_shot}
-    if augmentation:
-        augmentation.check_pictures(bank.images.shape[1:3], bank.images.shape[-1])
-    sample = partial(
-        sample_task,
-        bank,
-        way=way,
-        shot=shot,
-        query_shot=query_shot,
-        seed=seed,
-        split=split,
-        rotations=rotations,
-        augmentation=augmentation,
-        unknown=unknown,
-    )
-    spec = _task_spec(**shape, pixels=bank.images.shape[1:])
+    shape, pixels = {"way": way, "shot": shot, "query_shot": query_shot}, bank.images.shape[1:]
+    for changes in (augmentation, support_copies and support_copies.augmentation):
+        if changes:
+            changes.check_pictures(pixels[:2], pixels[-1])
+    settings: dict[str, Any] = {"rotations": rotations, "augmentation": augmentation, "unknown": unknown, **shape}
+    sample: Callable[..., Task] = partial(sample_task, bank, seed=seed, split=split, **settings)
+    spec = _task_spec(**shape, pixels=pixels)
+    if support_copies:
+        sample = with_copies(sample, support_copies, seed=seed, split=split)
+        spec = _task_spec(way, shot * (1 + support_copies.count), query_shot, pixels)
     if unknown:
-        spec["unknown_images"] = tf.TensorSpec([unknown, *bank.images.shape[1:]], tf.uint8)
+        spec["unknown_images"] = tf.TensorSpec([unknown, *pixels], tf.uint8)
     return meta_batches(sample, spec, tasks=tasks, start=start, count=count).map(to_floats).prefetch(1)
 
 

@@ -8,6 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
+from tf_mamlpp.deploy.sheet_parts import COLOURS as _COLOURS
+from tf_mamlpp.deploy.sheet_parts import FAINT as _FAINT
+from tf_mamlpp.deploy.sheet_parts import INK as _INK
+from tf_mamlpp.deploy.sheet_parts import LINE as _LINE
+from tf_mamlpp.deploy.sheet_parts import RIGHT as _RIGHT
+from tf_mamlpp.deploy.sheet_parts import WRONG as _WRONG
+from tf_mamlpp.deploy.sheet_parts import paste as _paste
 from tf_mamlpp.deploy.sheet_text import draw_text
 
 # All in pixels.
@@ -15,10 +22,6 @@ _WIDTH, _MARGIN, _GAP = 1200, 32, 12
 _NAMES = 210  # the column of class names
 _CELL, _CAPTION = 112, 78  # a query picture's side, and the text below it
 _SUPPORT_CELL = _CELL * 3 // 4
-
-_INK, _FAINT, _LINE, _RIGHT, _WRONG = "#1b1b1f", "#6a6a72", "#e3e3e8", "#007a4d", "#c62828"
-# Okabe and Ito's colours, which the colour-blind tell apart too; names are always written beside them.
-_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C7A00", "#555555")
 
 
 @dataclass(frozen=True)
@@ -133,16 +136,6 @@ def _query_cell(
         draw_text(draw, (x, bottom + 17), query.file, _FAINT, 11, room=_CELL, keep_end=True)
     if wrong:
         draw_text(draw, (x, bottom + 32), f"is {query.truth}", _WRONG, 12, room=_CELL)
-
-
-def _paste(sheet: Image.Image, draw: ImageDraw.ImageDraw, x: int, y: int, picture: np.ndarray, size: int) -> None:
-    """Draws the whole picture into the middle of a square, in its own proportions."""
-    image = Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture).convert("RGB")
-    scale = size / max(image.size)
-    fitted = max(round(image.width * scale), 1), max(round(image.height * scale), 1)
-    image = image.resize(fitted, Image.Resampling.BICUBIC if scale > 1 else Image.Resampling.LANCZOS)
-    draw.rectangle((x - 1, y - 1, x + size, y + size), "#f6f6f8", _LINE)
-    sheet.paste(image, (x + (size - image.width) // 2, y + (size - image.height) // 2))
 
 
 def thumbnail(picture: np.ndarray) -> np.ndarray:

@@ -15,9 +15,7 @@ from PIL import Image
 from tf_mamlpp.deploy.adapted_task import AdaptedTask
 from tf_mamlpp.deploy.contact_sheet import QueryPicture, contact_sheet
 from tf_mamlpp.errors import UserError
-
-# What a cell begins with that spreadsheets take for a formula, in both widths of East Asian fonts.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
+from tf_mamlpp.text import csv_cell
 
 TABLE, SHEET = "predictions.csv", "contact_sheet.png"
 """The files that `write_predictions` writes."""
@@ -105,22 +103,17 @@ def write_predictions(predictions: Predictions, task: AdaptedTask, output: Path)
         with open(output / TABLE, "w", **options) as file:
             table = csv.writer(file)
             truth = ["truth"] if predictions.truths else []
-            classes = {name: _cell(name) for name in predictions.label_names}
+            classes = {name: csv_cell(name) for name in predictions.label_names}
             of_classes = [f"probability {classes[name]}" for name in predictions.class_names]
             known = [] if predictions.known is None else [[f"{value:.6f}"] for value in predictions.known]
             table.writerow(["file", "label", *truth, *(["known"] if known else []), *of_classes])
             for i, (name, label) in enumerate(zip(predictions.files, predictions.labels, strict=True)):
                 truth = [classes[predictions.truths[i]]] if predictions.truths else []
                 numbers = [*(known[i] if known else []), *(f"{p:.6f}" for p in predictions.probabilities[i])]
-                table.writerow([_cell(name), classes[label], *truth, *numbers])
+                table.writerow([csv_cell(name), classes[label], *truth, *numbers])
         _draw(predictions, task).save(output / SHEET)
     except OSError as error:
         raise UserError(f"'{output}' cannot be written: {error.strerror or error}; choose another output") from error
-
-
-def _cell(path: str) -> str:
-    """A path as a cell that no spreadsheet runs as a formula; with `./` before it, it is the same path."""
-    return f"./{path}" if path.startswith(_FORMULA) else path
 
 
 def _draw(predictions: Predictions, task: AdaptedTask) -> Image.Image:

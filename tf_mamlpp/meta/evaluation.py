@@ -24,6 +24,8 @@ class Evaluation:
 
     Attributes:
         per_task: the metric of every task after 0..inner_steps steps, float64 `[tasks, inner_steps + 1]`.
+        answers: of each meta-batch the outputs after the last step, probabilities of a classification,
+            `[tasks, Q, outputs]`.
 
     Example:
         >>> found = Evaluation(np.array([[0.25, 0.5], [0.25, 0.75], [0.25, 0.5], [0.25, 0.75]]))
@@ -32,6 +34,7 @@ class Evaluation:
     """
 
     per_task: np.ndarray
+    answers: tuple[np.ndarray, ...] = ()
 
     @property
     def value(self) -> float:
@@ -111,7 +114,7 @@ def evaluate(
         _check_same(first, digests, count)
     measure = _measure(learner)
     measured = [measure(*pair) for pair in zip(labels, map(learner.output_kind.of_probabilities, totals), strict=True)]
-    return Evaluation(np.concatenate(measured))
+    return Evaluation(np.concatenate(measured), tuple(curves[:, -1].copy() for curves in totals))
 
 
 def _measure(learner: EpisodicModel) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:

@@ -15,6 +15,7 @@ from tf_mamlpp.config import Config, Data
 from tf_mamlpp.data.picture_files import subfolders
 from tf_mamlpp.data.sources.split_folders import split_folders
 from tf_mamlpp.data.sources.splits import SplitFile
+from tf_mamlpp.data.support_copies import SupportCopies
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.files import expanded
 from tf_mamlpp.meta.classifier import Classifier
@@ -92,18 +93,26 @@ def _division(d: Data, banks: Mapping[str, data.ImageBank]) -> str:
 
 
 def make_episodes(
-    config: Config, banks: Banks, split: str, tasks: int, start: int = 0, count: int | None = None, unknown: int = 0
+    config: Config,
+    banks: Banks,
+    split: str,
+    tasks: int,
+    start: int = 0,
+    count: int | None = None,
+    support_copies: SupportCopies | None = None,
+    unknown: int = 0,
 ) -> tf.data.Dataset:
     """Meta-batches of a split.
 
     Args:
         config: of the run.
         banks: what `load_banks` gave.
-        split: `train`, `validation` or `test`.
+        split: `train`, `validation` or `test`, or another key of `banks`.
         tasks: of a meta-batch.
         start: number of the first meta-batch.
         count: how many meta-batches; None for no end.
         unknown: pictures of other classes for each task, see `sample_task`.
+        support_copies: added to the support sets.
 
     Example:
         >>> from tf_mamlpp.config import Data
@@ -122,6 +131,7 @@ def make_episodes(
         query_shot=d.query_shot,
         rotations=d.rotations and split == "train",
         augmentation=config.augmentation if split == "train" and config.training.augment else None,
+        support_copies=support_copies,
         mean=d.mean,
         std=d.std,
         unknown=unknown,
@@ -130,7 +140,13 @@ def make_episodes(
 
 
 def fixed_episodes(
-    config: Config, banks: Banks, split: str, tasks: int, replicas: int = 1, unknown: int = 0
+    config: Config,
+    banks: Banks,
+    split: str,
+    tasks: int,
+    replicas: int = 1,
+    support_copies: SupportCopies | None = None,
+    unknown: int = 0,
 ) -> tf.data.Dataset:
     """The first tasks of an evaluation split, the same for every seed of a config.
 
@@ -138,7 +154,7 @@ def fixed_episodes(
     all are in memory at once.
 
     Args:
-        config, banks, split: as for `make_episodes`.
+        config, banks, split, support_copies: as for `make_episodes`.
         tasks: how many in all.
         replicas: that a meta-batch is divided over.
         unknown: pictures of other classes for each task, see `sample_task`.
@@ -160,7 +176,8 @@ def fixed_episodes(
             f"evaluation.{split}_tasks"
         )
     same_for_every_seed = dataclasses.replace(config, seed=0)
-    return make_episodes(same_for_every_seed, banks, split, batch, count=tasks // batch, unknown=unknown)
+    stream: dict[str, Any] = {"count": tasks // batch, "support_copies": support_copies, "unknown": unknown}
+    return make_episodes(same_for_every_seed, banks, split, batch, **stream)
 
 
 def make_model(config: Config) -> keras.Model:

@@ -7,19 +7,19 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from tf_mamlpp import data
 from tf_mamlpp.config import Config
-from tf_mamlpp.data.pixel_baselines import nearest_class_mean_accuracy
+from tf_mamlpp.data.support_copies import SupportCopies
 from tf_mamlpp.errors import UserError, writing
-from tf_mamlpp.meta.evaluation import evaluate
+from tf_mamlpp.meta.evaluation import Evaluation, evaluate
 from tf_mamlpp.meta.outer_loop import EpisodicModel
 from tf_mamlpp.runtime import explain_memory_errors
+from tf_mamlpp.training.answers import Answers, answers_of
 from tf_mamlpp.training.build import Banks, fixed_episodes, load_banks
 from tf_mamlpp.training.checkpoints import Checkpoints
 from tf_mamlpp.training.confidence import run_confidence
+from tf_mamlpp.training.other_data import ALL, described, other_source, pixel_baselines
 from tf_mamlpp.training.run_classes import read_classes
+from tf_mamlpp.training.test_time import BEST, best_inner_steps, check_options, support_copies
 from tf_mamlpp.training.workdir import open_run
 
 
@@ -55,26 +55,13 @@ def run_results(
     single, of_single = ensemble, of_ensemble
     if len(members) > 1:
         single, of_single = _test_members(config, banks, learner, checkpoints, members[:1])
-    lines = [f"{i},{a:.6g},{b:.6g}" for i, (a, b) in enumerate(zip(of_ensemble, of_single, strict=True))]
+    each = zip(of_ensemble.per_task[:, -1], of_single.per_task[:, -1], strict=True)
+    lines = [f"{i},{a:.6g},{b:.6g}" for i, (a, b) in enumerate(each)]
     with writing(tasks.parent):
         tasks.write_text("\n".join(["task,ensemble,single_model", *lines, ""]))
     metric = learner.metric_name
     if banks is not None:
-        d = config.data
-        for name, measure in (
-            ("nearest_pixel", data.nearest_pixel_accuracy),
-            ("nearest_class_mean", nearest_class_mean_accuracy),
-        ):
-            value, half = measure(
-                banks["test"],
-                way=d.way,
-                shot=d.shot,
-                query_shot=d.query_shot,
-                tasks=ensemble["tasks"],
-                seed=0,
-                split="test",
-            )
-            ensemble[name] = {"accuracy": value, "confidence_95": half}
+        ensemble |= pixel_baselines(config.data, banks["test"], "test", ensemble["tasks"])
     ensemble["single_model"] = {name: single[name] for name in (metric, "confidence_95", f"{metric}_per_inner_step")}
     members[0]()  # which is what `bin/export.py` exports
     confidence = run_confidence(config, banks, learner, tasks.parent)
@@ -100,17 +87,18 @@ def _test_members(
     tasks: int | None = None,
     query_statistics: str | None = None,
     inner_steps: int | None = None,
-) -> tuple[dict[str, Any], np.ndarray]:
+    copies: SupportCopies | None = None,
+) -> tuple[dict[str, Any], Evaluation]:
     """Evaluates an ensemble of the run's epochs on fixed tasks; None takes the config's setting.
 
     Returns:
-        The metric with everything that must be told beside it (docs/results.md has the keys), and the metric of every
-        task, `[tasks]`.
+        The metric with everything that must be told beside it (docs/results.md has the keys), and what every task
+        gave.
     """
     count = tasks or config.evaluation.test_tasks
     found = evaluate(
         learner,
-        fixed_episodes(config, banks, split, count),
+        fixed_episodes(config, banks, split, count, support_copies=copies),
         inner_steps=inner_steps,
         query_statistics=query_statistics,
         members=members,
@@ -134,8 +122,9 @@ def _test_members(
         "seed": config.seed,
         "train_steps": int(checkpoints.update),
         "train_seconds": round(float(checkpoints.seconds), 1),
+        **({"support_augmentations": copies.count} if copies else {}),
         **_damaged_pictures(config, banks),
-    }, found.per_task[:, -1]
+    }, found
 
 
 def _damaged_pictures(config: Config, banks: Banks) -> dict[str, int]:
@@ -150,25 +139,35 @@ def evaluate_run(
     workdir: Path,
     query_statistics: Sequence[str | None],
     *,
+    data_name: str | None = None,
     data_path: str | None = None,
+    split: str | None = None,
     label_permutations: int | None = None,
     split_file: str | None = None,
     ensemble: int | None = None,
     task: Mapping[str, int] | None = None,
-    **settings: Any,
+    tasks: int | None = None,
+    inner_steps: int | str | None = None,
+    support_augmentations: int = 0,
+    report: Callable[[dict[str, Any], Answers], None] | None = None,
 ) -> list[dict[str, Any]]:
     """Evaluates the best epochs of the run in `workdir`, once for each of `query_statistics`.
 
     Args:
         workdir: of the run; only read.
         query_statistics: each `batch`, `running`, `support` or None for the run's setting.
-        data_path: replaces the config's `data.path`.
+        data_name: another source than the run's, see `other_source`.
+        data_path: replaces the config's `data.path`; with `data_name`, of that source.
+        split: `train`, `validation` or `test`; None for `test`, and for all classes of another source.
         label_permutations: replaces the config's `learner.label_permutations`, on which training does not depend.
         split_file: lists of the classes of each split, in place of the config's division, such as the run's own
             `classes.json`. It must give the classes of the run.
         ensemble: how many of the best epochs; None for the run's setting.
         task: other tasks than the run's: `way`, if its head takes any number of classes, `shot` and `query_shot`.
-        **settings: `split` (`test`), and, None for the run's own, `tasks` (how many) and `inner_steps`.
+        tasks: how many; None for the run's own number.
+        inner_steps: None for as many as trained; `best` for the number that is best on the run's validation tasks.
+        support_augmentations: how many changed copies of each support picture are adapted to beside it.
+        report: is given each result with the answers to its query pictures.
 
     Returns:
         For each of `query_statistics` the metric with everything that must be told beside it.
@@ -191,10 +190,41 @@ def evaluate_run(
         >>> [found["query_statistics"] for found in evaluate_run(tmp_path, ["batch", "support"])]
         ['batch', 'support']
     """
-    config, learner, checkpoints = open_run(workdir, data_path, label_permutations, split_file, task)
-    banks = load_banks(config, read_classes(workdir), workdir)
+    own = data_name is None
+    config, learner, checkpoints = open_run(
+        workdir, data_path if own else None, label_permutations, split_file if own else None, task
+    )
+    check_options(config, own=own, split=split, inner_steps=inner_steps, report=report is not None)
+    copies = support_copies(config, support_augmentations)
+    banks = load_banks(config, read_classes(workdir), workdir) if own or inner_steps == BEST else None
+    tested, tested_banks = config, banks
+    if data_name is not None:
+        tested, tested_banks = other_source(config, data_name, data_path, split, split_file)
+    split = split or ("test" if own else ALL)
     members = _best_members(config, checkpoints, ensemble)  # the same for all, also of a run that goes on
-    return [
-        _test_members(config, banks, learner, checkpoints, members, query_statistics=choice, **settings)[0]
-        for choice in query_statistics
-    ]
+    results = []
+    for choice in query_statistics:
+        steps = inner_steps if isinstance(inner_steps, int) else None
+        chosen: dict[str, Any] = {}
+        if inner_steps == BEST:
+            steps, chosen = best_inner_steps(config, banks, learner, members, choice, copies)
+        result, found = _test_members(
+            tested,
+            tested_banks,
+            learner,
+            checkpoints,
+            members,
+            split=split,
+            tasks=tasks,
+            query_statistics=choice,
+            inner_steps=steps,
+            copies=copies,
+        )
+        result |= chosen
+        if tested_banks is not None and not own:
+            result |= described(config.data, tested.data)
+            result |= pixel_baselines(tested.data, tested_banks[split], split, result["tasks"])
+        if tested_banks is not None and report:
+            report(result, answers_of(tested.data, tested_banks[split], split, found.answers))
+        results.append(result)
+    return results

@@ -58,3 +58,49 @@ Splits = dict[str, tuple[str, Callable[[], Pictures]]]
 The key changes whenever the pictures may have changed; the cache finds a decoded bank by it. The function may take long
 (it may read whole archives), and is called only where the cache has no such bank.
 """
+
+
+def pooled(splits: Splits) -> tuple[str, Callable[[], Pictures]]:
+    """All splits of a source as one. A class that is in several of them, such as train/cat and test/cat, is one class.
+
+    Args:
+        splits: what a source returned.
+
+    Returns:
+        A key that changes with the pictures, and a function that lists them.
+
+    Example:
+        >>> def listing(names, counts):
+        ...     return lambda: Pictures(names, counts, lambda: ((r, f"{names}{r}", b"") for r in range(sum(counts))))
+        >>> key, open_pictures = pooled(
+        ...     {"train": ("k1", listing(("ant", "bee"), (2, 1))), "test": ("k2", listing(("bee",), (1,)))}
+        ... )
+        >>> pictures = open_pictures()
+        >>> pictures.class_names, pictures.counts
+        (('ant', 'bee'), (2, 2))
+        >>> [row for row, name, content in pictures.read()]
+        [0, 1, 2, 3]
+    """
+
+    def open_pictures() -> Pictures:
+        parts = [open_part() for _, open_part in splits.values()]
+        counts: dict[str, int] = {}
+        for part in parts:
+            for name, count in zip(part.class_names, part.counts, strict=True):
+                counts[name] = counts.get(name, 0) + count
+        following = dict(zip(counts, np.cumsum([0, *counts.values()]).tolist(), strict=False))
+        rows: list[list[int]] = []  # where each picture of a part goes
+        for part in parts:
+            rows.append([])
+            for name, count in zip(part.class_names, part.counts, strict=True):
+                rows[-1] += range(following[name], following[name] + count)
+                following[name] += count
+
+        def read() -> Iterator[tuple[int, str, bytes | np.ndarray | UserError]]:
+            for part, places in zip(parts, rows, strict=True):
+                for row, name, content in part.read():
+                    yield places[row], name, content
+
+        return Pictures(tuple(counts), tuple(counts.values()), read)
+
+    return "\n".join(["pooled", *(key for key, _ in splits.values())]), open_pictures
