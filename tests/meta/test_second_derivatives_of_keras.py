@@ -50,7 +50,7 @@ WRONG_LAYERS = {
     **dict.fromkeys(("AdaptiveMaxPooling1D", "AdaptiveMaxPooling2D", "AdaptiveMaxPooling3D"), REFUSED),
     "SpectralNormalization": REFUSED,  # holds the singular vectors fixed
 }
-# The kernel of its pool writes over what it still reads: which numbers that gives is chance, now and then the right ones.
+# The kernel of its pool writes over what it still reads: what that gives is chance, now and then the right numbers.
 WRONG_AT_TIMES = {"AdaptiveMaxPooling3D"}
 WRONG_OPERATIONS = {
     **dict.fromkeys(("layer_normalization", "moments"), REFUSED),  # tf.nn.moments
