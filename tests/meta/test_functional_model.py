@@ -15,7 +15,7 @@ def test_support_statistics_move_seeds_and_leave_moving_statistics(smooth_model,
     states, answers = [passes.state], []
     for _ in range(2):
         settings = {"statistics": "support", "training": True}
-        outputs, state, _ = passes.query_outputs(passes.fast, states[-1], task, 0, **settings)
+        outputs, state, _ = passes.query_outputs(passes.fast(passes.start), states[-1], task, 0, **settings)
         answers.append(outputs.numpy())
         states.append(state)
     assert np.abs(answers[0] - answers[1]).max() > 0

@@ -340,7 +340,7 @@ CALLS = {
     "stft": [(lambda x: ops.stft(x, 8, 4, 8, window=None), draw(2, 40))],
     "switch": [(lambda x: ops.switch(0, [lambda v: v**3, lambda v: v], x), MATRIX)],
     "threshold": [(lambda x: ops.threshold(x, 0.1, 0.0), MATRIX)],
-    "view_as_complex": [(ops.view_as_complex, draw(3, 2, dtype="float32"))],
+    "view_as_complex": [(lambda x: ops.view_as_complex(x), draw(3, 2, dtype="float32"))],  # Keras 3.8 has none
     "while_loop": [(lambda x: ops.while_loop(lambda v: tf.reduce_max(v) < 9, lambda v: (v * 2,), (x,)), MATRIX)],
     **{
         name: [(lambda x, name=name: getattr(ops, name)(x @ tf.transpose(x) + 2 * tf.eye(4, dtype=tf.float64)), SQUARE)]

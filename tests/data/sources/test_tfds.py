@@ -439,3 +439,9 @@ def test_what_a_set_has_instead_is_named(data_dir, name, found):
     ) as caught:
         load_banks(f"tfds:{name}", data_dir)
     assert "\n" not in str(caught.value)
+
+
+def test_a_tfds_that_cannot_be_loaded_is_one_line(monkeypatch):
+    monkeypatch.delattr(tfds, "core")
+    with pytest.raises(UserError, match="TensorFlow Datasets cannot be loaded: tensorflow-metadata from 1.18 on"):
+        tfds_splits("tfds:mnist", None, 0)

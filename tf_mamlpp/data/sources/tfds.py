@@ -114,10 +114,21 @@ def _contents(listed: SplitFile) -> dict[str, Any]:
     return {key: value for key, value in dataclasses.asdict(listed).items() if value or key != "others"}
 
 
-def _set_and_part(name: str) -> tuple[str, str]:
-    """The parts of "tfds:NAME[PART]": the first without the brackets, and these; "" where there are none."""
+def _loaded() -> Any:
+    """TensorFlow Datasets, which takes seconds to import, and only this source needs it."""
     import tensorflow_datasets as tfds
 
+    if not hasattr(tfds, "core"):  # it swallows the error of what it imports
+        raise UserError(
+            "TensorFlow Datasets cannot be loaded: tensorflow-metadata from 1.18 on needs protobuf 6, where older "
+            "TensorFlow holds it at 5: pip install 'tensorflow-metadata<1.18'"
+        )
+    return tfds
+
+
+def _set_and_part(name: str) -> tuple[str, str]:
+    """The parts of "tfds:NAME[PART]": the first without the brackets, and these; "" where there are none."""
+    tfds = _loaded()
     set_name, bracket, rest = name.partition("[")
     part = bracket + rest
     try:
@@ -133,8 +144,7 @@ def _set_and_part(name: str) -> tuple[str, str]:
 
 def _prepared(name: str, path: str | os.PathLike[str] | None) -> Any:
     """The builder of a set, after it has been downloaded and prepared."""
-    import tensorflow_datasets as tfds  # takes seconds to import, and only this source needs it
-
+    tfds = _loaded()
     import tf_mamlpp.data.sources.tfds_mini_imagenet  # noqa: F401  registers it
 
     data_dir = None if path is None else str(expanded(path))
