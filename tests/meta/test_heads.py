@@ -154,7 +154,7 @@ def test_the_number_of_classes_changes_from_meta_batch_to_meta_batch(head, make_
     np.testing.assert_array_equal(evaluate(learner, batches).per_task, np.concatenate(values))
     two = [lambda: None, lambda: None]
     np.testing.assert_array_equal(evaluate(learner, batches, members=two).per_task, np.concatenate(values))
-    assert learner.evaluate(batches, return_dict=True, verbose=0)["accuracy"] == pytest.approx(
+    assert float(learner.evaluate(batches, return_dict=True, verbose=0)["accuracy"]) == pytest.approx(
         np.mean([v[:, -1].mean() for v in values])
     )
     assert learner.predict(batches[1], verbose=0).shape == (2, 10, 5)

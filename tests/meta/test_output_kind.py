@@ -141,7 +141,8 @@ def test_a_softmax_head_learns_and_answers_as_its_logits(make_tasks, loss, in_gr
         x.compile("sgd")
     data = tf.data.Dataset.from_tensors(tasks)
     found = [x.evaluate(data, verbose=0, return_dict=True) for x in (plain, softmax)]
-    assert found[0] == pytest.approx(found[1], rel=1e-9)
+    first, second = ({name: float(value) for name, value in each.items()} for each in found)
+    assert first == pytest.approx(second, rel=1e-9)
     values = [mp.evaluate(x, [tasks], members=[lambda: None] * 2).per_task for x in (plain, softmax)]
     np.testing.assert_array_equal(*values)
 
@@ -169,7 +170,7 @@ def test_binary_answers_are_sigmoids(make_tasks, activation):
     right = (answers.numpy() > 0.5) == (tasks["query_labels"][0].numpy() > 0.5)
     assert mp.evaluate(learner, [tasks]).per_task[0, -1] == pytest.approx(right.mean(), abs=1e-6)
     found = learner.evaluate(tf.data.Dataset.from_tensors(tasks), verbose=0, return_dict=True)
-    assert found["accuracy"] == pytest.approx(mp.evaluate(learner, [tasks]).value, abs=1e-6)
+    assert float(found["accuracy"]) == pytest.approx(mp.evaluate(learner, [tasks]).value, abs=1e-6)
 
 
 def test_a_named_loss_on_logits_learns_as_the_one_from_logits(make_tasks):

@@ -135,5 +135,7 @@ class ExactResizing(keras.layers.Resizing):
     def call(self, data: tf.Tensor, training: bool = True) -> tf.Tensor:
         if is_first_order_only() or not data.dtype.is_floating:
             return super().call(data)
-        outputs = resize(data, (self.height, self.width), self.interpolation, self.antialias, self.data_format)
+        outputs = resize(
+            data, (self.height, self.width), self.interpolation, getattr(self, "antialias", False), self.data_format
+        )
         return tf.cast(outputs, self.compute_dtype)

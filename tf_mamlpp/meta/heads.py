@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from tf_mamlpp.errors import UserError
+from tf_mamlpp.meta.model_checks import input_structure
 from tf_mamlpp.meta.task import Tensors
 
 _NEVER = -1e9  # the bias of a class without support pictures, which is never the answer
@@ -55,7 +56,7 @@ class Head:
             self._check_prototypes(model)
         self.body = None
         if self.layer is not None:
-            self.body = keras.Model(getattr(model, "_inputs_struct", model.inputs), self.layer.input, name=model.name)
+            self.body = keras.Model(input_structure(model), self.layer.input, name=model.name)
 
     def _check_prototypes(self, model: keras.Model) -> None:
         if self.layer is None or not self.layer.use_bias:

@@ -89,9 +89,18 @@ def declared_inputs(model: keras.Model) -> Any:
     """
     if not getattr(model, "inputs", None):
         return None
+    return keras.tree.map_structure(lambda x: tf.TensorSpec(x.shape, x.dtype), input_structure(model))
+
+
+def input_structure(model: keras.Model) -> Any:
+    """The inputs of a Sequential or functional model as it takes them: one alone, without the list that holds it.
+
+    Example:
+        >>> input_structure(keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])).shape
+        (None, 4)
+    """
     structure = getattr(model, "_inputs_struct", model.inputs)
-    structure = structure[0] if isinstance(structure, list | tuple) and len(structure) == 1 else structure
-    return keras.tree.map_structure(lambda x: tf.TensorSpec(x.shape, x.dtype), structure)
+    return structure[0] if isinstance(structure, list | tuple) and len(structure) == 1 else structure
 
 
 def check_one_dtype(model: keras.Model) -> None:

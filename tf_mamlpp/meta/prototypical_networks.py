@@ -13,7 +13,7 @@ from tf_mamlpp.layers.copying import copied
 from tf_mamlpp.meta.functional_model import FunctionalModel, check_built
 from tf_mamlpp.meta.heads import class_members
 from tf_mamlpp.meta.learned_rates import LearnedRates
-from tf_mamlpp.meta.model_checks import check_one_dtype
+from tf_mamlpp.meta.model_checks import check_one_dtype, input_structure
 from tf_mamlpp.meta.outer_loop import EpisodicModel
 from tf_mamlpp.meta.output_kind import OutputKind, agreement
 from tf_mamlpp.meta.settings import WITHOUT_INNER_LOOP, Learner
@@ -82,7 +82,7 @@ class PrototypicalNetworks(EpisodicModel):
     @classmethod
     def _whole_model(cls, model: keras.Model) -> keras.Model:
         # A head, which the constructor takes off again.
-        return keras.Model(model.inputs, keras.layers.Dense(1)(model.output), name=model.name)
+        return keras.Model(input_structure(model), keras.layers.Dense(1)(model.output), name=model.name)
 
     def _agreement(self, loss: str | Loss | None) -> tuple[OutputKind, str | Loss]:
         kind, agreed = agreement(self.model.name, "logits", loss, self.way)  # distances are logits
@@ -151,4 +151,4 @@ def without_head(model: keras.Model) -> keras.Model:
             f"model '{model.name}' does not end in a Dense layer, so that its features cannot be taken; "
             "use a Sequential or functional model that does"
         )
-    return keras.Model(model.inputs, last.input, name=model.name)
+    return keras.Model(input_structure(model), last.input, name=model.name)
