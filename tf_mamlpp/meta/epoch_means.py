@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -26,7 +27,7 @@ class EpochMeans:
     """
 
     def __init__(self, directions: Mapping[str, str | None]):
-        self.by_name = {name: keras.metrics.Mean(name=name) for name in directions}
+        self.by_name = {name: _Mean(name=name) for name in directions}
         for name, direction in directions.items():
             if direction:
                 self.by_name[name]._direction = direction
@@ -43,6 +44,21 @@ class EpochMeans:
     @property
     def variables(self) -> list[keras.Variable]:
         return [v for mean in self.by_name.values() for v in mean.variables]
+
+
+class _Mean(keras.metrics.Mean):
+    """Keras's mean, right on several replicas too.
+
+    Keras 3.8 assigns the old value plus the new one, and the sum of that over replicas counts the old value once for
+    each of them.  TensorFlow's own `assign_add` sums what is added.
+    """
+
+    def update_state(self, values: Any, sample_weight: Any = None) -> None:
+        values = tf.cast(values, self.dtype)
+        weights = tf.ones_like(values) if sample_weight is None else tf.cast(sample_weight, self.dtype)
+        weights = tf.broadcast_to(weights, tf.shape(values))
+        self.total.value.assign_add(tf.reduce_sum(values * weights))
+        self.count.value.assign_add(tf.reduce_sum(weights))
 
 
 class _Directions(MetricsList):
