@@ -110,7 +110,7 @@ def exponent(sizes: Sequence[float], values: Sequence[float]) -> float:
         >>> round(exponent([1, 2, 4], [3, 12, 48]), 6)
         2.0
     """
-    return float(np.polyfit(np.log(sizes), np.log(values), 1)[0])
+    return round(float(np.polyfit(np.log(sizes), np.log(values), 1)[0]), 6) + 0.0  # never -0
 
 
 def growth_table(points: Sequence[tuple[str, int, float, float]]) -> tuple[list[str], dict[str, Any]]:
