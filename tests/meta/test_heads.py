@@ -221,6 +221,17 @@ def test_a_learner_is_saved_with_its_head(head, make_tasks, tmp_path, scatter):
     np.testing.assert_array_equal(loaded.curves(tasks), learner.curves(tasks))
 
 
+def test_a_layer_of_ones_own_that_is_called_dense_is_not_taken_for_keras_own():
+    class Dense(L.Dense):
+        def call(self, x):
+            return 2 * super().call(x)
+
+    net = keras.Sequential([keras.Input((4,)), L.Dense(5), Dense(3)])
+    assert not learner_of(net, head="shared").any_way
+    with pytest.raises(UserError, match="plain Dense layer"):
+        learner_of(net, head="prototypes")
+
+
 def test_a_head_of_convolutions_keeps_its_number_of_classes(make_tasks):
     layers = [keras.Input((4, 4, 1)), L.Conv2D(2, 3), L.Conv2D(3, 2), L.Flatten()]
     learner = learner_of(keras.Sequential(layers), head="shared")

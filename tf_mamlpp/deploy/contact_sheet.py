@@ -8,13 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
-from tf_mamlpp.deploy.sheet_parts import COLOURS as _COLOURS
-from tf_mamlpp.deploy.sheet_parts import FAINT as _FAINT
-from tf_mamlpp.deploy.sheet_parts import INK as _INK
-from tf_mamlpp.deploy.sheet_parts import LINE as _LINE
-from tf_mamlpp.deploy.sheet_parts import RIGHT as _RIGHT
-from tf_mamlpp.deploy.sheet_parts import WRONG as _WRONG
-from tf_mamlpp.deploy.sheet_parts import paste as _paste
+from tf_mamlpp.deploy.sheet_parts import COLOURS, FAINT, INK, LINE, RIGHT, WRONG, paste
 from tf_mamlpp.deploy.sheet_text import draw_text
 
 # All in pixels.
@@ -70,15 +64,15 @@ def contact_sheet(
         >>> sheet.size
         (1200, 550)
     """
-    colours = {name: _COLOURS[i % len(_COLOURS)] for i, (name, _) in enumerate(support)}
-    drawn = [colours[query.label] if query.known is None else _FAINT for query in queries]
+    colours = {name: COLOURS[i % len(COLOURS)] for i, (name, _) in enumerate(support)}
+    drawn = [colours[query.label] if query.known is None else FAINT for query in queries]
     columns = (_WIDTH - 2 * _MARGIN + _GAP) // (_CELL + _GAP)
     rows = -(-len(queries) // columns)
     support_step, query_step = _SUPPORT_CELL + _GAP, _CELL + _CAPTION + _GAP
     height = 150 + support_step * len(support) + 70 + rows * query_step + (36 if left_out else 0) + _MARGIN
     sheet = Image.new("RGB", (_WIDTH, height), "white")
     draw = ImageDraw.Draw(sheet)
-    draw_text(draw, (_MARGIN, 28), title, _INK, 24, bold=True, room=_WIDTH - 2 * _MARGIN)
+    draw_text(draw, (_MARGIN, 28), title, INK, 24, bold=True, room=_WIDTH - 2 * _MARGIN)
     y = _heading(draw, 84, "Learned from", f"{sum(len(p) for _, p in support)} pictures, {len(support)} classes")
     for name, pictures in support:
         _support_row(sheet, draw, y, name, pictures, colours[name])
@@ -89,14 +83,14 @@ def contact_sheet(
         _query_cell(sheet, draw, x, y + (i // columns) * query_step, query, drawn[i])
     if left_out:
         text = f"… and {left_out} more in predictions.csv"
-        draw_text(draw, (_MARGIN, y + rows * query_step + 6), text, _FAINT, 15)
+        draw_text(draw, (_MARGIN, y + rows * query_step + 6), text, FAINT, 15)
     return sheet
 
 
 def _heading(draw: ImageDraw.ImageDraw, y: int, text: str, detail: str) -> int:
-    draw.line((_MARGIN, y, _WIDTH - _MARGIN, y), _LINE, 2)
-    draw_text(draw, (_MARGIN, y + 10), text, _INK, 17, bold=True)
-    draw_text(draw, (_WIDTH - _MARGIN, y + 12), detail, _FAINT, 15, anchor="ra")
+    draw.line((_MARGIN, y, _WIDTH - _MARGIN, y), LINE, 2)
+    draw_text(draw, (_MARGIN, y + 10), text, INK, 17, bold=True)
+    draw_text(draw, (_WIDTH - _MARGIN, y + 12), detail, FAINT, 15, anchor="ra")
     return y + 46
 
 
@@ -110,32 +104,32 @@ def _support_row(
 ) -> None:
     size = _SUPPORT_CELL
     draw.rounded_rectangle((_MARGIN, y, _MARGIN + 8, y + size), 4, colour)
-    draw_text(draw, (_MARGIN + 22, y + size // 2), name, _INK, 17, room=_NAMES - 40, anchor="lm")
+    draw_text(draw, (_MARGIN + 22, y + size // 2), name, INK, 17, room=_NAMES - 40, anchor="lm")
     room = (_WIDTH - _MARGIN - _MARGIN - _NAMES - 60) // (size + 8)
     for i, picture in enumerate(pictures[:room]):
-        _paste(sheet, draw, _MARGIN + _NAMES + i * (size + 8), y, picture, size)
+        paste(sheet, draw, _MARGIN + _NAMES + i * (size + 8), y, picture, size)
     if len(pictures) > room:
-        draw_text(draw, (_WIDTH - _MARGIN, y + size // 2), f"+{len(pictures) - room}", _FAINT, 15, anchor="rm")
+        draw_text(draw, (_WIDTH - _MARGIN, y + size // 2), f"+{len(pictures) - room}", FAINT, 15, anchor="rm")
 
 
 def _query_cell(
     sheet: Image.Image, draw: ImageDraw.ImageDraw, x: int, y: int, query: QueryPicture, colour: str
 ) -> None:
-    _paste(sheet, draw, x, y, query.image, _CELL)
+    paste(sheet, draw, x, y, query.image, _CELL)
     wrong = query.truth is not None and query.truth != query.label
     if query.truth is not None:
-        draw.rectangle((x - 3, y - 3, x + _CELL + 2, y + _CELL + 2), outline=_WRONG if wrong else _RIGHT, width=3)
+        draw.rectangle((x - 3, y - 3, x + _CELL + 2, y + _CELL + 2), outline=WRONG if wrong else RIGHT, width=3)
     is_known, share = query.known is None, query.probability if query.known is None else query.known
-    draw_text(draw, (x, y + _CELL + 6), query.label, _INK if is_known else _FAINT, 14, bold=True, room=_CELL)
+    draw_text(draw, (x, y + _CELL + 6), query.label, INK if is_known else FAINT, 14, bold=True, room=_CELL)
     bottom, room = y + _CELL + 27, _CELL - (46 if is_known else 80)
     text = f"{100 * share:.0f} %" if is_known else f"known {100 * share:.0f} %"
-    draw_text(draw, (x + _CELL, bottom), text, _FAINT, 12, anchor="ra")
-    draw.rounded_rectangle((x, bottom + 4, x + room, bottom + 10), 3, _LINE)
+    draw_text(draw, (x + _CELL, bottom), text, FAINT, 12, anchor="ra")
+    draw.rounded_rectangle((x, bottom + 4, x + room, bottom + 10), 3, LINE)
     draw.rounded_rectangle((x, bottom + 4, x + max(int(room * share), 6), bottom + 10), 3, colour)
     if query.file:
-        draw_text(draw, (x, bottom + 17), query.file, _FAINT, 11, room=_CELL, keep_end=True)
+        draw_text(draw, (x, bottom + 17), query.file, FAINT, 11, room=_CELL, keep_end=True)
     if wrong:
-        draw_text(draw, (x, bottom + 32), f"is {query.truth}", _WRONG, 12, room=_CELL)
+        draw_text(draw, (x, bottom + 32), f"is {query.truth}", WRONG, 12, room=_CELL)
 
 
 def thumbnail(picture: np.ndarray) -> np.ndarray:

@@ -79,7 +79,7 @@ class StateLearner:
         if any(v.dtype != "float32" for v in adapted):
             raise UserError(f"model '{model.model.name}' adapts {adapted[0].dtype} weights: deploy float32 ones")
         self.model, self.way = model, way
-        self.any_way = model.head is not None and model.head.body is not None
+        self.any_way = model.any_way
         self._head = [model.adapted.index(i) for i in model.head.positions] if model.head and self.any_way else []
         self.inner_steps, self.query_statistics, self.kind = inner_steps, query_statistics, kind or OutputKind()
         self.confidence = confidence or Confidence()
@@ -261,8 +261,7 @@ class StateLearner:
     @property
     def _classes_start(self) -> int:
         """Where the numbers of each class begin in a state, which are its end."""
-        present = 0 if self.any_way else self.way or 0
-        return 1 + present + sum(shape.num_elements() for shape in self._shapes)
+        return self.size_of(0) + (0 if self.any_way else self.way or 0)
 
     def _by_class(self, flat: tf.Tensor) -> list[tf.Tensor]:
         """The numbers of each class: the last layer's weights, where there may be any number, and the class means."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import cached_property, partial
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -21,7 +22,7 @@ from tf_mamlpp.meta.heads import Head, classes_of, last_layer
 from tf_mamlpp.meta.inner_loop import AfterStep, adapt, descend, support_gradient
 from tf_mamlpp.meta.learned_rates import LearnedRates
 from tf_mamlpp.meta.loss_scaling import INNER_SCALE, computes_in_float16
-from tf_mamlpp.meta.model_checks import declared_inputs, only_output
+from tf_mamlpp.meta.model_checks import check_width, declared_inputs, only_output
 from tf_mamlpp.meta.task import Loss, Task, Tensors
 
 
@@ -46,43 +47,6 @@ def with_task_seeds(state: Tensors, task: tf.Tensor) -> list[tf.Tensor]:
     return [s + tf.cast(ahead, s.dtype) if s.dtype.is_integer and s.shape == (2,) else s for s in state]
 
 
-def check_built(model: keras.Model) -> None:
-    """Refuses a model that has no weights to learn.
-
-    Raises:
-        UserError: naming the model.
-
-    Example:
-        >>> check_built(keras.Sequential([keras.layers.Dense(2)], name="unbuilt"))
-        Traceback (most recent call last):
-        tf_mamlpp.errors.UserError: model 'unbuilt' has no weights yet: give it an Input, or call it once on a batch
-    """
-    if not model.built or not model.weights:
-        raise UserError(f"model '{model.name}' has no weights yet: give it an Input, or call it once on a batch")
-    if not model.trainable_variables:
-        raise UserError(f"model '{model.name}' is frozen: there is nothing to learn")
-
-
-def check_width(model: keras.Model, width: int | None, way: int | None) -> None:
-    """Refuses a model whose outputs are not one a class.
-
-    Args:
-        model: to be named.
-        width: of its outputs, as far as it is known.
-        way: classes of a task; None where the outputs are no classes.
-
-    Raises:
-        UserError: naming the model and both numbers.
-
-    Example:
-        >>> check_width(keras.Sequential(name="net"), 10, 5)
-        Traceback (most recent call last):
-        tf_mamlpp.errors.UserError: model 'net' has 10 outputs for 5-way tasks: make its last layer 5 wide
-    """
-    if way and width != way:
-        raise UserError(f"model '{model.name}' has {width} outputs for {way}-way tasks: make its last layer {way} wide")
-
-
 class FunctionalModel:
     """Passes of a model with given weights, and the inner loop over them.  Writes no variable.
 
@@ -94,7 +58,7 @@ class FunctionalModel:
         adapted: positions of the adapted ones in `model.trainable_variables`.
         rates: of the inner loop.
         loss: `(labels, outputs) -> scalar`, of the inner loop.
-        way: the width that outputs must have; None for any.
+        way: the width that outputs must have; None for any, as with a head of any number of classes.
         head: where each task has its own start of the last layer; None for one that is learned.
 
     Attributes:
@@ -120,10 +84,16 @@ class FunctionalModel:
         way: int | None = None,
         head: Head | None = None,
     ):
-        self.model, self.adapted, self.rates, self.loss, self.way = model, list(adapted), rates, loss, way
+        self.model, self.adapted, self.rates, self.loss = model, list(adapted), rates, loss
         self.head, self.one_hot = head, False
+        self.way = None if self.any_way else way
         self.inner_scale = INNER_SCALE if computes_in_float16(model) else None
         self._paths = [v.path for v in model.trainable_variables]
+
+    @property
+    def any_way(self) -> bool:
+        """Whether a task may have any number of classes."""
+        return self.head is not None and self.head.body is not None
 
     @property
     def start(self) -> list[tf.Tensor]:
@@ -197,14 +167,11 @@ class FunctionalModel:
             The outputs `[B, ...]`, in the weights' dtype, the new state, and what the pass adds to its loss: the sum
             of regularisers, activity regularisers and `add_loss`, a scalar; None where the model has none.
         """
-        if self.head is not None and self.head.body is not None:
-            body, head = self.head.split(weights)
-            features, state, added = self._pass(
-                self.head.body, body, state, images, step, statistics, momentum, training
+        if self.any_way:
+            assert self.head is not None
+            _, outputs, state, added = self._parts(
+                self.head, weights, state, images, step, statistics, momentum, training
             )
-            outputs, added = self.head(features, head), [*added, *self.head.added(head)]
-            if hasattr(features, "_keras_mask"):
-                outputs._keras_mask = features._keras_mask
         else:
             outputs, state, added = self._pass(self.model, weights, state, images, step, statistics, momentum, training)
             check_width(self.model, outputs.shape[-1], self.way)  # a subclassed model shows its width only here
@@ -231,12 +198,11 @@ class FunctionalModel:
         momentum: float | None = 1.0,
     ) -> tuple[tf.Tensor, tf.Tensor, Tensors]:
         """`outputs` of a model with a `last_layer`, and before them the features `[B, F]` that this layer gets."""
-        last = self.last_layer
-        assert last is not None and last.body is not None
-        body, of_last = last.split(weights)
-        features, state, _ = self._pass(last.body, body, state, images, step, statistics, momentum, False)
-        features = tf.cast(features, weights[0].dtype)
-        return features, tf.cast(last(features, of_last), weights[0].dtype), state
+        assert self.last_layer is not None
+        features, outputs, state, _ = self._parts(
+            self.last_layer, weights, state, images, step, statistics, momentum, False
+        )
+        return tf.cast(features, weights[0].dtype), tf.cast(outputs, weights[0].dtype), state
 
     def support_features(
         self, weights: Tensors, state: Tensors, images: tf.Tensor, step: int | tf.Tensor, statistics: str
@@ -253,6 +219,18 @@ class FunctionalModel:
             weights, state, images, step, statistics=normalised_by, momentum=momentum
         )
         return features, state
+
+    def _parts(
+        self, head: Head, weights: Tensors, state: Tensors, *arguments: Any
+    ) -> tuple[tf.Tensor, tf.Tensor, Tensors, list[tf.Tensor]]:
+        """`_pass` of the body and then the last layer: features, outputs, state, and each loss that was added."""
+        assert head.body is not None
+        body, last = head.split(weights)
+        features, state, added = self._pass(head.body, body, state, *arguments)
+        outputs = head(features, last)
+        if hasattr(features, "_keras_mask"):
+            outputs._keras_mask = features._keras_mask
+        return features, outputs, state, [*added, *head.added(last)]
 
     def _pass(
         self,

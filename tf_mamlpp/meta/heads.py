@@ -90,9 +90,8 @@ class Head:
         if self.kind == "shared":
             return [tf.repeat(w[..., :1], way, -1) for w in weights]
         assert features is not None
-        members = class_members(labels, way, features.dtype)
-        count = tf.reduce_sum(members, 1)
-        means = tf.math.divide_no_nan(members @ features, count[:, tf.newaxis])
+        means = class_means(features, labels, way)
+        count = tf.reduce_sum(class_members(labels, way, features.dtype), 1)
         bias = tf.where(count > 0, -tf.reduce_sum(tf.square(means), 1), tf.constant(_NEVER, features.dtype))
         return [2.0 * tf.transpose(means), bias]
 
@@ -123,10 +122,10 @@ def dense_end(model: keras.Model) -> keras.layers.Dense | None:
     if not outputs or len(outputs) != 1:
         return None
     last: Any = outputs[0]._keras_history.operation
-    # A Dense with another `call` is one of `deploy.litert`.
-    if not isinstance(last, keras.layers.Dense) or type(last).__name__ != "Dense" or not last.built:
+    # Not a subclass, whose `call` may be another; but `deploy.litert` has one that stands for the layer itself.
+    if getattr(type(last), "stands_for", type(last)) is not keras.layers.Dense:
         return None
-    if len(last._inbound_nodes) != 1:
+    if not last.built or len(last._inbound_nodes) != 1:
         return None
     # Nothing but a matrix product, a bias and an activation.
     own = len(last.weights) == 1 + last.use_bias

@@ -17,11 +17,11 @@ from tf_mamlpp.layers.stock import stock_copy
 from tf_mamlpp.meta.adaptation import Adaptation, Adapted
 from tf_mamlpp.meta.adapted_weights import adapted_variables, head_positions
 from tf_mamlpp.meta.construction_check import check_second_derivatives
-from tf_mamlpp.meta.functional_model import FunctionalModel, check_built, check_width
+from tf_mamlpp.meta.functional_model import FunctionalModel
 from tf_mamlpp.meta.heads import Head
 from tf_mamlpp.meta.label_permutations import mean_over_rotations
 from tf_mamlpp.meta.learned_rates import LearnedRates
-from tf_mamlpp.meta.model_checks import check_one_dtype, check_one_output
+from tf_mamlpp.meta.model_checks import check_built, check_one_dtype, check_one_output, check_width
 from tf_mamlpp.meta.multi_step_loss import loss_weights, task_loss
 from tf_mamlpp.meta.outer_loop import EpisodicModel
 from tf_mamlpp.meta.output_kind import OutputKind, output_kind
@@ -125,10 +125,8 @@ class MetaLearner(EpisodicModel):
             name="loss_weights", shape=(self.inner_steps,), trainable=False, dtype=dtype, aggregation="mean"
         )
         head = self._make_head(adapted, way)
-        self.any_way = head is not None and head.body is not None
-        functional = FunctionalModel(
-            self.model, adapted, self.inner_rates, no_loss, None if self.any_way else way, head
-        )
+        functional = FunctionalModel(self.model, adapted, self.inner_rates, no_loss, way, head)
+        self.any_way = functional.any_way
         if not chosen.first_order:
             check_second_derivatives(functional)
         self._looked_through = chosen.first_order

@@ -29,6 +29,43 @@ def check_backend() -> None:
         raise UserError(f"Keras's backend is {backend}, and tf_mamlpp needs tensorflow: set KERAS_BACKEND=tensorflow")
 
 
+def check_built(model: keras.Model) -> None:
+    """Refuses a model that has no weights to learn.
+
+    Raises:
+        UserError: naming the model.
+
+    Example:
+        >>> check_built(keras.Sequential([keras.layers.Dense(2)], name="unbuilt"))
+        Traceback (most recent call last):
+        tf_mamlpp.errors.UserError: model 'unbuilt' has no weights yet: give it an Input, or call it once on a batch
+    """
+    if not model.built or not model.weights:
+        raise UserError(f"model '{model.name}' has no weights yet: give it an Input, or call it once on a batch")
+    if not model.trainable_variables:
+        raise UserError(f"model '{model.name}' is frozen: there is nothing to learn")
+
+
+def check_width(model: keras.Model, width: int | None, way: int | None) -> None:
+    """Refuses a model whose outputs are not one a class.
+
+    Args:
+        model: to be named.
+        width: of its outputs, as far as it is known.
+        way: classes of a task; None where the outputs are no classes.
+
+    Raises:
+        UserError: naming the model and both numbers.
+
+    Example:
+        >>> check_width(keras.Sequential(name="net"), 10, 5)
+        Traceback (most recent call last):
+        tf_mamlpp.errors.UserError: model 'net' has 10 outputs for 5-way tasks: make its last layer 5 wide
+    """
+    if way and width != way:
+        raise UserError(f"model '{model.name}' has {width} outputs for {way}-way tasks: make its last layer {way} wide")
+
+
 def check_one_output(model: keras.Model) -> None:
     """Refuses a model of several outputs, as far as it declares them.
 

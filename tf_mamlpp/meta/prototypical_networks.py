@@ -10,10 +10,10 @@ import tensorflow as tf
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.layers.conversion import convert_normalization
 from tf_mamlpp.layers.copying import copied
-from tf_mamlpp.meta.functional_model import FunctionalModel, check_built
-from tf_mamlpp.meta.heads import class_members
+from tf_mamlpp.meta.functional_model import FunctionalModel
+from tf_mamlpp.meta.heads import class_means
 from tf_mamlpp.meta.learned_rates import LearnedRates
-from tf_mamlpp.meta.model_checks import check_one_dtype, input_structure
+from tf_mamlpp.meta.model_checks import check_built, check_one_dtype, input_structure
 from tf_mamlpp.meta.outer_loop import EpisodicModel
 from tf_mamlpp.meta.output_kind import OutputKind, agreement
 from tf_mamlpp.meta.settings import WITHOUT_INNER_LOOP, Learner
@@ -121,8 +121,7 @@ class PrototypicalNetworks(EpisodicModel):
             record=training and not by_support,
             start=start,
         )
-        members = class_members(task["support_labels"], task["way"], features.dtype)
-        means = tf.math.divide_no_nan(members @ features, tf.reduce_sum(members, 1, keepdims=True))
+        means = class_means(features, task["support_labels"], task["way"])
         return self._similarity(queries, means), state, added
 
     def _similarity(self, queries: tf.Tensor, means: tf.Tensor) -> tf.Tensor:

@@ -38,7 +38,7 @@ class Answers:
     @property
     def classes(self) -> np.ndarray:
         """The classes of the bank in each task, `[tasks, way]`; their place is their label in the task."""
-        return np.searchsorted(self.bank.offsets, self.rows[:, :, 0], side="right") - 1
+        return _classes(self.bank, self.rows)
 
     @property
     def right(self) -> np.ndarray:
@@ -74,6 +74,11 @@ def answers_of(d: Data, bank: ImageBank, split: str, probabilities: Sequence[np.
     together = np.concatenate(probabilities).reshape(-1, d.way, d.query_shot, d.way)
     rows = np.stack([drawn_rows(bank, **task, seed=0, split=split, index=i) for i in range(len(together))])
     places = together.argmax(-1)
-    classes = np.searchsorted(bank.offsets, rows[:, :, 0], side="right") - 1
-    predicted = np.take_along_axis(classes[:, None], places.reshape(len(rows), 1, -1), -1).reshape(places.shape)
+    predicted = np.take_along_axis(_classes(bank, rows)[:, None], places.reshape(len(rows), 1, -1), -1).reshape(
+        places.shape
+    )
     return Answers(bank, d.shot, rows, predicted, together.max(-1))
+
+
+def _classes(bank: ImageBank, rows: np.ndarray) -> np.ndarray:
+    return np.searchsorted(bank.offsets, rows[:, :, 0], side="right") - 1

@@ -173,7 +173,7 @@ def differentiable_copy(model: keras.Model) -> keras.Model:
                 "replace it, or export a SavedModel"
             )
         if cls in _CALLS:
-            cls = type(cls.__name__, (cls,), {"call": _CALLS[cls]})
+            cls = type(cls.__name__, (cls,), {"call": _CALLS[cls], "stands_for": cls})
         return cls.from_config(layer.get_config())
 
     copy = keras.models.clone_model(model, clone_function=replace, recursive=True)
