@@ -17,7 +17,7 @@ setup(
     long_description_content_type="text/markdown",
     python_requires=">=3.10",
     packages=find_packages(include=["tf_mamlpp", "tf_mamlpp.*"]),
-    package_data={"tf_mamlpp": ["py.typed", "data/class_lists/*", "pretrained/*/*"]},
+    package_data={"tf_mamlpp": ["py.typed", "data/class_lists/*", "demo/parts/*", "pretrained/*/*"]},
     install_requires=[
         "absl-py>=2.0",
         # Later ones conflict with tensorflow-datasets on 3.10, and Python 3.10's own pip searches for hours.
@@ -34,6 +34,7 @@ setup(
         "tqdm>=4.60",  # the progress of decoding
     ],
     extras_require={
+        "demo": ["gradio>=6.10,<7"],
         "gpu": ["tensorflow[and-cuda]>=2.19; sys_platform == 'linux'"],
         "litert": [LITERT],
         "peers": ["higher>=0.2.1", "torch>=2"],  # docs/benchmark.md; learn2learn has to be built by hand
