@@ -40,7 +40,7 @@ setup(
         "gpu": ["tensorflow[and-cuda]>=2.19; sys_platform == 'linux'"],
         "litert": [LITERT],
         "peers": ["higher>=0.2.1", "torch>=2"],  # docs/benchmark.md; learn2learn has to be built by hand
-        "test": ["hypothesis>=6.100", "pytest>=8", "pytest-xdist>=3.5", LITERT],
+        "test": ["build>=1.2", "hypothesis>=6.100", "pytest>=8", "pytest-xdist>=3.5", LITERT],
         "dev": ["import-linter>=2.1", "mypy>=1.11", "ruff>=0.6"],
     },
 )
