@@ -105,8 +105,8 @@ def show(session: Session) -> dict[str, Any]:
     """What the page shows of a session.
 
     Returns:
-        `classes` with `name`, `colour`, `pictures` (addresses) and `probability`; the `picture` asked about; the `answer`;
-        `status`, a sentence on what was learned or is missing.
+        `classes` with `name`, `colour`, `pictures` (addresses) and `probability`; the `picture` asked about and the
+        `answer`; `status`, a sentence on what was learned or is missing; whether it is `ready` to answer.
 
     Example:
         >>> from types import SimpleNamespace
@@ -176,7 +176,7 @@ def _ask(session: Session, picture: Mapping[str, str] | None) -> None:
 
 
 def _add(session: Session, index: int, pictures: list[Mapping[str, str]], is_asked: bool = False) -> None:
-    """Adds those that can be read, then names one that cannot.  One that was asked about is not asked about any more."""
+    """Adds those that can be read, then names one that cannot.  A picture that was asked about now has its answer."""
     read, errors = [], []
     for picture in pictures:
         try:

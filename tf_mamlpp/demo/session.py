@@ -97,7 +97,7 @@ def check_shown(model: DeployedModel) -> None:
         >>> from types import SimpleNamespace
         >>> check_shown(SimpleNamespace(channels=4, query_statistics="support"))
         Traceback (most recent call last):
-        tf_mamlpp.errors.UserError: the model takes pictures of 4 channels: the page can show grey (1) and RGB (3)
+        tf_mamlpp.errors.UserError: the model takes pictures of 4 channels: the page shows grey (1) and RGB (3)
     """
     if model.channels not in (1, 3):
         raise UserError(
