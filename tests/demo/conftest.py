@@ -43,7 +43,7 @@ class NearestGrey:
         return self.predict(task, images), 1 / (1 + (self._distances(task, images).min(1) / 32) ** 2)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def nearest_grey():
     """Makes such a model: nearest_grey(way=None, threshold=0.5)."""
     return NearestGrey

@@ -171,8 +171,8 @@ def _status(session: Session) -> str:
 
 
 def _ask(session: Session, picture: Mapping[str, str] | None) -> None:
-    session.picture = None
-    session.picture = picture and _read(session, picture)
+    session.picture = None  # also if it cannot be read
+    session.picture = _read(session, picture) if picture else None
 
 
 def _add(session: Session, index: int, pictures: list[Mapping[str, str]], is_asked: bool = False) -> None:

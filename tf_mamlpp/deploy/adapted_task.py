@@ -41,8 +41,8 @@ class AdaptedTask:
 
     def to_bytes(self) -> bytes:
         """The content of an `.npz` file."""
-        content, arrays = io.BytesIO(), {"state": self.state, "class_names": np.array(self.class_names)}
-        np.savez_compressed(content, **arrays, images=self.images, labels=self.labels)
+        content, names = io.BytesIO(), np.array(self.class_names)
+        np.savez_compressed(content, state=self.state, class_names=names, images=self.images, labels=self.labels)
         return content.getvalue()
 
     def save(self, file: str | os.PathLike[str]) -> None:

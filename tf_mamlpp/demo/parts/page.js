@@ -270,7 +270,8 @@ function thumbnail(address, number, name) {
 
 function fillRow(row, shown, view) {
   const part = (selector) => row.querySelector(selector), name = part("input");
-  if (name !== document.activeElement || name.value === name.dataset.sent) name.value = shown.name;
+  const { seen, sent } = name.dataset, isTyping = name === document.activeElement && ![seen, sent].includes(name.value);
+  if (!isTyping) name.value = name.dataset.seen = shown.name;
   name.setAttribute("aria-label", `Name of class ${shown.name}`);
   for (const [selector, does] of [[".add", "Add the picture to"], [".files", "Add files to"], [".forget", "Forget"]])
     part(selector).setAttribute("aria-label", `${does} ${shown.name}`);
