@@ -16,7 +16,10 @@ setup(
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     python_requires=">=3.10",
-    packages=find_packages(include=["tf_mamlpp", "tf_mamlpp.*"]),
+    # A checkout has configs/ at its top; an installed package carries it.
+    packages=[*find_packages(include=["tf_mamlpp", "tf_mamlpp.*"]), "tf_mamlpp.configs"],
+    package_dir={"tf_mamlpp.configs": "configs"},
+    entry_points={"console_scripts": ["tf-mamlpp = tf_mamlpp.commands.console:main"]},
     package_data={"tf_mamlpp": ["py.typed", "data/class_lists/*", "pretrained/*/*"]},
     install_requires=[
         "absl-py>=2.0",
@@ -37,7 +40,7 @@ setup(
         "gpu": ["tensorflow[and-cuda]>=2.19; sys_platform == 'linux'"],
         "litert": [LITERT],
         "peers": ["higher>=0.2.1", "torch>=2"],  # docs/benchmark.md; learn2learn has to be built by hand
-        "test": ["hypothesis>=6.100", "pytest>=8", "pytest-xdist>=3.5", LITERT],
+        "test": ["build>=1.2", "hypothesis>=6.100", "pytest>=8", "pytest-xdist>=3.5", LITERT],
         "dev": ["import-linter>=2.1", "mypy>=1.11", "ruff>=0.6"],
     },
 )
