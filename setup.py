@@ -37,11 +37,11 @@ setup(
         "tqdm>=4.60",  # the progress of decoding
     ],
     extras_require={
-        "demo": ["gradio>=6.10,<7"],
+        "demo": ["gradio>=6.17,<7"],
         "gpu": ["tensorflow[and-cuda]>=2.19; sys_platform == 'linux'"],
         "litert": [LITERT],
         "peers": ["higher>=0.2.1", "torch>=2"],  # docs/benchmark.md; learn2learn has to be built by hand
         "test": ["build>=1.2", "hypothesis>=6.100", "pytest>=8", "pytest-xdist>=3.5", LITERT],
-        "dev": ["import-linter>=2.1", "mypy>=1.11", "ruff>=0.6"],
+        "dev": ["import-linter>=2.1", "mypy>=1.11", "playwright>=1.45", "ruff>=0.6"],
     },
 )

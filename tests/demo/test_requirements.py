@@ -10,7 +10,7 @@ from tf_mamlpp.errors import UserError
 
 @pytest.mark.parametrize(
     "version, line",
-    [(None, "not installed: pip install"), ("5.49.1", "5.49.1 is too old"), ("6.9.0", "too old"), ("6.10.0", None)],
+    [(None, "not installed: pip install"), ("5.49.1", "5.49.1 is too old"), ("6.9.0", "too old"), ("6.17.0", None)],
 )
 def test_gradio(monkeypatch, version, line):
     def find(name):

@@ -18,7 +18,7 @@ from tf_mamlpp.deploy.deployed_model import DeployedModel
 
 _PARTS = Path(__file__).parent / "parts"
 _MOST_VISITS = 100  # kept in memory
-_PHONE = "@media (max-width: 720px) { .gradio-container .main { padding: 4px !important; } }"
+_NARROW = "<style>@media (max-width: 720px) { .gradio-container .main { padding: 0 !important; } }</style>"
 _FORGOTTEN = "the server has begun anew since: load a file of what it learned, or teach it again"
 
 
@@ -47,17 +47,16 @@ def build(model: DeployedModel, name: str) -> gr.Blocks:
     about, turns = board.describe(model, name), Lock()
 
     def act(session: Session | None, event: gr.EventData) -> tuple[Session, dict[str, Any]]:
-        asked = event._data
         is_new, session = session is None, session or Session(model)
         with turns:  # the cores are busy with one anyway
-            shown = board.act(session, asked["action"], asked["details"])
-        if is_new and asked["turn"]:
+            shown = board.act(session, event.action, event.details)
+        if is_new and event.turn:
             shown["error"] = _FORGOTTEN
-        return session, {**about, **shown, "turn": asked["turn"] + 1}
+        return session, {**about, **shown, "turn": event.turn + 1}
 
     html, css, script = ((_PARTS / f"page.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js"))
     first = {**about, **board.show(Session(model)), "turn": 0}
-    with gr.Blocks(title=about["title"], analytics_enabled=False, delete_cache=(60, 60)) as page:
+    with gr.Blocks(title=about["title"], analytics_enabled=False, fill_width=True) as page:
         session = gr.State()
         shown = gr.HTML(first, html_template=html, css_template=css, js_on_load=script, apply_default_css=False)
         # Without the queue, which would triple the time of an answer.
@@ -100,7 +99,7 @@ def launch(page: gr.Blocks, port: int) -> str:
         max_file_size=1,  # byte: the page uploads no files
         state_session_capacity=_MOST_VISITS,
         footer_links=[],
-        css=_PHONE,
+        head=_NARROW,  # rules of `css` reach no further than the page's parts
         theme=gr.themes.Base(font="system-ui", font_mono="monospace"),
         prevent_thread_lock=True,
         quiet=True,

@@ -7,8 +7,8 @@ import socket
 
 from tf_mamlpp.errors import UserError
 
-OLDEST = (6, 10)
-"""Gradio's first version with all that the page uses."""
+OLDEST = (6, 17)
+"""Gradio's first version that loads nothing from the net, and has all that the page uses."""
 
 
 def check_gradio() -> None:

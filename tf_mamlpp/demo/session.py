@@ -100,9 +100,7 @@ def check_shown(model: DeployedModel) -> None:
         tf_mamlpp.errors.UserError: the model takes pictures of 4 channels: the page shows grey (1) and RGB (3)
     """
     if model.channels not in (1, 3):
-        raise UserError(
-            f"the model takes pictures of {model.channels} channels: the page can show grey (1) and RGB (3)"
-        )
+        raise UserError(f"the model takes pictures of {model.channels} channels: the page shows grey (1) and RGB (3)")
     if model.query_statistics == "batch":
         raise UserError(
             "the model was exported with --query_statistics=batch, and so needs all query pictures at once: export the "

@@ -195,12 +195,14 @@ dark.addEventListener("change", () => {
 // --- The camera -------------------------------------------------------------------------------------------
 
 async function startCamera() {
+  let stream;
   try {
-    video.srcObject = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
+    stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
   } catch (error) {
     return tell(`The camera cannot be used: ${error.message}.`);
   }
-  file.hidden = true;
+  clear();
+  video.srcObject = stream;
   video.hidden = find(".take").hidden = false;
   find(".camera").textContent = "Camera off";
   await video.play();
