@@ -42,6 +42,14 @@ setup(
         "litert": [LITERT],
         "peers": ["higher>=0.2.1", "torch>=2"],  # docs/benchmark.md; learn2learn has to be built by hand
         "test": ["build>=1.2", "hypothesis>=6.100", "pytest>=8", "pytest-xdist>=3.5", LITERT],
+        # The site (docs/site) and its notebook.  mkdocs-material is in its last major version.
+        "docs": [
+            "ipykernel>=6.29",
+            "jupytext>=1.16",
+            "mkdocs-material>=9.5,<10",
+            "mkdocstrings[python]>=0.26",
+            "nbconvert>=7.16",
+        ],
         "dev": ["import-linter>=2.1", "mypy>=1.11", "playwright>=1.45", "ruff>=0.6"],
     },
 )
