@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import tf_mamlpp as mp
-from tf_mamlpp.demo.session import Example, Session, check_shown
+from tf_mamlpp.demo.session import Session, check_shown
+from tf_mamlpp.demo.taught import Example
 from tf_mamlpp.deploy.adapted_task import AdaptedTask
 from tf_mamlpp.deploy.deployed_model import DeployedModel
 from tf_mamlpp.deploy.picture_format import PictureFormat

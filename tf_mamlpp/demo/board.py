@@ -7,7 +7,8 @@ import binascii
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tf_mamlpp.demo.session import Answer, Example, Session
+from tf_mamlpp.demo.session import Session
+from tf_mamlpp.demo.taught import Answer, Example
 from tf_mamlpp.deploy.deployed_model import DeployedModel
 from tf_mamlpp.deploy.sheet_parts import COLOURS
 from tf_mamlpp.errors import UserError
