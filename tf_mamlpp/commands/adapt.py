@@ -17,7 +17,7 @@ from tf_mamlpp.text import percent
 flags = Flags()
 
 _MODEL = flags.DEFINE_string(
-    "model", None, "Folder that bin/export.py wrote, or a pretrained model's name.", required=True
+    "model", None, "Folder that tf-mamlpp export wrote, or a pretrained model's name.", required=True
 )
 _SUPPORT = flags.DEFINE_string("support", None, "Folder with a folder of pictures for each class to adapt to.")
 _QUERY = flags.DEFINE_string("query", None, "Folder of pictures to classify.")
@@ -53,8 +53,8 @@ _UNKNOWN = flags.DEFINE_integer(
 def _check_flags() -> None:
     if not Path(_MODEL.value).is_dir() and _MODEL.value not in catalogue.names():
         raise UserError(
-            f"model '{_MODEL.value}' is no folder: give that of a SavedModel, which bin/export.py writes, or the name "
-            f"of a pretrained model: {', '.join(catalogue.names()) or 'none'}"
+            f"model '{_MODEL.value}' is no folder: give that of a SavedModel, which tf-mamlpp export writes, or the "
+            f"name of a pretrained model: {', '.join(catalogue.names()) or 'none'}"
         )
     if not (_SUPPORT.value or _LOAD.value):
         raise UserError("give --support (class folders to learn) or --load_state (what was learned before)")
