@@ -165,7 +165,7 @@ def _card(name: str, told: dict[str, Any]) -> str:
     return f"""# {name}
 
     learner = mp.pretrained("{name}")
-    python bin/adapt.py --model={name} --support=DIR --query=DIR --output=DIR
+    tf-mamlpp adapt --model={name} --support=DIR --query=DIR --output=DIR
 
 | | |
 |---|---|
