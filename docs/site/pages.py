@@ -19,7 +19,8 @@ import tf_mamlpp
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = "tf_mamlpp"
-PAGES = ["README.md", "BUILD_NOTES.md", "configs/*.md", "docs/**/*.md", "docs/**/*.png", f"{PACKAGE}/**/*.md"]
+PAGES = ["README.md", "BUILD_NOTES.md", "configs/*.md", "docs/**/*.md", f"{PACKAGE}/**/*.md"]
+BESIDE = ["docs/**/*.png", "docs/site/*.css"]
 LINK = re.compile(r"\]\((?!https?:)([^)#\s]+)(#[^)\s]*)?\)")
 
 
@@ -72,8 +73,8 @@ def _entry(file: Path) -> dict[str, str]:
 
 
 def _repository_pages() -> Iterator[Path]:
-    for pattern in PAGES:
-        yield from (file for file in sorted(ROOT.glob(pattern)) if file.parent != Path(__file__).parent)
+    for pattern in [*PAGES, *BESIDE]:
+        yield from sorted(ROOT.glob(pattern))
 
 
 def _modules() -> list[Path]:

@@ -59,7 +59,7 @@ def test_a_state_that_contradicts_itself_is_refused(task, tmp_path, changes):
     task.save(tmp_path / "state.npz")
     with np.load(tmp_path / "state.npz") as held:
         np.savez(tmp_path / "state.npz", **{**held, **changes})
-    with pytest.raises(UserError, match="was not written by bin/adapt.py"):
+    with pytest.raises(UserError, match="was not written by tf-mamlpp adapt"):
         AdaptedTask.load(tmp_path / "state.npz")
 
 

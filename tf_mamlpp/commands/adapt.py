@@ -17,7 +17,7 @@ from tf_mamlpp.text import percent
 flags = Flags()
 
 _MODEL = flags.DEFINE_string(
-    "model", None, "Folder that bin/export.py wrote, or a pretrained model's name.", required=True
+    "model", None, "Folder that tf-mamlpp export wrote, or a pretrained model's name.", required=True
 )
 _SUPPORT = flags.DEFINE_string("support", None, "Folder with a folder of pictures for each class to adapt to.")
 _QUERY = flags.DEFINE_string("query", None, "Folder of pictures to classify.")

@@ -19,7 +19,7 @@ from tf_mamlpp.errors import UserError
 flags = Flags()
 
 _MODEL = flags.DEFINE_string(
-    "model", None, "Folder that bin/export.py wrote, or a pretrained model's name.", required=True
+    "model", None, "Folder that tf-mamlpp export wrote, or a pretrained model's name.", required=True
 )
 _PORT = flags.DEFINE_integer("port", 7860, "Of 127.0.0.1, for the page.", lower_bound=1, upper_bound=65535)
 _BROWSER = flags.DEFINE_bool("browser", True, "Open the page in the browser, where there is a screen.")

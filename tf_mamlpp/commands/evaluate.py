@@ -101,7 +101,7 @@ def _check_flags() -> None:
     if steps not in (None, "best") and not (steps.isascii() and steps.isdigit()):
         raise UserError(f"--inner_steps takes a whole number from 0 on, or best, not '{steps}'")
     if not Path(_WORKDIR.value).is_dir():
-        raise UserError(f"workdir '{_WORKDIR.value}' not found: train a run there with bin/train.py")
+        raise UserError(f"workdir '{_WORKDIR.value}' not found: train a run there with tf-mamlpp train")
 
 
 def _evaluate(statistics: list[str | None], report: Callable[..., None] | None) -> list[dict[str, Any]]:

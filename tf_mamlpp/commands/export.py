@@ -46,7 +46,7 @@ _SPLIT_FILE = flags.DEFINE_string(
 
 def _check_flags(workdir: Path, output: Path) -> None:
     if not workdir.is_dir():
-        raise UserError(f"workdir '{workdir}' not found: train a run there with bin/train.py")
+        raise UserError(f"workdir '{workdir}' not found: train a run there with tf-mamlpp train")
     folder = _FORMAT.value == "saved_model"
     check_new(output, empty_folder=folder)
     if folder == (output.suffix == ".tflite"):

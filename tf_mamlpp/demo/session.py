@@ -228,7 +228,7 @@ class Session:
         return Answer(_named(task, probabilities), float(known), bool(known >= threshold))
 
     def save(self) -> bytes:
-        """What was learned, with its pictures, as `bin/adapt.py --load_state` takes it too.
+        """What was learned, with its pictures, as `tf-mamlpp adapt --load_state` takes it too.
 
         Raises:
             UserError: there is not enough to learn from.
@@ -236,7 +236,7 @@ class Session:
         return self.teach().to_bytes()
 
     def load(self, content: bytes, name: str = "a file") -> None:
-        """Takes classes from what `save` or `bin/adapt.py --save_state` wrote, in place of those here.
+        """Takes classes from what `save` or `tf-mamlpp adapt --save_state` wrote, in place of those here.
 
         Args:
             content: of the file.

@@ -85,14 +85,14 @@ class AdaptedTask:
             with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
                 state, names, images, labels = (arrays[k] for k in ("state", "class_names", "images", "labels"))
         except Exception as error:  # a damaged archive raises nearly anything
-            raise UserError(f"state '{name}' is damaged or was not written by bin/adapt.py: {error}") from error
+            raise UserError(f"state '{name}' is damaged or was not written by tf-mamlpp adapt: {error}") from error
         is_consistent = (
             (state.dtype, state.ndim, images.dtype, images.ndim) == (np.float32, 1, np.uint8, 4)
             and (labels.dtype, labels.shape, names.ndim) == (np.int32, images.shape[:1], 1)
             and ((labels >= 0) & (labels < len(names))).all()
         )
         if not is_consistent:
-            raise UserError(f"state '{name}' was not written by bin/adapt.py: learn the task again")
+            raise UserError(f"state '{name}' was not written by tf-mamlpp adapt: learn the task again")
         return cls(state, tuple(map(str, names)), images, labels)
 
 

@@ -57,6 +57,6 @@ def check_model(model: str) -> None:
     """
     if not Path(model).is_dir() and model not in names():
         raise UserError(
-            f"model '{model}' is no folder: give that of a SavedModel, which bin/export.py writes, or the name of a "
+            f"model '{model}' is no folder: give that of a SavedModel, which tf-mamlpp export writes, or the name of a "
             f"pretrained model: {', '.join(names()) or 'none'}"
         )
