@@ -34,7 +34,9 @@ if TYPE_CHECKING:
     from tf_mamlpp.meta.schedules import CosineAnnealing as CosineAnnealing
     from tf_mamlpp.meta.schedules import Schedules as Schedules
     from tf_mamlpp.meta.settings import presets as presets
+    from tf_mamlpp.models.conv1d import conv1d as conv1d
     from tf_mamlpp.models.conv4 import conv4 as conv4
+    from tf_mamlpp.models.gru import gru as gru
     from tf_mamlpp.models.mlp import mlp as mlp
     from tf_mamlpp.models.resnet12 import resnet12 as resnet12
 
@@ -56,11 +58,13 @@ _HOME = {
     "Schedules": "meta.schedules",
     "UserError": "errors",
     "check_meta_gradient": "meta.gradient_check",
+    "conv1d": "models.conv1d",
     "conv4": "models.conv4",
     "convert_normalization": "layers.conversion",
     "episodes": "data.episode_sampling",
     "export": "deploy.learner_export",
     "evaluate": "meta.evaluation",
+    "gru": "models.gru",
     "load_banks": "data.banks",
     "mlp": "models.mlp",
     "presets": "meta.settings",

@@ -109,7 +109,7 @@ def _json(config, key):
         ("--config.data.std=0", "data.std must not be 0"),
         ("--config.data.mean=1,2", "data.mean needs one number, or one for each of the 1 channels"),
         ("--config.data.channels=2", "data.channels is one of 1, 3, not '2'"),
-        ("--config.model.name=vgg", "model.name is one of conv4, resnet12, mlp, keras:<name>, .*, not 'vgg'"),
+        ("--config.model.name=vgg", "model.name is one of conv4, .*, gru, keras:<name>, .*, not 'vgg'"),
         ("--config.model.weights=a.h5", "model.weights is for model.name=keras:<name>, not for 'conv4'"),
         ("--config.model.dtype=float16", "model.dtype is one of float32, mixed_bfloat16, not 'float16'"),
         ("--config.learner.adapted=conv(", r"all, head, body or a regular expression; 'conv\(' is none"),

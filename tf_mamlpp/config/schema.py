@@ -18,6 +18,9 @@ from tf_mamlpp.meta.settings import Learner, method_name
 _SPLITS_GIVEN = ("glyphs", "mini_imagenet", "sinusoid")  # sources whose classes are divided already
 
 
+_NETWORKS = ("conv4", "resnet12", "mlp", "conv1d", "gru")
+
+
 @contextlib.contextmanager
 def prefixed(prefix: str) -> Iterator[None]:
     """Puts a section's name before an error that begins with a setting's name, and has no section yet.
@@ -102,12 +105,12 @@ class Model:
     Example:
         >>> Model(name="resnet12", blocks=3)
         Traceback (most recent call last):
-        tf_mamlpp.errors.UserError: model.blocks is for model.name=conv4, not for 'resnet12'
+        tf_mamlpp.errors.UserError: model.blocks is for model.name=conv4 or conv1d, not for 'resnet12'
     """
 
-    name: str = "conv4"  # conv4, resnet12, mlp, keras:<name in keras.applications>, <module>:<function>
-    filters: int = 64  # of every block of conv4
-    blocks: int = 4  # of conv4
+    name: str = "conv4"  # conv4, resnet12, mlp, conv1d, gru, keras:<name in keras.applications>, <module>:<function>
+    filters: int = 64  # of every block of conv4 and conv1d; units of gru
+    blocks: int = 4  # of conv4 and conv1d
     strided: bool = False  # conv4 with strides and a global average pool instead of max-pools
     widths: tuple[int, ...] = (64, 160, 320, 640)  # filters of resnet12's blocks
     weights: str | None = None  # weights file (without the top) for keras:<name>; None starts from random ones
@@ -117,16 +120,16 @@ class Model:
         with prefixed("model."):
             check_fields(self)
             if ":" not in self.name:
-                check_choice("name", self.name, ("conv4", "resnet12", "mlp", "keras:<name>", "<module>:<function>"))
+                check_choice("name", self.name, (*_NETWORKS, "keras:<name>", "<module>:<function>"))
             check_choice("dtype", self.dtype, ("float32", "mixed_bfloat16"))
             if self.weights and not self.name.startswith("keras:"):
                 raise UserError(f"weights is for model.name=keras:<name>, not for '{self.name}'")
             if not self.widths:
                 raise UserError("widths is empty")
             # Not `filters`: configs set them, whatever the network that a flag then chooses.
-            for name, network in (("blocks", "conv4"), ("strided", "conv4"), ("widths", "resnet12")):
-                if self.name != network and getattr(self, name) != getattr(Model, name):
-                    raise UserError(f"{name} is for model.name={network}, not for '{self.name}'")
+            for name, networks in (("blocks", ("conv4", "conv1d")), ("strided", ("conv4",)), ("widths", ("resnet12",))):
+                if self.name not in networks and getattr(self, name) != getattr(Model, name):
+                    raise UserError(f"{name} is for model.name={' or '.join(networks)}, not for '{self.name}'")
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import keras
 
 LAST = "channels_last"
@@ -27,3 +29,22 @@ def input_layer(shape: tuple[int, ...], dtype: str | None) -> keras.KerasTensor:
         'float32'
     """
     return keras.Input(shape, dtype=keras.dtype_policies.get(dtype).variable_dtype)
+
+
+def series_layers(shape: tuple[int, ...], dtype: str | None) -> list[keras.layers.Layer]:
+    """The first layers of a network of series: the input, as `[B, steps, features]`.
+
+    Args:
+        shape: `(steps, ...)` of one example; what follows the steps are features, one if nothing does.
+        dtype: a Keras dtype policy; None for the global one.
+
+    Example:
+        >>> keras.Sequential(series_layers((50, 4, 3), None)).output_shape
+        (None, 50, 12)
+        >>> keras.Sequential(series_layers((50,), None)).output_shape
+        (None, 50, 1)
+    """
+    layers: list[keras.layers.Layer] = [input_layer(shape, dtype)]
+    if len(shape) != 2:
+        layers.append(keras.layers.Reshape((shape[0], math.prod(shape[1:])), name="series", dtype=dtype))
+    return layers
