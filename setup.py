@@ -9,6 +9,8 @@ LITERT = (
     "(sys_platform == 'darwin' and platform_machine == 'arm64'))"
 )
 
+AUDIO = ["soundfile>=0.12", "soxr>=0.3.7"]
+
 setup(
     name="tf_mamlpp",
     version="0.1.0",
@@ -34,10 +36,11 @@ setup(
         "tqdm>=4.60",  # the progress of decoding
     ],
     extras_require={
+        "audio": AUDIO,
         "gpu": ["tensorflow[and-cuda]>=2.19; sys_platform == 'linux'"],
         "litert": [LITERT],
         "peers": ["higher>=0.2.1", "torch>=2"],  # docs/benchmark.md; learn2learn has to be built by hand
-        "test": ["hypothesis>=6.100", "pytest>=8", "pytest-xdist>=3.5", LITERT],
+        "test": [*AUDIO, "hypothesis>=6.100", "pytest>=8", "pytest-xdist>=3.5", LITERT],
         "dev": ["import-linter>=2.1", "mypy>=1.11", "ruff>=0.6"],
     },
 )
