@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from tf_mamlpp.data.banks import load_banks as load_banks
     from tf_mamlpp.data.episode_sampling import episodes as episodes
     from tf_mamlpp.data.image_bank import ImageBank as ImageBank
+    from tf_mamlpp.data.picture_format import PictureFormat as PictureFormat
     from tf_mamlpp.deploy.learner_export import export as export
-    from tf_mamlpp.deploy.picture_format import PictureFormat as PictureFormat
     from tf_mamlpp.deploy.pretrained import pretrained as pretrained
     from tf_mamlpp.errors import UserError as UserError
     from tf_mamlpp.layers.conversion import convert_normalization as convert_normalization
@@ -53,7 +53,7 @@ _HOME = {
     "ImageBank": "data.image_bank",
     "MetaLearner": "meta.meta_learner",
     "PerStepBatchNormalization": "layers.per_step_batch_norm",
-    "PictureFormat": "deploy.picture_format",
+    "PictureFormat": "data.picture_format",
     "PrototypicalNetworks": "meta.prototypical_networks",
     "Schedules": "meta.schedules",
     "UserError": "errors",

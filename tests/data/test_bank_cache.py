@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from tf_mamlpp.data import ImageBank, bank_cache, build_or_load, resize
-from tf_mamlpp.data.bank_cache import cache_root, shared_pictures
+from tf_mamlpp.data.bank import shared_examples
+from tf_mamlpp.data.bank_cache import cache_root
 from tf_mamlpp.data.sources.listing import Pictures
 from tf_mamlpp.errors import UserError
 
@@ -83,8 +84,8 @@ def test_shared_pictures_are_found_by_their_pixels():
         return build_or_load("key", lambda: listed, name=f"made {name}", image_size=(8, 8), channels=1)
 
     one, other = bank("one", IMAGES[:3]), bank("other", [IMAGES[3], IMAGES[2], IMAGES[4], IMAGES[0], IMAGES[2]])
-    assert shared_pictures(one, other) == [("one0", "other3"), ("one2", "other1")]
-    assert shared_pictures(one, ImageBank(one.images, one.offsets, one.class_names, "in memory")) == []
+    assert shared_examples(one, other) == [("one0", "other3"), ("one2", "other1")]
+    assert shared_examples(one, ImageBank(one.images, one.offsets, one.class_names, "in memory")) == []
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from tf_mamlpp.checks import check_choice, check_fields
 from tf_mamlpp.data.augmentation import Augmentation
+from tf_mamlpp.data.kinds import Kind, kind_of
 from tf_mamlpp.data.sources.splits import FRACTIONS, check_fractions
 from tf_mamlpp.data.sources.standard_lists import standard_file
 from tf_mamlpp.errors import UserError
@@ -39,7 +40,7 @@ def prefixed(prefix: str) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Data:
-    """Where pictures come from and what a task is.
+    """Where examples come from and what a task is.
 
     Example:
         >>> Data(name="omniglot", path="data/omniglot", way=20, mean=(0.5, 0.5))
@@ -47,16 +48,17 @@ class Data:
         tf_mamlpp.errors.UserError: data.mean needs one number, or one for each of the 1 channels
     """
 
-    name: str = "glyphs"  # glyphs, omniglot, mini_imagenet, image_folder, tfds:<name>, sinusoid
-    path: str | None = None  # of the archives, the folder tree, or TFDS's data_dir
+    name: str = "glyphs"  # glyphs, omniglot, mini_imagenet, image_folder, tfds:<name>, arrays, sinusoid
+    path: str | None = None  # of the archives, the folder tree, TFDS's data_dir, or the arrays
     way: int = 5  # classes of a task
-    shot: int = 1  # support pictures a class
-    query_shot: int = 1  # query pictures a class
+    shot: int = 1  # support examples a class
+    query_shot: int = 1  # query examples a class
     image_size: tuple[int, int] = (28, 28)  # height, width
     channels: int = 1  # 1 grey, 3 RGB
     resize: str = "stretch"  # stretch, crop (the middle, in the wanted proportions): pictures of other proportions
     mean: tuple[float, ...] = (1.0,)  # of (x / 255 - mean) / std, one for each channel;
     std: tuple[float, ...] = (-1.0,)  # mean 1 and std -1 invert, so that ink is 1 and paper 0
+    normalise: bool = True  # arrays: each feature to mean 0 and deviation 1 over the training classes
     rotations: bool = False  # training tasks turn each class by a random multiple of 90 degrees
     split_seed: int = 0  # shuffles classes into train, validation and test
     split_fractions: tuple[float, float, float] = FRACTIONS  # of the classes, for train, validation and test
@@ -67,6 +69,7 @@ class Data:
     def __post_init__(self) -> None:
         with prefixed("data."):
             check_fields(self, zero=("split_seed",), negative=("mean", "std", "split_fractions"))
+            self._check_kind()
             check_choice("channels", self.channels, (1, 3))
             check_choice("resize", self.resize, ("stretch", "crop"))
             check_fractions("split_fractions", self.split_fractions)
@@ -78,6 +81,12 @@ class Data:
             if 0.0 in self.std:
                 raise UserError("std must not be 0")
             self._check_splits()
+
+    def _check_kind(self) -> None:
+        """Refuses settings of other data; but a curve has none at all, and earlier versions ignored them."""
+        if not self.is_regression:
+            fields = {field.name: field.default for field in dataclasses.fields(self)}
+            self.kind.check_settings(self.name, {name: getattr(self, name) for name in fields}, fields)
 
     def _check_splits(self) -> None:
         if self.skip_damaged and self.name in ("glyphs", "sinusoid"):
@@ -93,9 +102,14 @@ class Data:
                 raise UserError(f"split_fractions has no use with data.name={self.name}, whose splits are given")
 
     @property
+    def kind(self) -> Kind:
+        """What its examples are."""
+        return kind_of(self.name)
+
+    @property
     def is_regression(self) -> bool:
         """Whether tasks are curves to fit, and not classes to tell apart."""
-        return self.name == "sinusoid"
+        return self.kind.is_regression
 
 
 @dataclass(frozen=True)
@@ -245,14 +259,15 @@ class Config:
 
     def _check_stages(self) -> None:
         """Refuses stages and augmentation that do not go with the data or with each other."""
+        if not self.data.kind.is_pictures and self.augmentation.active:
+            raise UserError(f"augmentation has no use with data.name={self.data.name}, which has no pictures")
         if self.is_regression:
-            if self.augmentation.active:
-                raise UserError(f"augmentation has no use with data.name={self.data.name}, which has no pictures")
             if self.pretrain.epochs:
                 raise UserError(f"pretrain.epochs has no use with data.name={self.data.name}, which has no classes")
             return
-        with prefixed("augmentation."):
-            self.augmentation.check_pictures(self.data.image_size, self.data.channels)
+        if self.data.kind.is_pictures:
+            with prefixed("augmentation."):
+                self.augmentation.check_pictures(self.data.image_size, self.data.channels)
         if self.pretrain.epochs and self.training.start:
             raise UserError("pretrain.epochs and training.start contradict each other: both give the first weights")
         if self.pretrain.epochs and self.training.strategy == "multi_worker":

@@ -1,4 +1,4 @@
-"""Data: pictures decoded once into a cache, and few-shot tasks drawn from them.
+"""Data: banks of examples, such as pictures that were decoded once into a cache, and few-shot tasks drawn from them.
 
 The names below are loaded when they are first used, so that a config can read `data.sources.splits` and
 `data.pixel_defaults` without TensorFlow.
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tf_mamlpp.data.augmentation import Augmentation as Augmentation
+    from tf_mamlpp.data.bank import Bank as Bank
     from tf_mamlpp.data.bank_cache import build_or_load as build_or_load
     from tf_mamlpp.data.banks import load_banks as load_banks
     from tf_mamlpp.data.banks import load_pool as load_pool
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 # The module that each public name lives in.
 _HOME = {
     "Augmentation": "augmentation",
+    "Bank": "bank",
     "ImageBank": "image_bank",
     "SupportCopies": "support_copies",
     "build_or_load": "bank_cache",

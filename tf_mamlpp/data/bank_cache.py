@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import itertools
 import json
 import os
 import shutil
@@ -20,16 +19,17 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from tf_mamlpp.data.bank import digest
 from tf_mamlpp.data.bulk_decoding import decoded_chunks
 from tf_mamlpp.data.damaged_pictures import DamagedPictures
-from tf_mamlpp.data.image_bank import ImageBank, release_pages
+from tf_mamlpp.data.image_bank import DIGESTS, ORIGINS, ImageBank, release_pages
 from tf_mamlpp.data.sources.listing import Pictures
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.files import expanded, temporary_folder_beside
 
 _FORMAT = 2  # raise when the cache's layout, or how pictures are decoded or resized, changes
 
-_IMAGES, _DIGESTS, _INDEX, _PICTURES = "images.npy", "digests.npy", "index.json", "pictures.json"
+_IMAGES, _INDEX = "images.npy", "index.json"
 
 
 def cache_root(cache_dir: str | os.PathLike[str] | None = None) -> Path:
@@ -85,8 +85,8 @@ def build_or_load(
         array([30], dtype=uint8)
     """
     identity = json.dumps([_FORMAT, key, name, list(image_size), channels, resize, *["skip damaged"] * skip_damaged])
-    digest = hashlib.sha256(identity.encode()).hexdigest()[:20]
-    folder = cache_root(cache_dir) / f"{name.replace(' ', '-').replace(':', '-').replace('/', '-')}-{digest}"
+    place = hashlib.sha256(identity.encode()).hexdigest()[:20]
+    folder = cache_root(cache_dir) / f"{name.replace(' ', '-').replace(':', '-').replace('/', '-')}-{place}"
     shape = *image_size, channels
     bank = _load(folder, name, shape)
     if bank is None:
@@ -115,62 +115,12 @@ def _reading(name: str) -> Iterator[None]:
         raise UserError(f"{name}: its pictures cannot be read ({error})") from error
 
 
-def shared_pictures(one: ImageBank, other: ImageBank) -> list[tuple[str, str]]:
-    """Pictures that are the same in two banks, pixel by pixel.
-
-    Args:
-        one: a bank from the cache. A bank that was made in memory keeps no record of its pictures: it shares none.
-        other: likewise.
-
-    Returns:
-        For each such picture, where it came from in `one` and in `other`, in the order of `one`. Of several copies in
-        a bank, one is named.
-
-    Example:
-        >>> def bank(name, *greys):
-        ...     images = [np.full((4, 4), grey, np.uint8) for grey in greys]
-        ...     files = [f"{name}/{i}.png" for i in range(len(greys))]
-        ...     return build_or_load(
-        ...         name, lambda: Pictures((name,), (len(greys),), lambda: zip(range(len(greys)), files, images)),
-        ...         name=f"pets {name}", image_size=(4, 4), channels=1, cache_dir=tmp_path)
-        >>> shared_pictures(bank("train", 10, 20, 30), bank("test", 40, 20))
-        [('train/1.png', 'test/1.png')]
-    """
-    if one.folder is None or other.folder is None:
-        return []
-    digests = [np.load(folder / _DIGESTS, allow_pickle=False) for folder in (one.folder, other.folder)]
-    _, rows, other_rows = np.intersect1d(*digests, return_indices=True)
-    if not len(rows):
-        return []
-    origins, other_origins = (json.loads((folder / _PICTURES).read_text()) for folder in (one.folder, other.folder))
-    order = np.argsort(rows)
-    return [(origins[row], other_origins[copy]) for row, copy in zip(rows[order], other_rows[order], strict=True)]
-
-
-def class_hashes(bank: ImageBank) -> list[str]:
-    """For each class of a bank, a hash that changes with its pictures and their order.
-
-    Example:
-        >>> bank = ImageBank(np.zeros((3, 4, 4, 1), np.uint8), np.array([0, 2, 3]), ("ant", "bee"), "insects train")
-        >>> [len(found) for found in class_hashes(bank)], len(set(class_hashes(bank)))
-        ([16, 16], 2)
-    """
-    if bank.folder is None:
-        digests = np.array([_digest(picture) for picture in bank.images], np.uint64)
-    else:
-        digests = np.load(bank.folder / _DIGESTS, allow_pickle=False)
-    return [
-        hashlib.blake2b(digests[first:last].astype("<u8").tobytes(), digest_size=8).hexdigest()
-        for first, last in itertools.pairwise(bank.offsets.tolist())
-    ]
-
-
 def _load(folder: Path, name: str, shape: tuple[int, ...]) -> ImageBank | None:
     """The cached bank of pictures `[H, W, C]`; None if it is missing, or anything but its pixels is damaged."""
     try:
         images = np.lib.format.open_memmap(folder / _IMAGES, mode="r")  # unlike `np.load`, it takes no pickle at all
-        digests = np.lib.format.open_memmap(folder / _DIGESTS, mode="r")
-        index, origins = (json.loads((folder / file).read_text()) for file in (_INDEX, _PICTURES))
+        digests = np.lib.format.open_memmap(folder / DIGESTS, mode="r")
+        index, origins = (json.loads((folder / file).read_text()) for file in (_INDEX, ORIGINS))
         names, offsets = tuple(index["class_names"]), np.array(index["offsets"])
         good = (
             (folder / _IMAGES).stat().st_size == images.offset + images.nbytes
@@ -207,8 +157,8 @@ def _build(
             digests, origins = digests[good], [origins[row] for row in good]
             left = np.bincount(np.repeat(np.arange(len(counts)), counts)[good], minlength=len(counts)).tolist()
             names, counts = zip(*((n, count) for n, count in zip(names, left, strict=True) if count), strict=True)
-        np.save(building / _DIGESTS, digests)
-        (building / _PICTURES).write_text(json.dumps(origins))
+        np.save(building / DIGESTS, digests)
+        (building / ORIGINS).write_text(json.dumps(origins))
         index = {
             "class_names": names,
             "offsets": np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]).tolist(),
@@ -265,7 +215,7 @@ def _decode_into(
                 break
             rows, names, pixels = chunk
             images[rows] = pixels
-            digests[rows] = [_digest(picture) for picture in pixels]
+            digests[rows] = [digest(picture) for picture in pixels]
             for row, origin in zip(rows, names, strict=True):
                 origins[row] = origin
             release_pages(images)
@@ -283,11 +233,6 @@ def _progress_bar(label: str, total: int) -> tqdm:
     # tqdm shows no bar on a terminal that does not tell its size; here it gets 80 columns and 24 lines.
     columns, lines = shutil.get_terminal_size()
     return tqdm(desc=label, total=total, unit="", ncols=columns, nrows=lines, disable=not sys.stderr.isatty())
-
-
-def _digest(image: np.ndarray) -> int:
-    """64 bits of a hash of a picture's pixels."""
-    return int.from_bytes(hashlib.blake2b(image.tobytes(), digest_size=8).digest(), "little")
 
 
 def _publish(building: Path, folder: Path, name: str, shape: tuple[int, ...]) -> None:

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import mmap
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from tf_mamlpp.data.bank import Bank, digest
+from tf_mamlpp.data.input_format import InputFormat
+from tf_mamlpp.data.picture_format import PictureFormat
+from tf_mamlpp.data.pixel_defaults import pixel_statistics
+
 _RESIDENT = 24 << 20  # bytes; memory keeps the pages of banks up to this size
+
+DIGESTS, ORIGINS = "digests.npy", "pictures.json"
+"""In the folder of a cached bank: a hash of each picture, and where it came from."""
 
 
 @dataclass(frozen=True)
-class ImageBank:
+class ImageBank(Bank):
     """The pictures of one split.
 
     Attributes:
@@ -23,6 +34,7 @@ class ImageBank:
         folder: where the bank lies in the cache; None for one that was made in memory.
         by_fractions: whether `split_fractions` divided the classes. An error about too few classes then says so.
         damaged: what is wrong with each picture that was left out because it cannot be read.
+        pictures: how they are prepared; None for the source's usual mean and deviation, see `pixel_statistics`.
 
     Example:
         >>> images = np.zeros((5, 28, 28, 1), np.uint8)  # two pictures of "ant", three of "bee"
@@ -40,11 +52,25 @@ class ImageBank:
     folder: Path | None = None
     by_fractions: bool = False
     damaged: tuple[str, ...] = ()
+    pictures: PictureFormat | None = None
 
     @property
-    def source(self) -> str:
-        """The source part of the name, for example "omniglot"."""
-        return self.name.rpartition(" ")[0]
+    def inputs(self) -> PictureFormat:
+        height, width, channels = self.shape
+        usual = PictureFormat((height, width), channels, *pixel_statistics(self.source, channels))
+        return self.pictures or usual
+
+    def with_inputs(self, inputs: InputFormat) -> ImageBank:
+        assert isinstance(inputs, PictureFormat)
+        return dataclasses.replace(self, pictures=inputs)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.images.shape[1:]
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.images.dtype
 
     def take(self, rows: np.ndarray) -> np.ndarray:
         """Copies pictures out of the bank.
@@ -65,6 +91,17 @@ class ImageBank:
             images[place] = self.images[part]
             release_pages(self.images)
         return images
+
+    def digests(self) -> np.ndarray:
+        if self.folder is None:
+            return np.array([digest(picture) for picture in self.images], np.uint64)
+        return np.load(self.folder / DIGESTS, allow_pickle=False)
+
+    def origins(self, rows: Sequence[int]) -> list[str] | None:
+        if self.folder is None:
+            return None
+        origins = json.loads((self.folder / ORIGINS).read_text()) if len(rows) else ()
+        return [origins[row] for row in rows]
 
 
 def release_pages(images: np.ndarray) -> None:

@@ -40,7 +40,7 @@ class DeployedModel:
 
     Example:
         >>> import tf_mamlpp as mp
-        >>> from tf_mamlpp.deploy.picture_format import PictureFormat
+        >>> from tf_mamlpp.data.picture_format import PictureFormat
         >>> from tf_mamlpp.deploy.saved_model import export_saved_model
         >>> from tf_mamlpp.deploy.task_learner import task_learner
         >>> learner = mp.MetaLearner(mp.mlp((8, 8, 1), 3), way=3, inner_steps=1)

@@ -13,15 +13,16 @@ import tensorflow as tf
 from tf_mamlpp import config as configs
 from tf_mamlpp.checks import check_choice
 from tf_mamlpp.config import Config
-from tf_mamlpp.deploy.picture_format import PictureFormat
+from tf_mamlpp.data.picture_format import PictureFormat
 from tf_mamlpp.deploy.saved_model import Signatures, check_output, export_saved_model
 from tf_mamlpp.deploy.task_learner import TaskLearner, task_learner
 from tf_mamlpp.files import check_new
 from tf_mamlpp.meta.confidence import describe_confidence
 from tf_mamlpp.meta.evaluation import Evaluation
 from tf_mamlpp.runtime import explain_memory_errors
-from tf_mamlpp.training.build import Banks, fixed_episodes, load_banks
+from tf_mamlpp.training.build import fixed_episodes
 from tf_mamlpp.training.confidence import confidence_tasks, has_confidence, learner_confidence
+from tf_mamlpp.training.run_banks import Banks, load_banks
 from tf_mamlpp.training.run_classes import read_classes
 from tf_mamlpp.training.workdir import open_run
 

@@ -10,8 +10,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tf_mamlpp.data.picture_format import PictureFormat
 from tf_mamlpp.deploy.metadata import describe
-from tf_mamlpp.deploy.picture_format import PictureFormat
 from tf_mamlpp.deploy.saved_model import check_output, export_saved_model, require, require_classes, require_own_state
 from tf_mamlpp.deploy.state_learner import StateLearner, state_learner
 from tf_mamlpp.deploy.task_learner import task_learner
