@@ -41,6 +41,8 @@ def csv_cell(path: str) -> str:
 _BASELINES = (
     ("nearest_pixel", "nearest pixel", "1-NN on raw pixels"),
     ("nearest_class_mean", "nearest mean", "class means of raw pixels"),
+    ("nearest_spectrogram", "nearest spectrogram", "1-NN on the spectrograms"),
+    ("nearest_mean_spectrogram", "nearest mean", "class means of the spectrograms"),
     ("nearest_example", "nearest example", "1-NN on the inputs"),
     ("nearest_example_mean", "nearest mean", "class means of the inputs"),
 )

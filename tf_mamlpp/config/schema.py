@@ -48,7 +48,7 @@ class Data:
         tf_mamlpp.errors.UserError: data.mean needs one number, or one for each of the 1 channels
     """
 
-    name: str = "glyphs"  # glyphs, omniglot, mini_imagenet, image_folder, tfds:<name>, arrays, sinusoid
+    name: str = "glyphs"  # glyphs, omniglot, mini_imagenet, image_folder, tfds:<name>, audio_folder, arrays, sinusoid
     path: str | None = None  # of the archives, the folder tree, TFDS's data_dir, or the arrays
     way: int = 5  # classes of a task
     shot: int = 1  # support examples a class
@@ -59,6 +59,11 @@ class Data:
     mean: tuple[float, ...] = (1.0,)  # of (x / 255 - mean) / std, one for each channel;
     std: tuple[float, ...] = (-1.0,)  # mean 1 and std -1 invert, so that ink is 1 and paper 0
     normalise: bool = True  # arrays: each feature to mean 0 and deviation 1 over the training classes
+    sample_rate: int = 16000  # sound: samples a second; recordings of other rates are resampled
+    seconds: float = 1.0  # sound: length of a recording; others are padded, or their loudest part is taken
+    window: float = 0.03  # sound: seconds of one spectrum of the spectrogram
+    hop: float = 0.02  # sound: seconds from one spectrum to the next
+    mel_bands: int = 40  # sound: numbers of a spectrum
     rotations: bool = False  # training tasks turn each class by a random multiple of 90 degrees
     split_seed: int = 0  # shuffles classes into train, validation and test
     split_fractions: tuple[float, float, float] = FRACTIONS  # of the classes, for train, validation and test
@@ -80,6 +85,7 @@ class Data:
                     raise UserError(f"{name} needs one number, or one for each of the {self.channels} channels")
             if 0.0 in self.std:
                 raise UserError("std must not be 0")
+            self._check_sound()
             self._check_splits()
 
     def _check_kind(self) -> None:
@@ -87,6 +93,13 @@ class Data:
         if not self.is_regression:
             fields = {field.name: field.default for field in dataclasses.fields(self)}
             self.kind.check_settings(self.name, {name: getattr(self, name) for name in fields}, fields)
+
+    def _check_sound(self) -> None:
+        if not 1 / self.sample_rate <= self.hop <= self.window <= self.seconds:
+            raise UserError(
+                f"hop={self.hop}, window={self.window} and seconds={self.seconds} must rise in this order, from one "
+                f"sample on, which is 1/{self.sample_rate} s"
+            )
 
     def _check_splits(self) -> None:
         if self.skip_damaged and self.name in ("glyphs", "sinusoid"):

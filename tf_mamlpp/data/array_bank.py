@@ -11,7 +11,7 @@ import numpy as np
 
 from tf_mamlpp.data.array_format import ArrayFormat
 from tf_mamlpp.data.bank import Bank
-from tf_mamlpp.data.image_bank import release_pages
+from tf_mamlpp.data.cached_bank import release_pages
 from tf_mamlpp.data.input_format import InputFormat
 
 _CHUNK = 16 << 20  # bytes that are read at once

@@ -11,23 +11,27 @@ from functools import partial
 from typing import Any
 
 from tf_mamlpp.data.bank import Bank, shared_examples
-from tf_mamlpp.data.kinds import ARRAYS, kind_of
+from tf_mamlpp.data.kinds import ARRAYS, SOUND, kind_of
 from tf_mamlpp.data.picture_banks import NAMES as PICTURE_SOURCES
 from tf_mamlpp.data.picture_banks import load_picture_pool, load_pictures
+from tf_mamlpp.data.sound.sound_banks import load_recording_pool, load_recordings
 from tf_mamlpp.data.sources.arrays import load_array_pool, load_arrays
 from tf_mamlpp.data.sources.splits import FRACTIONS, check_fractions, same_name
 from tf_mamlpp.errors import UserError
 
-NAMES = (*PICTURE_SOURCES, "arrays")
+NAMES = (*PICTURE_SOURCES, "audio_folder", "arrays")
 
 # For each kind of data that lies at a path: what loads its splits, and what loads all of its classes as one bank.
 # They take the path, the division of the classes, and the settings of their kind.
 _LOADERS: dict[str, tuple[Callable[..., Mapping[str, Bank]], Callable[..., Bank]]] = {
     ARRAYS.name: (load_arrays, load_array_pool),
+    SOUND.name: (load_recordings, load_recording_pool),
 }
 
-_USUAL = {"image_size": None, "channels": None, "resize": "stretch", "normalise": True, "skip_damaged": False}
-_USUAL["cache_dir"] = None
+_USUAL = {
+    **dict.fromkeys(("image_size", "channels", "sample_rate", "seconds", "window", "hop", "mel_bands", "cache_dir")),
+    **{"resize": "stretch", "normalise": True, "skip_damaged": False},
+}
 
 
 def load_banks(
@@ -38,38 +42,46 @@ def load_banks(
     channels: int | None = None,
     resize: str = "stretch",
     normalise: bool = True,
+    sample_rate: int | None = None,
+    seconds: float | None = None,
+    window: float | None = None,
+    hop: float | None = None,
+    mel_bands: int | None = None,
     split_seed: int = 0,
     split_fractions: Sequence[float] = FRACTIONS,
     split_file: str | os.PathLike[str] | None = None,
     skip_damaged: bool = False,
     cache_dir: str | os.PathLike[str] | None = None,
 ) -> dict[str, Bank]:
-    """Loads a source; pictures are decoded into the cache the first time.
+    """Loads a source; pictures and recordings are decoded into the cache the first time.
 
     Args:
         name: "glyphs" (embedded, needs no path), "omniglot" (folder with the official archives or the folders
             unpacked from them), "mini_imagenet" (folder with archives train*.tar.gz, val*.tar.gz and test*.tar.gz or
             the folders unpacked from them), "image_folder" (a tree of class folders, with or without train/, val/ and
-            test/ above them), "tfds:NAME" (a classification set of TensorFlow Datasets; the path is its data_dir), or
-            "arrays" (a file or folder of arrays of any shape, see `sources.arrays.load_arrays`).
+            test/ above them), "tfds:NAME" (a classification set of TensorFlow Datasets; the path is its data_dir),
+            "audio_folder" (such a tree of files of sound), or "arrays" (a file or folder of arrays of any shape, see
+            `sources.arrays.load_arrays`).
         path: where the data lies.
         image_size: height and width in pixels; None: the source's usual size, see `pixel_format`.
         channels: 1 for grey, 3 for RGB; None: the source's usual.
         resize: "stretch" or "crop", for pictures of other proportions, see `tf_mamlpp.data.resize`.
         normalise: of "arrays": bring each feature to mean 0 and deviation 1 over the training classes.
+        sample_rate, seconds, window, hop, mel_bands: of "audio_folder", see `SoundFormat`; None: its defaults.
         split_seed: seed of the division of classes, where the source has no division of its own.
         split_fractions: shares of the classes that train, validation and test get then; for "image_folder",
-            "tfds:NAME" and "arrays".
+            "tfds:NAME", "audio_folder" and "arrays".
         split_file: JSON file that lists the classes of each split instead, or the name of a standard division, see
-            `divide_classes`; for "omniglot", "image_folder", "tfds:NAME" and "arrays".
-        skip_damaged: leave out pictures that cannot be read, and warn of them. Otherwise they are an error.
+            `divide_classes`; for "omniglot", "image_folder", "tfds:NAME", "audio_folder" and "arrays".
+        skip_damaged: leave out pictures and recordings that cannot be read, and warn of them. Otherwise they are an
+            error.
         cache_dir: the cache folder; see `cache_root`.
 
     Returns:
         Banks "train", "validation" and "test", which share no class.
 
     Warns:
-        UserWarning: the same example is in two splits, or pictures are left out.
+        UserWarning: the same example is in two splits, or examples are left out.
 
     Raises:
         UserError: unknown name; data that is missing, damaged, or has too few classes.
@@ -90,6 +102,11 @@ def load_banks(
         "channels": channels,
         "resize": resize,
         "normalise": normalise,
+        "sample_rate": sample_rate,
+        "seconds": seconds,
+        "window": window,
+        "hop": hop,
+        "mel_bands": mel_bands,
         "skip_damaged": skip_damaged,
         "cache_dir": cache_dir,
     }
@@ -107,6 +124,11 @@ def load_pool(
     image_size: tuple[int, int] | None = None,
     channels: int | None = None,
     resize: str = "stretch",
+    sample_rate: int | None = None,
+    seconds: float | None = None,
+    window: float | None = None,
+    hop: float | None = None,
+    mel_bands: int | None = None,
     split_file: str | os.PathLike[str] | None = None,
     skip_damaged: bool = False,
     cache_dir: str | os.PathLike[str] | None = None,
@@ -115,6 +137,7 @@ def load_pool(
 
     Args:
         name, path, image_size, channels, resize, skip_damaged, cache_dir: as for `load_banks`.
+        sample_rate, seconds, window, hop, mel_bands: likewise.
         split_file: takes only the classes that it lists.
 
     Returns:
@@ -138,6 +161,11 @@ def load_pool(
         "image_size": image_size,
         "channels": channels,
         "resize": resize,
+        "sample_rate": sample_rate,
+        "seconds": seconds,
+        "window": window,
+        "hop": hop,
+        "mel_bands": mel_bands,
         "skip_damaged": skip_damaged,
         "cache_dir": cache_dir,
     }

@@ -232,6 +232,11 @@ def episodes(
     channels: int | None = None,
     resize: str = "stretch",
     normalise: bool = True,
+    sample_rate: int | None = None,
+    seconds: float | None = None,
+    window: float | None = None,
+    hop: float | None = None,
+    mel_bands: int | None = None,
     split_seed: int = 0,
     split_fractions: Sequence[float] = FRACTIONS,
     split_file: str | os.PathLike[str] | None = None,
@@ -245,9 +250,9 @@ def episodes(
     Args:
         source: name of a source (see `load_banks`), or banks loaded before: one, or a dict with an entry for
             `split`.
-        path: where the source's data lies. This argument, image_size, channels, resize, normalise, split_seed,
-            split_fractions, split_file, skip_damaged and cache_dir are those of `load_banks` and have an effect only
-            where `source` is a name.
+        path: where the source's data lies. This argument, image_size, channels, resize, normalise, those of sound,
+            split_seed, split_fractions, split_file, skip_damaged and cache_dir are those of `load_banks` and have an
+            effect only where `source` is a name.
         split: "train", "validation" or "test".
         way: classes a task.
         shot: support pictures a class.
@@ -265,6 +270,7 @@ def episodes(
         channels: 1 or 3; None: the source's.
         resize: "stretch" or "crop".
         normalise: of "arrays".
+        sample_rate, seconds, window, hop, mel_bands: of "audio_folder", see `SoundFormat`.
         split_seed: seed of the division of classes into splits, where the source has none of its own.
         split_fractions: shares of the classes that train, validation and test get then.
         split_file: JSON file that lists the classes of each split, or a standard division such as "standard:cub".
@@ -299,6 +305,11 @@ def episodes(
             channels=channels,
             resize=resize,
             normalise=normalise,
+            sample_rate=sample_rate,
+            seconds=seconds,
+            window=window,
+            hop=hop,
+            mel_bands=mel_bands,
             split_seed=split_seed,
             split_fractions=split_fractions,
             split_file=split_file,

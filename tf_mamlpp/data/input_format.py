@@ -8,8 +8,9 @@ from typing import Any, Protocol
 import tensorflow as tf
 
 from tf_mamlpp.data.array_format import ArrayFormat
-from tf_mamlpp.data.kinds import ARRAYS, PICTURES, Kind
+from tf_mamlpp.data.kinds import ARRAYS, PICTURES, SOUND, Kind
 from tf_mamlpp.data.picture_format import PictureFormat
+from tf_mamlpp.data.sound.sound_format import SoundFormat
 from tf_mamlpp.errors import UserError
 
 
@@ -20,7 +21,7 @@ class InputFormat(Protocol):
         kind: of the data.
         shape, dtype: of one example as the model takes it.
 
-    Example: see `ArrayFormat` and `PictureFormat`.
+    Example: see `ArrayFormat`, `SoundFormat` and `PictureFormat`.
         >>> inputs = ArrayFormat((2,), "float32", mean=(1.0, 2.0), std=(1.0, 4.0))
         >>> inputs.prepare(tf.constant([[2.0, 4.0]])).numpy().tolist(), inputs.shape
         ([[1.0, 0.5]], (2,))
@@ -48,7 +49,7 @@ class InputFormat(Protocol):
         ...
 
 
-_FORMATS: dict[str, Any] = {PICTURES.name: PictureFormat, ARRAYS.name: ArrayFormat}
+_FORMATS: dict[str, Any] = {PICTURES.name: PictureFormat, SOUND.name: SoundFormat, ARRAYS.name: ArrayFormat}
 
 
 def read_format(described: Mapping[str, Any]) -> InputFormat:

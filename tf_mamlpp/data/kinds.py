@@ -16,6 +16,8 @@ class Kind:
     Attributes:
         name: of the kind.
         examples: what its examples are called.
+        baselines: what results call the nearest example, and the nearest mean of a class.
+        suffixes: endings of the names of files of examples, in lower case.
         settings: of a config's section `data`, those that not every kind takes.
         is_regression: whether tasks are curves to fit, and not classes to tell apart.
         from_config: whether a config alone tells what the model takes; else the data do, and a run keeps it.
@@ -27,6 +29,8 @@ class Kind:
 
     name: str
     examples: str
+    baselines: tuple[str, str] = ("nearest_example", "nearest_example_mean")
+    suffixes: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
     is_regression: bool = False
     from_config: bool = True
@@ -61,14 +65,30 @@ class Kind:
 PICTURES = Kind(
     "pictures",
     "pictures",
+    ("nearest_pixel", "nearest_class_mean"),
+    (
+        *(".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"),
+        # Pillow may be unable to read these. Then the user is told which file it is: none is left out in silence.
+        *(".avif", ".heic", ".jp2", ".tga", ".ico", ".pcx"),
+    ),
     ("image_size", "channels", "resize", "mean", "std", "rotations", "skip_damaged", "cache_dir"),
 )
-ARRAYS = Kind("arrays", "examples", ("normalise",), from_config=False)
+SOUND = Kind(
+    "sound",
+    "recordings",
+    ("nearest_spectrogram", "nearest_mean_spectrogram"),
+    (
+        *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".caf", ".w64"),
+        *(".m4a", ".aac", ".wma", ".amr"),  # libsndfile cannot read these
+    ),
+    ("sample_rate", "seconds", "window", "hop", "mel_bands", "skip_damaged", "cache_dir"),
+)
+ARRAYS = Kind("arrays", "examples", settings=("normalise",), from_config=False)
 CURVES = Kind("curves", "points", is_regression=True)
 
-_KINDS = (PICTURES, ARRAYS, CURVES)
+_KINDS = (PICTURES, SOUND, ARRAYS, CURVES)
 
-_BY_SOURCE = {"arrays": ARRAYS, "sinusoid": CURVES}
+_BY_SOURCE = {"audio_folder": SOUND, "arrays": ARRAYS, "sinusoid": CURVES}
 
 
 def kind_of(source: str) -> Kind:

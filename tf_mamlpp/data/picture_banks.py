@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from typing import cast
 
-from tf_mamlpp.data.bank_cache import build_or_load
-from tf_mamlpp.data.damaged_pictures import DamagedPictures
 from tf_mamlpp.data.image_bank import ImageBank
+from tf_mamlpp.data.listed_banks import listed_banks, listed_pool
+from tf_mamlpp.data.picture_reader import PictureReader
 from tf_mamlpp.data.pixel_defaults import pixel_format
 from tf_mamlpp.data.sources.glyphs import glyph_splits
 from tf_mamlpp.data.sources.image_folder import folder_splits
-from tf_mamlpp.data.sources.listing import Splits, pooled
+from tf_mamlpp.data.sources.listing import Splits
 from tf_mamlpp.data.sources.mini_imagenet import mini_imagenet_splits
 from tf_mamlpp.data.sources.omniglot import omniglot_splits
 from tf_mamlpp.data.sources.splits import FRACTIONS
@@ -43,26 +43,10 @@ def load_pictures(
         >>> banks["train"].shape, banks["train"].inputs.mean
         ((28, 28, 1), (1.0,))
     """
-    image_size, channels = _format(name, image_size, channels)
-    banks, damage = dict[str, ImageBank](), list[str]()
-    for split, (key, open_pictures) in _open_source(name, path, split_seed, split_fractions, split_file).items():
-        try:
-            banks[split] = build_or_load(
-                key,
-                open_pictures,
-                name=f"{name} {split}",
-                image_size=image_size,
-                channels=channels,
-                resize=resize,
-                skip_damaged=skip_damaged,
-                cache_dir=cache_dir,
-            )
-        except DamagedPictures as error:  # the other splits may have some too
-            damage += error.damage
-    if damage:
-        raise DamagedPictures.of(damage)
-    _warn_of_damage(name, banks.values())
-    return banks
+    reader = _reader(name, image_size, channels, resize)
+    splits = _open_source(name, path, split_seed, split_fractions, split_file)
+    banks = listed_banks(splits, reader, name=name, skip_damaged=skip_damaged, cache_dir=cache_dir)
+    return cast(dict[str, ImageBank], banks)
 
 
 def load_picture_pool(
@@ -82,37 +66,20 @@ def load_picture_pool(
         >>> load_picture_pool("glyphs", None).name
         'glyphs all'
     """
-    image_size, channels = _format(name, image_size, channels)
+    reader = _reader(name, image_size, channels, resize)
     has_own = name in ("glyphs", "omniglot", "mini_imagenet") or split_file is not None
     fractions = FRACTIONS if has_own else (1.0, 0.0, 0.0)  # else too few classes could not be divided
-    key, open_pictures = pooled(_open_source(name, path, 0, fractions, split_file))
-    bank = build_or_load(
-        key,
-        open_pictures,
-        name=f"{name} all",
-        image_size=image_size,
-        channels=channels,
-        resize=resize,
-        skip_damaged=skip_damaged,
-        cache_dir=cache_dir,
-    )
-    _warn_of_damage(name, [bank])
-    return bank
+    splits = _open_source(name, path, 0, fractions, split_file)
+    return cast(ImageBank, listed_pool(splits, reader, name=name, skip_damaged=skip_damaged, cache_dir=cache_dir))
 
 
-def _format(name: str, image_size: tuple[int, int] | None, channels: int | None) -> tuple[tuple[int, int], int]:
-    """Size and channels, with the source's usual ones where none are given."""
+def _reader(name: str, image_size: tuple[int, int] | None, channels: int | None, resize: str) -> PictureReader:
+    """For the size and channels, or the source's usual ones where none are given."""
     usual_size, usual_channels = pixel_format(name)
-    image_size, channels = image_size or usual_size, channels or usual_channels
+    channels = channels or usual_channels
     if channels not in (1, 3):
         raise UserError(f"channels={channels}: must be 1 (grey) or 3 (RGB)")
-    return image_size, channels
-
-
-def _warn_of_damage(name: str, banks: Iterable[ImageBank]) -> None:
-    left_out = [text for bank in banks for text in bank.damaged]
-    if left_out:
-        warnings.warn(f"{name}: left out {len(left_out)} damaged pictures, such as {left_out[0]}", stacklevel=1)
+    return PictureReader(image_size or usual_size, channels, resize)
 
 
 def _open_source(

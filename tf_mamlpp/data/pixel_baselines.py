@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from tf_mamlpp.data.bank import Bank
 from tf_mamlpp.data.episode_sampling import check_bank, sample_task
@@ -69,20 +70,22 @@ def nearest_class_mean_accuracy(
 
 def _mean_accuracy(references: _References, bank: Bank, tasks: int, **task: Any) -> tuple[float, float]:
     check_bank(bank, task["way"], task["shot"], task["query_shot"])
-    accuracies = [_accuracy(_points(bank, sample_task(bank, **task, index=i)), references) for i in range(tasks)]
+    points = _points(bank)
+    accuracies = [_accuracy(points(sample_task(bank, **task, index=i)), references) for i in range(tasks)]
     mean, half_width = mean_interval(accuracies)
     return mean, half_width if tasks > 1 else 0.0
 
 
-def _points(bank: Bank, task: Task) -> Task:
-    """A task with its examples as points [n, numbers]: pixels as they are, else as the model takes them."""
+def _points(bank: Bank) -> Callable[[Task], Task]:
+    """Makes of a task's examples points [n, numbers]: pixels as they are, else as the model takes them."""
+    prepare = tf.function(bank.inputs.prepare, autograph=False, reduce_retracing=True)
 
     def points(examples: np.ndarray) -> np.ndarray:
         if not bank.inputs.kind.is_pictures:
-            examples = bank.inputs.prepare(examples).numpy()
+            examples = prepare(tf.constant(examples)).numpy()
         return examples.reshape(len(examples), -1)
 
-    return {name: points(value) if name.endswith("images") else value for name, value in task.items()}
+    return lambda task: {name: points(value) if name.endswith("images") else value for name, value in task.items()}
 
 
 def _support(pixels: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -98,7 +101,7 @@ def _accuracy(task: Task, references: _References) -> float:
     """The share of query pictures that have the label of the nearest reference point.
 
     Args:
-        task: as `_points` gives it.
+        task: as `_points` makes it.
         references: makes points [n, pixels] and their labels [n] of the support set's pixels and labels.
     """
     support, query = task["support_images"], task["query_images"]

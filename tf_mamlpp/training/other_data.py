@@ -121,9 +121,7 @@ def pixel_baselines(d: Data, bank: data.Bank, split: str, tasks: int) -> dict[st
         >>> sorted(pixel_baselines(Data(way=2), bank, "test", tasks=1))
         ['nearest_class_mean', 'nearest_pixel']
     """
-    names = ("nearest_pixel", "nearest_class_mean")
-    if not bank.inputs.kind.is_pictures:
-        names = ("nearest_example", "nearest_example_mean")
+    names = bank.inputs.kind.baselines
     measures = {names[0]: data.nearest_pixel_accuracy}
     if bank.inputs.dtype != "int32":  # names have no mean
         measures[names[1]] = nearest_class_mean_accuracy

@@ -107,7 +107,7 @@ def as_trained(bank: data.Bank, inputs: InputFormat | None) -> data.Bank:
 def _division(d: Data, banks: Mapping[str, data.Bank]) -> str:
     """In one line: how the data were read, and the classes and pictures of each split."""
     folders, unread = None, list[str]()
-    if d.split_file is None and d.path is not None and d.name in ("image_folder", "mini_imagenet"):
+    if d.split_file is None and d.path is not None and d.name in ("image_folder", "mini_imagenet", "audio_folder"):
         folders = split_folders(expanded(d.path))
     if d.split_file is not None:
         how = f"divided by {d.split_file}"

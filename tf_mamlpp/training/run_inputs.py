@@ -7,8 +7,9 @@ from pathlib import Path
 from tf_mamlpp.config import Config
 from tf_mamlpp.data.array_format import ArrayFormat
 from tf_mamlpp.data.input_format import InputFormat, read_format
-from tf_mamlpp.data.kinds import PICTURES
+from tf_mamlpp.data.kinds import PICTURES, SOUND
 from tf_mamlpp.data.picture_format import PictureFormat
+from tf_mamlpp.data.sound.sound_format import SoundFormat
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.files import write_json
 from tf_mamlpp.records.run_files import read_json
@@ -29,6 +30,8 @@ def config_inputs(config: Config) -> InputFormat | None:
         return ArrayFormat((1,), "float32")
     if d.kind is PICTURES:
         return PictureFormat(d.image_size, d.channels, d.mean, d.std, d.resize)
+    if d.kind is SOUND:
+        return SoundFormat(d.sample_rate, d.seconds, d.window, d.hop, d.mel_bands)
     return None
 
 

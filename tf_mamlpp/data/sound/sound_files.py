@@ -7,17 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from tf_mamlpp.data.damaged_pictures import MEND
 from tf_mamlpp.errors import UserError
-
-SUFFIXES = (
-    *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".caf", ".w64"),
-    # Not known to libsndfile. Then the user is told which file it is, and no recording is left out in silence.
-    *(".m4a", ".aac", ".wma", ".amr"),
-)
-"""Endings of the names of files of sound, in lower case."""
-
-MEND = "; replace or remove it"
-"""What an error about a recording advises."""
 
 _MOST_SAMPLES = 1 << 28  # of one file, all channels: an hour and a half of stereo at 22 kHz
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import tensorflow as tf
+
+from tf_mamlpp.data.kinds import SOUND, Kind
 
 _DECADES = 4  # of power below a recording's loudest place that are told apart: 40 dB
 
@@ -42,11 +44,14 @@ class SoundFormat:
         Transactions on Acoustics, Speech, and Signal Processing 28, 1980.
     """
 
-    sample_rate: int
-    seconds: float
-    window: float
-    hop: float
-    mel_bands: int
+    kind: ClassVar[Kind] = SOUND
+    dtype: ClassVar[str] = "float32"
+
+    sample_rate: int = 16000
+    seconds: float = 1.0
+    window: float = 0.03
+    hop: float = 0.02
+    mel_bands: int = 40
 
     @property
     def samples(self) -> int:
@@ -65,6 +70,10 @@ class SoundFormat:
     def shape(self) -> tuple[int, int, int]:
         """Spectra, bands and 1: a spectrogram is to a model what a grey picture is."""
         return 1 + (self.samples - self._frame) // self._step, self.mel_bands, 1
+
+    def signature(self) -> tf.TensorSpec:
+        """An exported model takes waveforms of any length."""
+        return tf.TensorSpec([None, None], tf.float32)
 
     def fit(self, waveforms: tf.Tensor) -> tf.Tensor:
         """Brings recordings to one length: silence on both sides of a short one, the loudest part of a long one.
