@@ -54,7 +54,7 @@ def make_episodes(
         >>> next(iter(make_episodes(config, None, "train", tasks=4)))["support_images"].shape
         TensorShape([4, 10, 1])
     """
-    d = config.data
+    d, augments = config.data, split == "train" and config.training.augment
     stream: dict[str, Any] = {"split": split, "tasks": tasks, "seed": config.seed, "start": start, "count": count}
     if banks is None:
         return data.sinusoid_episodes(shot=d.shot, query_shot=d.query_shot, **stream)
@@ -64,7 +64,7 @@ def make_episodes(
         shot=d.shot,
         query_shot=d.query_shot,
         rotations=d.rotations and split == "train",
-        augmentation=config.augmentation if split == "train" and config.training.augment else None,
+        augmentation=config.augmentation if augments and config.augmentation.active else None,
         support_copies=support_copies,
         unknown=unknown,
         prepared=prepared,
