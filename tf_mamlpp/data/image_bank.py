@@ -16,7 +16,8 @@ from tf_mamlpp.data.input_format import InputFormat
 from tf_mamlpp.data.picture_format import PictureFormat
 from tf_mamlpp.data.pixel_defaults import pixel_statistics
 
-_RESIDENT = 24 << 20  # bytes; memory keeps the pages of banks up to this size
+RESIDENT = 24 << 20
+"""Bytes; memory keeps the pages of mapped arrays up to this size."""
 
 DIGESTS, ORIGINS = "digests.npy", "pictures.json"
 """In the folder of a cached bank: a hash of each picture, and where it came from."""
@@ -84,7 +85,7 @@ class ImageBank(Bank):
         Returns:
             uint8 [*rows.shape, H, W, C].
         """
-        if self.images.nbytes <= _RESIDENT:
+        if self.images.nbytes <= RESIDENT:
             return self.images[rows]
         images = np.empty((*rows.shape, *self.images.shape[1:]), np.uint8)
         for place, part in enumerate(rows):

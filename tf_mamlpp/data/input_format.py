@@ -48,7 +48,8 @@ class InputFormat(Protocol):
         ...
 
 
-_FORMATS: dict[str, Any] = {PICTURES.name: PictureFormat, ARRAYS.name: ArrayFormat}
+FORMATS: dict[str, Any] = {PICTURES.name: PictureFormat, ARRAYS.name: ArrayFormat}
+"""The format of each kind of data that has one, by the kind's name."""
 
 
 def read_format(described: Mapping[str, Any]) -> InputFormat:
@@ -65,11 +66,11 @@ def read_format(described: Mapping[str, Any]) -> InputFormat:
         >>> read_format({"arrays": inputs.describe()}) == inputs
         True
     """
-    for kind, form in _FORMATS.items():
+    for kind, form in FORMATS.items():
         if kind in described:
             try:
                 found: InputFormat = form.from_description(described[kind])
                 return found
             except (KeyError, TypeError, ValueError) as error:
                 raise UserError(f"the entry '{kind}' is damaged: {error!r}") from error
-    raise UserError(f"nothing says what an example is: no entry {' or '.join(_FORMATS)}")
+    raise UserError(f"nothing says what an example is: no entry {' or '.join(FORMATS)}")

@@ -32,6 +32,11 @@ class Kind:
     from_config: bool = True
 
     @property
+    def example(self) -> str:
+        """What one of its examples is called."""
+        return self.examples.removesuffix("s")
+
+    @property
     def is_pictures(self) -> bool:
         """Whether examples are pictures, which can be resized, turned, augmented and shown."""
         return self is PICTURES

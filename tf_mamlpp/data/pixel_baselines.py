@@ -67,6 +67,19 @@ def nearest_class_mean_accuracy(
     return _mean_accuracy(_class_means, bank, tasks, way=way, shot=shot, query_shot=query_shot, seed=seed, split=split)
 
 
+def nearest_names(bank: Bank) -> tuple[str, str]:
+    """What results call the two baselines of a bank: the nearest support example, and the nearest mean of a class.
+
+    Example:
+        >>> from tf_mamlpp.data import ImageBank
+        >>> nearest_names(ImageBank(np.zeros((2, 8, 8, 1), np.uint8), np.array([0, 2]), ("a",), "letters test"))
+        ('nearest_pixel', 'nearest_class_mean')
+    """
+    if bank.inputs.kind.is_pictures:
+        return "nearest_pixel", "nearest_class_mean"
+    return "nearest_example", "nearest_example_mean"
+
+
 def _mean_accuracy(references: _References, bank: Bank, tasks: int, **task: Any) -> tuple[float, float]:
     check_bank(bank, task["way"], task["shot"], task["query_shot"])
     accuracies = [_accuracy(_points(bank, sample_task(bank, **task, index=i)), references) for i in range(tasks)]

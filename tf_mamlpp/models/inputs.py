@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import keras
 
+from tf_mamlpp.errors import UserError
+
 LAST = "channels_last"
 """Of all pictures of this package, whatever `keras.config.image_data_format()` says."""
 
@@ -27,3 +29,25 @@ def input_layer(shape: tuple[int, ...], dtype: str | None) -> keras.KerasTensor:
         'float32'
     """
     return keras.Input(shape, dtype=keras.dtype_policies.get(dtype).variable_dtype)
+
+
+def check_pictures(network: str, shape: tuple[int, ...]) -> None:
+    """Refuses inputs that are no pictures.
+
+    Args:
+        network: that takes pictures alone.
+        shape: of one example.
+
+    Raises:
+        UserError: it is not `(height, width, channels)`.
+
+    Example:
+        >>> check_pictures("conv4", (128, 9))
+        Traceback (most recent call last):
+        tf_mamlpp.errors.UserError: conv4 takes pictures (height, width, channels), not inputs of shape (128, 9): ...
+    """
+    if len(shape) != 3:
+        raise UserError(
+            f"{network} takes pictures (height, width, channels), not inputs of shape {shape}: give model.name=mlp, or "
+            "a network of your own, MODULE:FUNCTION"
+        )

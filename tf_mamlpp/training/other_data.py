@@ -11,7 +11,7 @@ from tf_mamlpp.config import Config
 from tf_mamlpp.config.schema import Data
 from tf_mamlpp.data.input_format import InputFormat
 from tf_mamlpp.data.kinds import kind_of
-from tf_mamlpp.data.pixel_baselines import nearest_class_mean_accuracy
+from tf_mamlpp.data.pixel_baselines import nearest_class_mean_accuracy, nearest_names
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.files import expanded
 from tf_mamlpp.training.run_banks import Banks, as_trained, classes_and_examples, load_banks, loading
@@ -121,9 +121,7 @@ def pixel_baselines(d: Data, bank: data.Bank, split: str, tasks: int) -> dict[st
         >>> sorted(pixel_baselines(Data(way=2), bank, "test", tasks=1))
         ['nearest_class_mean', 'nearest_pixel']
     """
-    names = ("nearest_pixel", "nearest_class_mean")
-    if not bank.inputs.kind.is_pictures:
-        names = ("nearest_example", "nearest_example_mean")
+    names = nearest_names(bank)
     measures = {names[0]: data.nearest_pixel_accuracy}
     if bank.inputs.dtype != "int32":  # names have no mean
         measures[names[1]] = nearest_class_mean_accuracy
