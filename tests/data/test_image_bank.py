@@ -23,7 +23,7 @@ def test_source_is_the_name_without_the_split():
 
 @pytest.mark.parametrize("resident", [0, 1 << 20])
 def test_take_copies_rows_and_leaves_the_bank_as_it_was(mapped, resident, monkeypatch):
-    monkeypatch.setattr(cached_bank, "_RESIDENT", resident)
+    monkeypatch.setattr(cached_bank, "RESIDENT", resident)
     bank = mapped
     taken = bank.take(np.array([[3, 0], [1, 1]]))
     np.testing.assert_array_equal(taken, bank.images[[[3, 0], [1, 1]]])

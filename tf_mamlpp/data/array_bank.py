@@ -11,7 +11,7 @@ import numpy as np
 
 from tf_mamlpp.data.array_format import ArrayFormat
 from tf_mamlpp.data.bank import Bank
-from tf_mamlpp.data.cached_bank import release_pages
+from tf_mamlpp.data.cached_bank import RESIDENT, release_pages
 from tf_mamlpp.data.input_format import InputFormat
 
 _CHUNK = 16 << 20  # bytes that are read at once
@@ -52,7 +52,7 @@ class Examples:
     def take(self, rows: np.ndarray, raw: bool = False) -> np.ndarray:
         """Copies of examples, `[*rows.shape, *shape]`; `raw` leaves their own dtype.
 
-        What was mapped for them is released.
+        What was mapped of a large array for them is released.
         """
         dtype = np.result_type(*self.arrays) if raw else self.dtype
         taken = np.empty((*rows.shape, *self.shape), dtype)
@@ -60,7 +60,8 @@ class Examples:
         for owner in np.unique(owners):
             here = owners == owner
             taken[here] = self.arrays[owner][rows[here] - self.starts[owner]]
-            release_pages(self.arrays[owner])
+            if self.arrays[owner].nbytes > RESIDENT:
+                release_pages(self.arrays[owner])
         return taken
 
     def origin(self, row: int) -> str:

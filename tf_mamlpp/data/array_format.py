@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 import tensorflow as tf
 
 from tf_mamlpp.checks import check_choice
@@ -53,6 +54,9 @@ class ArrayFormat:
         if self.mean is None or self.std is None:
             return arrays
         return (arrays - tf.constant(self.mean, self.dtype)) / tf.constant(self.std, self.dtype)
+
+    def pictures(self, arrays: np.ndarray) -> None:
+        """Numbers cannot be shown."""
 
     def describe(self) -> dict[str, Any]:
         """The entry `arrays` of metadata.json."""

@@ -33,7 +33,7 @@ class Bank(abc.ABC):
     class_names: tuple[str, ...]
     name: str
     by_fractions: bool
-    damaged: tuple[str, ...]
+    damaged: tuple[str, ...] = ()
 
     @property
     @abc.abstractmethod

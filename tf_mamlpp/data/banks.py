@@ -209,8 +209,8 @@ def _check_disjoint(banks: Mapping[str, Bank]) -> None:
             )
         examples = shared_examples(one, other)
         if examples:
-            called = one.inputs.kind.examples
-            count = f"{len(examples)} {called if len(examples) > 1 else called.removesuffix('s')}"
+            kind = one.inputs.kind
+            count = f"{len(examples)} {kind.examples if len(examples) > 1 else kind.example}"
             warnings.warn(
                 f"{one.name} and {other.name} share {count}, such as {examples[0][0]} and {examples[0][1]}: remove "
                 "them from one",

@@ -12,7 +12,8 @@ import numpy as np
 
 from tf_mamlpp.data.bank import Bank, digest
 
-_RESIDENT = 24 << 20  # bytes; memory keeps the pages of banks up to this size
+RESIDENT = 24 << 20
+"""Bytes; memory keeps the pages of mapped arrays up to this size."""
 
 DIGESTS, ORIGINS = "digests.npy", "pictures.json"
 """In the folder of a cached bank: a hash of each example, and where it came from."""
@@ -58,7 +59,7 @@ class CachedBank(Bank):
         Returns:
             `[*rows.shape, *shape]`.
         """
-        if self.stored.nbytes <= _RESIDENT:
+        if self.stored.nbytes <= RESIDENT:
             return self.stored[rows]
         examples = np.empty((*rows.shape, *self.stored.shape[1:]), self.stored.dtype)
         for place, part in enumerate(rows):

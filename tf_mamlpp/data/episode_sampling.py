@@ -323,7 +323,8 @@ def episodes(
         raise UserError(f"{bank.name}: has no class beside the {way} of a task: unknown {called} cannot be drawn")
     if rotations is None:
         rotations = is_omniglot(bank.source) and split == "train"
-    changes = {"rotations": rotations, "augmentation": augmentation, "support_copies": support_copies}
+    active = augmentation if augmentation and augmentation.active else None
+    changes = {"rotations": rotations, "augmentation": active, "support_copies": support_copies}
     _check_changes(bank, {**changes, "mean": mean, "std": std})
     inputs = bank.inputs
     if isinstance(inputs, PictureFormat):

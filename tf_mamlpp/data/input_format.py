@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+import numpy as np
 import tensorflow as tf
 
 from tf_mamlpp.data.array_format import ArrayFormat
@@ -44,12 +45,17 @@ class InputFormat(Protocol):
         """From examples `[..., *]` as the data have them to `[..., *shape]`, in the graph."""
         ...
 
+    def pictures(self, examples: np.ndarray) -> np.ndarray | None:
+        """Examples `[n, ...]` as pictures to look at, uint8 `[n, H, W, C]`; None where they cannot be shown."""
+        ...
+
     def describe(self) -> dict[str, Any]:
         """Everything about it as JSON types: what metadata.json and a run's inputs.json say."""
         ...
 
 
-_FORMATS: dict[str, Any] = {PICTURES.name: PictureFormat, SOUND.name: SoundFormat, ARRAYS.name: ArrayFormat}
+FORMATS: dict[str, Any] = {PICTURES.name: PictureFormat, SOUND.name: SoundFormat, ARRAYS.name: ArrayFormat}
+"""The format of each kind of data that has one, by the kind's name."""
 
 
 def read_format(described: Mapping[str, Any]) -> InputFormat:
@@ -66,11 +72,11 @@ def read_format(described: Mapping[str, Any]) -> InputFormat:
         >>> read_format({"arrays": inputs.describe()}) == inputs
         True
     """
-    for kind, form in _FORMATS.items():
+    for kind, form in FORMATS.items():
         if kind in described:
             try:
                 found: InputFormat = form.from_description(described[kind])
                 return found
             except (KeyError, TypeError, ValueError) as error:
                 raise UserError(f"the entry '{kind}' is damaged: {error!r}") from error
-    raise UserError(f"nothing says what an example is: no entry {' or '.join(_FORMATS)}")
+    raise UserError(f"nothing says what an example is: no entry {' or '.join(FORMATS)}")

@@ -19,6 +19,7 @@ class Kind:
         baselines: what results call the nearest example, and the nearest mean of a class.
         suffixes: endings of the names of files of examples, in lower case.
         settings: of a config's section `data`, those that not every kind takes.
+        is_shown: whether examples can be looked at as pictures.
         is_regression: whether tasks are curves to fit, and not classes to tell apart.
         from_config: whether a config alone tells what the model takes; else the data do, and a run keeps it.
 
@@ -32,12 +33,18 @@ class Kind:
     baselines: tuple[str, str] = ("nearest_example", "nearest_example_mean")
     suffixes: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
+    is_shown: bool = False
     is_regression: bool = False
     from_config: bool = True
 
     @property
+    def example(self) -> str:
+        """What one of its examples is called."""
+        return self.examples.removesuffix("s")
+
+    @property
     def is_pictures(self) -> bool:
-        """Whether examples are pictures, which can be resized, turned, augmented and shown."""
+        """Whether examples are pictures, which can be resized, turned and augmented."""
         return self is PICTURES
 
     def check_settings(self, source: str, given: Mapping[str, Any], usual: Mapping[str, Any]) -> None:
@@ -72,6 +79,7 @@ PICTURES = Kind(
         *(".avif", ".heic", ".jp2", ".tga", ".ico", ".pcx"),
     ),
     ("image_size", "channels", "resize", "mean", "std", "rotations", "skip_damaged", "cache_dir"),
+    is_shown=True,
 )
 SOUND = Kind(
     "sound",
@@ -82,6 +90,7 @@ SOUND = Kind(
         *(".m4a", ".aac", ".wma", ".amr"),  # libsndfile cannot read these
     ),
     ("sample_rate", "seconds", "window", "hop", "mel_bands", "skip_damaged", "cache_dir"),
+    is_shown=True,
 )
 ARRAYS = Kind("arrays", "examples", settings=("normalise",), from_config=False)
 CURVES = Kind("curves", "points", is_regression=True)

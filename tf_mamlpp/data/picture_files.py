@@ -11,8 +11,6 @@ from pathlib import Path
 from tf_mamlpp.data.kinds import PICTURES, Kind
 from tf_mamlpp.errors import UserError
 
-SUFFIXES = PICTURES.suffixes
-
 _MOST_BYTES = 1 << 30  # of one picture's file
 
 _MOST_PATHS = 1000  # to one folder

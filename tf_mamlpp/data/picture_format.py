@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 import tensorflow as tf
 
 from tf_mamlpp.data.images import normalise, resize
@@ -55,6 +56,10 @@ class PictureFormat:
     def prepare(self, images: tf.Tensor) -> tf.Tensor:
         """Grey values 0..255 on the scale that the model was trained on."""
         return normalise(images, self.mean, self.std)
+
+    def pictures(self, images: np.ndarray) -> np.ndarray:
+        """Pictures are shown as they are."""
+        return images
 
     def describe(self) -> dict[str, Any]:
         """The entry `pictures` of metadata.json."""

@@ -30,6 +30,7 @@ def build(
     widths: tuple[int, ...] = (64, 160, 320, 640),
     weights: str | None = None,
     dtype: str | None = None,
+    inputs_dtype: str = "float32",
 ) -> keras.Model:
     """Builds a model by its name.
 
@@ -40,9 +41,12 @@ def build(
             average-pooled features. Its own preprocessing is left out where Keras allows it, because pictures are
             normalised already; pretrained weights need the mean and std that they were trained with;
             `MODULE:FUNCTION`: a user's own. `FUNCTION(shape, outputs)` of an importable module (or of a file in the
-            current folder) returns any model that `MetaLearner` takes.
+            current folder) returns any model that `MetaLearner` takes. `shape` is that of one example, without the
+            batch, a tuple such as `(28, 28, 1)`; `outputs` is the number of classes. Where examples are whole numbers,
+            the function declares that: `keras.Input(shape, dtype="int32")`.
         shape: of one example.
         outputs: width of the last layer.
+        inputs_dtype: of the examples: `float32`, or `int32`, which only a user's network takes.
         filters: of `conv4` and `conv1d`, see there; the units of `gru`.
         blocks: of `conv4` and `conv1d`.
         strided: of `conv4`.
@@ -63,6 +67,11 @@ def build(
         Traceback (most recent call last):
         tf_mamlpp.errors.UserError: model 'torch:resnet' cannot be imported: ...
     """
+    if inputs_dtype == "int32" and (":" not in name or name.startswith("keras:")):
+        raise UserError(
+            f"the inputs are whole numbers, which {name} does not take: give a network of your own that embeds them, "
+            "model.name=MODULE:FUNCTION, or numbers such as inputs.astype('float32')"
+        )
     if name == "conv4":
         return conv4(shape, outputs, filters, blocks, strided, dtype)
     if name == "resnet12":

@@ -6,6 +6,8 @@ import math
 
 import keras
 
+from tf_mamlpp.errors import UserError
+
 LAST = "channels_last"
 """Of all pictures of this package, whatever `keras.config.image_data_format()` says."""
 
@@ -48,3 +50,25 @@ def series_layers(shape: tuple[int, ...], dtype: str | None) -> list[keras.layer
     if len(shape) != 2:
         layers.append(keras.layers.Reshape((shape[0], math.prod(shape[1:])), name="series", dtype=dtype))
     return layers
+
+
+def check_pictures(network: str, shape: tuple[int, ...]) -> None:
+    """Refuses inputs that are no pictures.
+
+    Args:
+        network: that takes pictures alone.
+        shape: of one example.
+
+    Raises:
+        UserError: it is not `(height, width, channels)`.
+
+    Example:
+        >>> check_pictures("conv4", (128, 9))
+        Traceback (most recent call last):
+        tf_mamlpp.errors.UserError: conv4 takes pictures (height, width, channels), not inputs of shape (128, 9): ...
+    """
+    if len(shape) != 3:
+        raise UserError(
+            f"{network} takes pictures (height, width, channels), not inputs of shape {shape}: give model.name=mlp, or "
+            "a network of your own, MODULE:FUNCTION"
+        )

@@ -149,7 +149,8 @@ def make_model(config: Config, inputs: InputFormat | None = None) -> keras.Model
     inputs = inputs or config_inputs(config)
     assert inputs is not None, "the data tell what an example is: load them first"
     outputs = 1 if config.is_regression else config.data.way
-    return by_name.build(shape=inputs.shape, outputs=outputs, **dataclasses.asdict(config.model))
+    settings = dataclasses.asdict(config.model)
+    return by_name.build(shape=inputs.shape, outputs=outputs, inputs_dtype=inputs.dtype, **settings)
 
 
 def make_learner(config: Config, inputs: InputFormat | None = None) -> EpisodicModel:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 import tensorflow as tf
 
 from tf_mamlpp.data.kinds import SOUND, Kind
@@ -116,6 +117,11 @@ class SoundFormat:
         share = tf.math.divide_no_nan(power, tf.reduce_max(power, [-2, -1], keepdims=True))
         decades = tf.math.log(share + 10.0**-_DECADES) / tf.math.log(10.0)
         return tf.maximum(1.0 + decades[..., tf.newaxis] / _DECADES, 0.0)
+
+    def pictures(self, waveforms: np.ndarray) -> np.ndarray:
+        """Spectrograms to look at, uint8 `[n, bands, spectra, 1]`: time goes to the right, frequencies rise."""
+        grey = np.rint(255 * self.prepare(waveforms).numpy()).astype(np.uint8)
+        return grey.transpose(0, 2, 1, 3)[:, ::-1]
 
     def describe(self) -> dict[str, Any]:
         """The entry `sound` of metadata.json."""

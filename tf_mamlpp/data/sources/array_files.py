@@ -33,7 +33,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """
     if path.is_dir():
         files = sorted(path.glob("*.npy"))
-        found = {file.stem: _mapped(file) for file in files}
+        found = {file.stem: read_array(file) for file in files}
     elif path.is_file():
         found = _unpacked(path)
     else:
@@ -43,7 +43,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     return found
 
 
-def _mapped(file: Path) -> np.ndarray:
+def read_array(file: Path) -> np.ndarray:
     try:
         # Unlike `np.load`, it takes no pickle at all.  A plain view: np.memmap slows every gather.
         return np.asarray(np.lib.format.open_memmap(file, mode="r"))

@@ -12,7 +12,7 @@ import numpy as np
 from tf_mamlpp.data.array_bank import ArrayBank, Examples
 from tf_mamlpp.data.array_format import ArrayFormat
 from tf_mamlpp.data.bank import digest
-from tf_mamlpp.data.sources.array_files import EXPECTED, read_arrays, split_paths
+from tf_mamlpp.data.sources.array_files import EXPECTED, read_array, read_arrays, split_paths
 from tf_mamlpp.data.sources.splits import FRACTIONS, SPLITS, divide_classes
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.files import expanded
@@ -94,6 +94,39 @@ def load_array_pool(path: str | os.PathLike[str], *, split_file: str | os.PathLi
         divided, names = divide_classes(list(classes), 0, split_file, source=f"{path}"), list(classes)
         classes = {names[n]: classes[names[n]] for split in SPLITS for n in divided[split]}
     return _bank(examples, classes, "arrays all", _scan(examples, path))
+
+
+def load_queries(path: Path) -> tuple[Examples, list[str] | None]:
+    """Loads arrays whose classes need not be known.
+
+    Args:
+        path: as for `load_arrays`, or without `labels`; or one `.npy` file.
+
+    Returns:
+        The examples in their order, and the class of each; None where no labels tell it.
+
+    Raises:
+        UserError: as `load_arrays`.
+
+    Example:
+        >>> np.savez(tmp_path / "data.npz", inputs=np.zeros((2, 3)), labels=["bee", "ant"])
+        >>> load_queries(tmp_path / "data.npz")[1]
+        ['bee', 'ant']
+    """
+    path, truths = expanded(path), None
+    arrays = {_INPUTS: read_array(path)} if path.suffix == ".npy" and path.is_file() else None
+    if arrays is None and split_paths(path) is None:
+        arrays = read_arrays(path)
+    if arrays is not None and list(arrays) == [_INPUTS]:
+        examples = Examples((arrays[_INPUTS],), (_INPUTS,), _common_dtype(arrays, path))
+    else:
+        examples, groups = _open(path)
+        truths = [""] * len(examples)
+        for name, rows in _pool(groups).items():
+            for row in rows:
+                truths[row] = name
+    _scan(examples, path)
+    return examples, truths
 
 
 def _open(path: Path) -> tuple[Examples, dict[str, _Classes]]:
