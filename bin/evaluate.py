@@ -109,8 +109,9 @@ def main(overrides: list[str]) -> None:
     for result in results:
         print(results_table(result))
     if output:
-        shown = " and hardest tasks" if kind_of(results[0]["dataset"]).is_shown else ""
-        print(f"confusion matrix, accuracy of each class{shown}: {output}")
+        shown = kind_of(results[0]["dataset"]).is_shown
+        told = "matrix, accuracy of each class and hardest tasks" if shown else "matrix and accuracy of each class"
+        print(f"confusion {told}: {output}")
     if _JSON.value:
         print(json.dumps(results[0] if len(results) == 1 else {"results": results}))
 

@@ -2,8 +2,8 @@
 
     python bin/train.py --config=configs/arrays.py:way=5,shot=1 --config.data.path=FILE --workdir=runs/mine
 
-The arrays are `inputs` `[examples, ...]` and `labels` `[examples]`, or one array for each class.  Each feature is brought
-to mean 0 and deviation 1 over the training classes; whole numbers stay as they are, and need a network that embeds them.
+The arrays are `inputs` `[examples, ...]` and `labels` `[examples]`, or one array for each class.  Each feature is
+brought to mean 0 and deviation 1 over the training classes; whole numbers stay, and need a network that embeds them.
 `model=MODULE:FUNCTION` names a network of your own; docs/arrays.md has the rules and an example of each.
 MAML++ on a small fully connected network, 2,000 updates of 8 tasks, second order in the second half.
 """

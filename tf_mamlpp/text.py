@@ -118,7 +118,7 @@ def _confidence_rows(confidence: Mapping[str, Any]) -> list[tuple[str, str]]:
     if known:
         score, words = known["score"], known["score"].replace("_", " ")
         kept, found = percent(known["known_kept"]), percent(known["unknown_found"])
-        told = f"AUROC {known['auroc'][score]:.3f}, keeps {kept} of known pictures, finds {found} of unknown ones"
+        told = f"AUROC {known['auroc'][score]:.3f}, keeps {kept} of known ones, finds {found} of unknown ones"
         rows.append(("known at all", f"{told}  ({words})"))
     return rows
 

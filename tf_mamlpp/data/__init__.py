@@ -10,6 +10,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tf_mamlpp.data.array_bank import ArrayBank as ArrayBank
+    from tf_mamlpp.data.array_format import ArrayFormat as ArrayFormat
     from tf_mamlpp.data.augmentation import Augmentation as Augmentation
     from tf_mamlpp.data.bank import Bank as Bank
     from tf_mamlpp.data.bank_cache import build_or_load as build_or_load
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 
 # The module that each public name lives in.
 _HOME = {
+    "ArrayBank": "array_bank",
+    "ArrayFormat": "array_format",
     "Augmentation": "augmentation",
     "Bank": "bank",
     "ImageBank": "image_bank",

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from tf_mamlpp.checks import check_choice
 from tf_mamlpp.data.kinds import ARRAYS, Kind
+from tf_mamlpp.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class ArrayFormat:
         mean, std: of each feature; None leaves the numbers as they are.
 
     Raises:
-        UserError: another dtype.
+        UserError: another dtype, or a scale that is not one number for each feature.
 
     Example:
         >>> inputs = ArrayFormat((3, 2), "float32", mean=(1.0, 2.0), std=(1.0, 4.0))
@@ -43,6 +44,9 @@ class ArrayFormat:
 
     def __post_init__(self) -> None:
         check_choice("dtype", self.dtype, ("float32", "int32"))
+        given = [values for values in (self.mean, self.std) if values is not None]
+        if given and not (len(given) == 2 and all(len(values) == self.shape[-1] for values in given) and all(given[1])):
+            raise UserError(f"mean and std must be {self.shape[-1]} numbers each, and no std 0: one for each feature")
 
     def signature(self) -> tf.TensorSpec:
         """An exported model takes arrays as they were in training."""

@@ -125,7 +125,7 @@ def shared_examples(one: Bank, other: Bank) -> list[tuple[str, str]]:
         >>> np.savez(tmp_path / "data.npz", inputs=twins, labels=["ant", "bee", "cat", "dog"])
         >>> banks = load_arrays(tmp_path / "data.npz", split_fractions=(0.5, 0.25, 0.25))
         >>> [shared_examples(banks["train"], banks[split]) for split in ("validation", "test")]
-        [[], [('inputs[1]', 'inputs[3]')]]
+        [[('inputs[3]', 'inputs[1]')], []]
     """
     if one.origins([]) is None or other.origins([]) is None:
         return []

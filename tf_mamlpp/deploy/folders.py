@@ -38,7 +38,8 @@ def adapt_to_folder(model: DeployedModel, folder: Path) -> AdaptedTask:
         Traceback (most recent call last):
         tf_mamlpp.errors.UserError: '...' has no class folders with pictures: put each class's pictures in a folder ...
     """
-    return model.adapt(*reader_of(model).read_support(model, folder))
+    examples, labels, names = reader_of(model).read_support(model, folder)
+    return model.adapt(examples, labels, names)
 
 
 def learn(

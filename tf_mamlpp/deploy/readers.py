@@ -50,6 +50,10 @@ _READERS: dict[str, Reader] = {PICTURES.name: file_reader, SOUND.name: file_read
 def reader_of(model: DeployedModel) -> Reader:
     """The reader of the kind of examples that a model takes.
 
-    Example: see `Reader`.
+    Example:
+        >>> from types import SimpleNamespace
+        >>> from tf_mamlpp.data.picture_format import PictureFormat
+        >>> reader_of(SimpleNamespace(inputs=PictureFormat((8, 8), 1, mean=(0.0,), std=(1.0,)))).__name__
+        'tf_mamlpp.deploy.picture_reader'
     """
     return _READERS[model.inputs.kind.name]

@@ -25,6 +25,7 @@ class TaskLearner(StateLearner):
         UserError: an unknown choice, or a model that is not float32.
 
     Example:
+        >>> import tensorflow as tf
         >>> import tf_mamlpp as mp
         >>> learner = mp.MetaLearner(mp.mlp((8, 8, 1), 3), way=3, inner_steps=2)
         >>> deployed = task_learner(learner, PictureFormat((8, 8), 1, mean=(0.5,), std=(0.5,)))

@@ -44,6 +44,20 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def read_array(file: Path) -> np.ndarray:
+    """The array of a `.npy` file, memory-mapped.
+
+    Raises:
+        UserError: it cannot be read; an array of Python objects is never read.
+
+    Example:
+        >>> np.save(tmp_path / "labels.npy", [3, 4])
+        >>> read_array(tmp_path / "labels.npy").tolist()
+        [3, 4]
+        >>> np.save(tmp_path / "things.npy", [{}, None])
+        >>> read_array(tmp_path / "things.npy")
+        Traceback (most recent call last):
+        tf_mamlpp.errors.UserError: ...things.npy: cannot be read (it holds Python objects, which are never read: ...
+    """
     try:
         # Unlike `np.load`, it takes no pickle at all.  A plain view: np.memmap slows every gather.
         return np.asarray(np.lib.format.open_memmap(file, mode="r"))

@@ -52,8 +52,8 @@ def load_arrays(
         >>> banks = load_arrays(tmp_path / "data.npz")
         >>> {split: bank.class_names for split, bank in banks.items()}
         {'train': ('3', '4', '6'), 'validation': ('5',), 'test': ('7',)}
-        >>> banks["test"].take(np.array([0])).tolist(), banks["test"].inputs.mean
-        ([[16.0, 17.0]], (7.0, 8.0))
+        >>> banks["test"].take(np.array([0])).tolist(), [round(mean, 2) for mean in banks["test"].inputs.mean]
+        ([[16.0, 17.0]], [6.33, 7.33])
     """
     folder = expanded(path)
     examples, groups = _open(folder)
@@ -118,6 +118,7 @@ def load_queries(path: Path) -> tuple[Examples, list[str] | None]:
     if arrays is None and split_paths(path) is None:
         arrays = read_arrays(path)
     if arrays is not None and list(arrays) == [_INPUTS]:
+        arrays = _checked(arrays, path)
         examples = Examples((arrays[_INPUTS],), (_INPUTS,), _common_dtype(arrays, path))
     else:
         examples, groups = _open(path)
@@ -132,51 +133,36 @@ def load_queries(path: Path) -> tuple[Examples, list[str] | None]:
 def _open(path: Path) -> tuple[Examples, dict[str, _Classes]]:
     """All examples, and the rows of each class: in a group for each split that the data have, or in one group."""
     files = split_paths(path) or {"": path}
-    arrays, names, groups, before = list[np.ndarray](), list[str](), dict[str, _Classes](), 0
+    arrays, groups, before = dict[str, np.ndarray](), dict[str, _Classes](), 0
     for split, file in files.items():
-        found, groups[split] = _classes(read_arrays(file), file, before)
-        arrays += found.values()
-        names += [f"{file.name} {name}" if split else name for name in found]
+        found, labels = _examples_and_labels(read_arrays(file), file)
+        arrays |= {f"{file.name} {name}" if split else name: array for name, array in found.items()}
+        groups[split] = _rows_by_name(found, before) if labels is None else _rows_by_label(labels, before)
         before += sum(map(len, found.values()))
-    return Examples(tuple(arrays), tuple(names), _common_dtype(dict(zip(names, arrays, strict=True)), path)), groups
+    return Examples(tuple(arrays.values()), tuple(arrays), _common_dtype(arrays, path)), groups
 
 
-def _classes(arrays: Mapping[str, np.ndarray], path: Path, before: int) -> tuple[dict[str, np.ndarray], _Classes]:
-    """The arrays of examples, and the rows of each class, of which the first is `before`."""
-    if _INPUTS in arrays or _LABELS in arrays:
-        inputs, names = _labelled(arrays, path)
-        called, numbers = np.unique(names, return_inverse=True)
-        rows = np.argsort(numbers, kind="stable") + before
-        parts = np.split(rows, np.cumsum(np.bincount(numbers))[:-1])
-        return {_INPUTS: inputs}, {str(name): part for name, part in zip(called, parts, strict=True)}
-    starts = np.cumsum([before, *(len(array) if array.ndim else 0 for array in arrays.values())])
-    classes = {name: np.arange(first, last) for name, first, last in zip(arrays, starts[:-1], starts[1:], strict=True)}
-    return dict(arrays), classes
-
-
-def _labelled(arrays: Mapping[str, np.ndarray], path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """The arrays `inputs` and `labels`."""
+def _examples_and_labels(arrays: dict[str, np.ndarray], path: Path) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
+    """The arrays that hold examples, and the labels of their rows; None where each array is a class."""
+    if not arrays.keys() & {_INPUTS, _LABELS}:
+        return _checked(arrays, path), None
     unknown = sorted(arrays.keys() - {_INPUTS, _LABELS})
     if unknown or len(arrays) != 2:
-        what = (
-            f"an array '{unknown[0]}' beside {_INPUTS} or {_LABELS}"
-            if unknown
-            else f"only the array {next(iter(arrays))}"
-        )
-        raise UserError(f"{path}: has {what}; {EXPECTED}")
+        has = f"an array '{unknown[0]}' beside {_INPUTS} or {_LABELS}" if unknown else f"only the array {min(arrays)}"
+        raise UserError(f"{path}: has {has}; {EXPECTED}")
     inputs, labels = arrays[_INPUTS], arrays[_LABELS]
     if labels.ndim != 1:
         raise UserError(f"{path}: labels has the shape {labels.shape}: give a vector, one class for each example")
     if labels.dtype.kind not in "iuU":
         raise UserError(f"{path}: labels is of {labels.dtype}: give whole numbers or texts, such as labels.astype(int)")
-    if inputs.ndim and len(inputs) != len(labels):
+    checked = _checked({_INPUTS: inputs}, path)
+    if len(inputs) != len(labels):
         raise UserError(f"{path}: has {len(inputs)} inputs and {len(labels)} labels: give each example one")
-    return inputs, labels
+    return checked, labels
 
 
-def _common_dtype(arrays: Mapping[str, np.ndarray], path: Path) -> np.dtype:
-    """What examples are read as: float32, or int32 where all are whole numbers."""
-    first = next(iter(arrays))
+def _checked(arrays: dict[str, np.ndarray], path: Path) -> dict[str, np.ndarray]:
+    """The arrays, if each holds numbers for each example."""
     for name, array in arrays.items():
         if array.dtype.kind not in "fiu":
             raise UserError(f"{path}: {name} is of {array.dtype}: give numbers, such as {name}.astype('float32')")
@@ -184,14 +170,33 @@ def _common_dtype(arrays: Mapping[str, np.ndarray], path: Path) -> np.dtype:
             raise UserError(
                 f"{path}: {name} has the shape {array.shape}: give [examples, ...], numbers for each example"
             )
-        if array.shape[1:] != arrays[first].shape[1:] or (array.dtype.kind == "f") != (arrays[first].dtype.kind == "f"):
-            raise UserError(
-                f"{path}: {name} has examples of {array.dtype} {array.shape[1:]}, {first} of {arrays[first].dtype} "
-                f"{arrays[first].shape[1:]}: give all one shape, and either whole numbers or others"
-            )
     if not any(map(len, arrays.values())):
         raise UserError(f"{path}: has no examples: its arrays are empty")
-    return np.dtype(np.float32 if arrays[first].dtype.kind == "f" else np.int32)
+    return arrays
+
+
+def _rows_by_name(arrays: Mapping[str, np.ndarray], before: int) -> _Classes:
+    """The rows of each array, which is a class; the first is `before`."""
+    ends = np.cumsum([before, *map(len, arrays.values())])
+    return {name: np.arange(*ends[i : i + 2]) for i, name in enumerate(arrays)}
+
+
+def _rows_by_label(labels: np.ndarray, before: int) -> _Classes:
+    """The rows of each class in their order; the first is `before`."""
+    names, numbers = np.unique(labels, return_inverse=True)
+    rows = np.split(np.argsort(numbers, kind="stable") + before, np.cumsum(np.bincount(numbers))[:-1])
+    return {str(name): part for name, part in zip(names, rows, strict=True)}
+
+
+def _common_dtype(arrays: Mapping[str, np.ndarray], path: Path) -> np.dtype:
+    """What examples are read as: float32, or int32 where all are whole numbers."""
+    first, *others = arrays
+    kinds = {name: (array.dtype.kind == "f", array.shape[1:]) for name, array in arrays.items()}
+    for name in others:
+        if kinds[name] != kinds[first]:
+            both = (f"{n} has {arrays[n].dtype} {arrays[n].shape[1:]}" for n in (first, name))
+            raise UserError(f"{path}: {', '.join(both)}: give all examples one shape, and whole numbers or others")
+    return np.dtype(np.float32 if kinds[first][0] else np.int32)
 
 
 def _pool(groups: Mapping[str, _Classes]) -> _Classes:
