@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tf_mamlpp.data.episode_sampling import episodes as episodes
     from tf_mamlpp.data.image_bank import ImageBank as ImageBank
     from tf_mamlpp.data.picture_format import PictureFormat as PictureFormat
+    from tf_mamlpp.data.sound.sound_format import SoundFormat as SoundFormat
     from tf_mamlpp.deploy.learner_export import export as export
     from tf_mamlpp.deploy.pretrained import pretrained as pretrained
     from tf_mamlpp.errors import UserError as UserError
@@ -56,6 +57,7 @@ _HOME = {
     "PictureFormat": "data.picture_format",
     "PrototypicalNetworks": "meta.prototypical_networks",
     "Schedules": "meta.schedules",
+    "SoundFormat": "data.sound.sound_format",
     "UserError": "errors",
     "check_meta_gradient": "meta.gradient_check",
     "conv1d": "models.conv1d",

@@ -54,6 +54,6 @@ def reader_of(model: DeployedModel) -> Reader:
         >>> from types import SimpleNamespace
         >>> from tf_mamlpp.data.picture_format import PictureFormat
         >>> reader_of(SimpleNamespace(inputs=PictureFormat((8, 8), 1, mean=(0.0,), std=(1.0,)))).__name__
-        'tf_mamlpp.deploy.picture_reader'
+        'tf_mamlpp.deploy.file_reader'
     """
     return _READERS[model.inputs.kind.name]

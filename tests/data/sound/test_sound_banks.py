@@ -27,7 +27,8 @@ def words(tmp_path, wav):
 
 @pytest.fixture
 def load(words, tmp_path):
-    return lambda **settings: load_banks("audio_folder", words, **{**SOUND, "cache_dir": tmp_path / "cache", **settings})
+    usual = {**SOUND, "cache_dir": tmp_path / "cache"}
+    return lambda **settings: load_banks("audio_folder", words, **{**usual, **settings})
 
 
 def test_banks_hold_what_the_files_hold(load, words):
