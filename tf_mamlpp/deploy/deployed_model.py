@@ -87,7 +87,11 @@ class DeployedModel:
             raise UserError(f"'{folder}' cannot be loaded: {reason(error)}; export the model again") from error
 
     def _read_metadata(self, about: dict[str, Any]) -> None:
-        _, self.inputs = about["format"], read_format(about)
+        _ = about["format"]
+        try:
+            self.inputs = read_format(about)
+        except UserError as error:
+            raise ValueError(str(error)) from error
         self.way = None if about["way"] is None else int(about["way"])
         self.trained_way = int(about["trained_way"]) if self.way is None else self.way
         self.query_statistics = str(about["query_statistics"])

@@ -118,17 +118,6 @@ def _signatures(learner: StateLearner) -> InputSignatures:
     return InputSignatures(learner, learner.inputs.signature(), RUN_NAMES)
 
 
-def picture_format(config: Config) -> PictureFormat:
-    """How a config's pictures are prepared.
-
-    Example:
-        >>> picture_format(Config()).image_size
-        (28, 28)
-    """
-    d = config.data
-    return PictureFormat(d.image_size, d.channels, d.mean, d.std, d.resize)
-
-
 def without_machine(config: Config) -> dict[str, Any]:
     """The config as JSON types, without the settings of the training machine, such as paths.
 

@@ -11,8 +11,9 @@ from typing import Any
 from tf_mamlpp import config as configs
 from tf_mamlpp.config import Config
 from tf_mamlpp.data.bank_cache import cache_root
+from tf_mamlpp.data.picture_format import PictureFormat
 from tf_mamlpp.deploy.catalogue import ABOUT, FOLDER, about
-from tf_mamlpp.deploy.export import export_run, picture_format, without_machine
+from tf_mamlpp.deploy.export import export_run, without_machine
 from tf_mamlpp.deploy.saved_model import export_saved_model
 from tf_mamlpp.deploy.task_learner import task_learner
 from tf_mamlpp.errors import UserError
@@ -21,6 +22,7 @@ from tf_mamlpp.meta.meta_learner import MetaLearner
 from tf_mamlpp.meta.outer_loop import EpisodicModel
 from tf_mamlpp.text import percent
 from tf_mamlpp.training.build import make_learner
+from tf_mamlpp.training.run_inputs import config_inputs
 from tf_mamlpp.training.workdir import open_run
 
 _WEIGHTS, _LITERT, _CARD = "model.weights.h5", "model.tflite", "card.md"
@@ -81,7 +83,9 @@ def exported(name: str) -> Path:
     checksum = zlib.crc32((FOLDER / name / _WEIGHTS).read_bytes())
     folder = cache_root() / "pretrained" / f"{name}-{checksum:08x}"
     if not (folder / "metadata.json").exists():
-        deployed = task_learner(pretrained(name), picture_format(_config(name)), query_statistics="support")
+        pictures = config_inputs(_config(name))
+        assert isinstance(pictures, PictureFormat)
+        deployed = task_learner(pretrained(name), pictures, query_statistics="support")
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
             export_saved_model(deployed, folder, {key: told[key] for key in ("test", "train_steps", "config")})

@@ -2,6 +2,7 @@
 
 import json
 import mmap
+import zipfile
 
 import numpy as np
 import pytest
@@ -67,8 +68,9 @@ def test_a_folder_is_mapped_and_has_the_same_banks(data):
 
 def test_an_array_for_each_class_is_the_same_data(data, tmp_path):
     inputs, labels = table()
-    np.savez(tmp_path / "classes.npz", **{str(c): inputs[labels == c] for c in range(6)})
+    np.savez(tmp_path / "classes.npz", **{str(c): inputs[labels == c] for c in (4, 0, 3, 1, 5, 2)})
     same(load_arrays(data), load_arrays(tmp_path / "classes.npz"))
+    same(load_arrays(data), load_arrays(as_folder(tmp_path / "classes.npz")))
 
 
 def test_labels_may_be_texts(data, tmp_path):
@@ -226,7 +228,10 @@ BAD = {
     "no inputs": ({"labels": LABELS}, "has only the array labels; expected"),
     "nothing": ({}, "has no arrays; expected"),
     "empty": ({"inputs": GOOD[:0], "labels": LABELS[:0]}, "has no examples"),
-    "scalars": ({"inputs": LABELS, "labels": LABELS}, r"inputs has the shape \(6,\): give \[examples, ...\]"),
+    "scalars": (
+        {"inputs": LABELS, "labels": LABELS},
+        r"inputs has the shape \(6,\), no numbers for each example; expected",
+    ),
     "no numbers": ({"inputs": np.ones((6, 0)), "labels": LABELS}, r"inputs has the shape \(6, 0\)"),
     "one number": ({"inputs": np.array(3.0), "labels": LABELS}, r"inputs has the shape \(\)"),
     "texts": ({"inputs": np.array([["a"]] * 6), "labels": LABELS}, "inputs is of <U1: give numbers"),
@@ -279,6 +284,24 @@ def test_every_byte_of_a_file_may_be_damaged(data, fuzz):
             assert "\n" not in str(error)
 
     fuzz(damaged, 15, place=st.integers(0, 10**6), value=st.integers(0, 255))
+
+
+def test_what_does_not_fit_into_memory(data, monkeypatch):
+    def too_much(*args):
+        raise MemoryError
+
+    monkeypatch.setattr(np.lib.npyio.NpzFile, "__getitem__", too_much)
+    with pytest.raises(
+        UserError, match="data.npz: inputs does not fit into memory: unpack it to a folder of .npy files"
+    ):
+        load_arrays(data)
+
+
+def test_a_file_beside_the_arrays(data):
+    with zipfile.ZipFile(data, "a") as archive:
+        archive.writestr("readme.txt", "about these numbers")
+    with pytest.raises(UserError, match="data.npz: readme.txt: cannot be read"):
+        load_arrays(data)
 
 
 def test_a_file_cut_short(data):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +16,7 @@ EXPECTED = (
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of a `.npz` file by their names, or of a folder of `.npy` files, memory-mapped.
+    """The arrays of a `.npz` file, or of a folder of `.npy` files, memory-mapped, by their names and sorted by them.
 
     Args:
         path: of the file or folder.
@@ -40,7 +38,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         raise UserError(f"{path}: no such file or folder; {EXPECTED}")
     if not found:
         raise UserError(f"{path}: has no arrays; {EXPECTED}")
-    return found
+    return dict(sorted(found.items()))
 
 
 def read_array(file: Path) -> np.ndarray:
@@ -61,7 +59,7 @@ def read_array(file: Path) -> np.ndarray:
     try:
         # Unlike `np.load`, it takes no pickle at all.  A plain view: np.memmap slows every gather.
         return np.asarray(np.lib.format.open_memmap(file, mode="r"))
-    except (OSError, ValueError, EOFError, SyntaxError) as error:
+    except Exception as error:  # a damaged file raises nearly anything
         raise UserError(_unreadable(f"{file}", error)) from error
 
 
@@ -76,8 +74,13 @@ def _unpacked(file: Path) -> dict[str, np.ndarray]:
             arrays = {}
             for name in opened.files:
                 arrays[name] = opened[name]
+                if not isinstance(arrays[name], np.ndarray):
+                    raise ValueError("it is no array")
             return arrays
-    except (OSError, ValueError, EOFError, SyntaxError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+    except MemoryError as error:
+        advice = "unpack it to a folder of .npy files, which are memory-mapped"
+        raise UserError(f"{file}: {name} does not fit into memory: {advice}") from error
+    except Exception as error:  # a damaged archive raises nearly anything
         raise UserError(_unreadable(f"{file}: {name}" if name else f"{file}", error)) from error
 
 

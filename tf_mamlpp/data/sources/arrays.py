@@ -113,20 +113,20 @@ def load_queries(path: Path) -> tuple[Examples, list[str] | None]:
         >>> load_queries(tmp_path / "data.npz")[1]
         ['bee', 'ant']
     """
-    path, truths = expanded(path), None
-    arrays = {_INPUTS: read_array(path)} if path.suffix == ".npy" and path.is_file() else None
-    if arrays is None and split_paths(path) is None:
+    path = expanded(path)
+    arrays = {_INPUTS: read_array(path)} if path.suffix == ".npy" and path.is_file() else {}
+    if not arrays and split_paths(path) is None:
         arrays = read_arrays(path)
-    if arrays is not None and list(arrays) == [_INPUTS]:
-        arrays = _checked(arrays, path)
-        examples = Examples((arrays[_INPUTS],), (_INPUTS,), _common_dtype(arrays, path))
-    else:
-        examples, groups = _open(path)
-        truths = [""] * len(examples)
-        for name, rows in _pool(groups).items():
-            for row in rows:
-                truths[row] = name
+    if list(arrays) == [_INPUTS]:
+        examples = Examples((arrays[_INPUTS],), (_INPUTS,), _common_dtype(_checked(arrays, path), path))
+        _scan(examples, path)
+        return examples, None
+    examples, groups = _open(path)
     _scan(examples, path)
+    truths = [""] * len(examples)
+    for name, rows in _pool(groups).items():
+        for row in rows:
+            truths[row] = name
     return examples, truths
 
 
@@ -167,9 +167,7 @@ def _checked(arrays: dict[str, np.ndarray], path: Path) -> dict[str, np.ndarray]
         if array.dtype.kind not in "fiu":
             raise UserError(f"{path}: {name} is of {array.dtype}: give numbers, such as {name}.astype('float32')")
         if array.ndim < 2 or not all(array.shape[1:]):
-            raise UserError(
-                f"{path}: {name} has the shape {array.shape}: give [examples, ...], numbers for each example"
-            )
+            raise UserError(f"{path}: {name} has the shape {array.shape}, no numbers for each example; {EXPECTED}")
     if not any(map(len, arrays.values())):
         raise UserError(f"{path}: has no examples: its arrays are empty")
     return arrays
