@@ -69,6 +69,6 @@ def check_pictures(network: str, shape: tuple[int, ...]) -> None:
     """
     if len(shape) != 3:
         raise UserError(
-            f"{network} takes pictures (height, width, channels), not inputs of shape {shape}: give model.name=mlp, or "
-            "a network of your own, MODULE:FUNCTION"
+            f"{network} takes pictures (height, width, channels), not inputs of shape {shape}: give model.name=mlp, "
+            "conv1d, gru, or a network of your own, MODULE:FUNCTION"
         )
