@@ -3,8 +3,8 @@
     python bin/train.py --config=configs/audio.py:rate=8000,seconds=0.6 --config.data.path=DIR --workdir=runs/words
 
 The model sees log-mel spectrograms, as pictures of one channel.  Recordings may have any rate and length: they are
-resampled to `rate`, and of `seconds` the loudest part is taken, or silence added.  docs/beyond_pictures.md says how to
-choose classes and splits.  MAML++, 32 filters, 600 updates of 4 tasks, of which the first half has first-order gradients.
+resampled to `rate`; silence is added, or the loudest part of `seconds` taken.  docs/beyond_pictures.md says how to
+choose classes and splits.  MAML++, 32 filters, 600 updates of 4 tasks, the first half with first-order gradients.
 
 Takes: TODO
 Expect: TODO
@@ -37,6 +37,7 @@ def get_config(argument: str = "") -> Config:
             **methods[a.method],
             multi_step_loss_epochs=max(a.epochs // 2, 1),
             second_order_from_epoch=a.epochs // 2,
+            gradient_clip=10.0,
         ),
         training=Training(epochs=a.epochs, updates=100, tasks=4, checkpoint_updates=50),
         evaluation=Evaluation(validation_tasks=120, test_tasks=600, ensemble=min(3, a.epochs)),

@@ -110,7 +110,7 @@ def _json(config, key):
         ("--config.data.mean=1,2", "data.mean needs one number, or one for each of the 1 channels"),
         ("--config.data.channels=2", "data.channels is one of 1, 3, not '2'"),
         ("--config.data.sample_rate=0", "data.sample_rate is 0: it must be positive"),
-        ("--config.data.hop=0.04", "data.hop=0.04, window=0.03 and seconds=1.0 must rise in this order, from one sample"),
+        ("--config.data.hop=0.04", "data.hop=0.04, window=0.03 and seconds=1.0 must rise in this order"),
         ("--config.data.seconds=0.02", "data.hop=0.02, window=0.03 and seconds=0.02 must rise in this order"),
         ("--config.data.sample_rate=40", "must rise in this order, from one sample on, which is 1/40 s"),
         ("--config.data.mel_bands=13", "data.mel_bands has no use with data.name=glyphs: it is for sound"),
