@@ -9,6 +9,8 @@ LITERT = (
     "(sys_platform == 'darwin' and platform_machine == 'arm64'))"
 )
 
+AUDIO = ["soundfile>=0.12", "soxr>=0.3.7"]
+
 setup(
     name="tf_mamlpp",
     version="0.1.0",
@@ -37,11 +39,12 @@ setup(
         "tqdm>=4.60",  # the progress of decoding
     ],
     extras_require={
+        "audio": AUDIO,
         "demo": ["gradio>=6.17,<7"],
         "gpu": ["tensorflow[and-cuda]>=2.19; sys_platform == 'linux'"],
         "litert": [LITERT],
         "peers": ["higher>=0.2.1", "torch>=2"],  # docs/benchmark.md; learn2learn has to be built by hand
-        "test": ["build>=1.2", "hypothesis>=6.100", "pytest>=8", "pytest-xdist>=3.5", LITERT],
+        "test": [*AUDIO, "build>=1.2", "hypothesis>=6.100", "pytest>=8", "pytest-xdist>=3.5", LITERT],
         # The site (docs/site) and its notebook.  mkdocs-material is in its last major version.
         "docs": [
             "ipykernel>=6.29",

@@ -116,6 +116,6 @@ def test_confidence_has_rows_of_its_own():
     confidence = {"temperature": 2.3071, "expected_calibration_error": error, "known": known}
     table = results_table({**RESULTS, "confidence": confidence})
     assert "calibration error  12.30 %, calibrated 3.10 %  (temperature 2.31, best epoch alone)" in table
-    told = "AUROC 0.851, keeps 94.80 % of known pictures, finds 42.00 % of unknown ones  (largest logit)"
+    told = "AUROC 0.851, keeps 94.80 % of known ones, finds 42.00 % of unknown ones  (largest logit)"
     assert f"known at all       {told}" in table
     assert "known at all" not in results_table({**RESULTS, "confidence": {**confidence, "known": None}})

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from tf_mamlpp.data.banks import load_banks as load_banks
     from tf_mamlpp.data.episode_sampling import episodes as episodes
     from tf_mamlpp.data.image_bank import ImageBank as ImageBank
+    from tf_mamlpp.data.picture_format import PictureFormat as PictureFormat
+    from tf_mamlpp.data.sound.sound_format import SoundFormat as SoundFormat
     from tf_mamlpp.deploy.learner_export import export as export
-    from tf_mamlpp.deploy.picture_format import PictureFormat as PictureFormat
     from tf_mamlpp.deploy.pretrained import pretrained as pretrained
     from tf_mamlpp.errors import UserError as UserError
     from tf_mamlpp.layers.conversion import convert_normalization as convert_normalization
@@ -34,7 +35,9 @@ if TYPE_CHECKING:
     from tf_mamlpp.meta.schedules import CosineAnnealing as CosineAnnealing
     from tf_mamlpp.meta.schedules import Schedules as Schedules
     from tf_mamlpp.meta.settings import presets as presets
+    from tf_mamlpp.models.conv1d import conv1d as conv1d
     from tf_mamlpp.models.conv4 import conv4 as conv4
+    from tf_mamlpp.models.gru import gru as gru
     from tf_mamlpp.models.mlp import mlp as mlp
     from tf_mamlpp.models.resnet12 import resnet12 as resnet12
 
@@ -51,16 +54,19 @@ _HOME = {
     "ImageBank": "data.image_bank",
     "MetaLearner": "meta.meta_learner",
     "PerStepBatchNormalization": "layers.per_step_batch_norm",
-    "PictureFormat": "deploy.picture_format",
+    "PictureFormat": "data.picture_format",
     "PrototypicalNetworks": "meta.prototypical_networks",
     "Schedules": "meta.schedules",
+    "SoundFormat": "data.sound.sound_format",
     "UserError": "errors",
     "check_meta_gradient": "meta.gradient_check",
+    "conv1d": "models.conv1d",
     "conv4": "models.conv4",
     "convert_normalization": "layers.conversion",
     "episodes": "data.episode_sampling",
     "export": "deploy.learner_export",
     "evaluate": "meta.evaluation",
+    "gru": "models.gru",
     "load_banks": "data.banks",
     "mlp": "models.mlp",
     "presets": "meta.settings",

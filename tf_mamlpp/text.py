@@ -41,6 +41,10 @@ def csv_cell(path: str) -> str:
 _BASELINES = (
     ("nearest_pixel", "nearest pixel", "1-NN on raw pixels"),
     ("nearest_class_mean", "nearest mean", "class means of raw pixels"),
+    ("nearest_spectrogram", "nearest spectrogram", "1-NN on the spectrograms"),
+    ("nearest_mean_spectrogram", "nearest mean", "class means of the spectrograms"),
+    ("nearest_example", "nearest example", "1-NN on the inputs"),
+    ("nearest_example_mean", "nearest mean", "class means of the inputs"),
 )
 
 
@@ -114,7 +118,7 @@ def _confidence_rows(confidence: Mapping[str, Any]) -> list[tuple[str, str]]:
     if known:
         score, words = known["score"], known["score"].replace("_", " ")
         kept, found = percent(known["known_kept"]), percent(known["unknown_found"])
-        told = f"AUROC {known['auroc'][score]:.3f}, keeps {kept} of known pictures, finds {found} of unknown ones"
+        told = f"AUROC {known['auroc'][score]:.3f}, keeps {kept} of known ones, finds {found} of unknown ones"
         rows.append(("known at all", f"{told}  ({words})"))
     return rows
 

@@ -2,7 +2,7 @@ import pytest
 
 import tf_mamlpp as mp
 from tf_mamlpp.benchmark.serving import run_serving
-from tf_mamlpp.deploy.picture_format import PictureFormat
+from tf_mamlpp.data.picture_format import PictureFormat
 from tf_mamlpp.deploy.saved_model import export_saved_model
 from tf_mamlpp.deploy.task_learner import task_learner
 

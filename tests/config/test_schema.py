@@ -29,7 +29,7 @@ from tf_mamlpp.errors import UserError
         ("learner.adapted=", "learner.adapted is empty"),
         ("model.name=resnet12 model.widths=", "model.widths is empty"),
         ("model.widths=4,8", "model.widths is for model.name=resnet12, not for 'conv4'"),
-        ("model.name=mlp model.blocks=2", "model.blocks is for model.name=conv4, not for 'mlp'"),
+        ("model.name=mlp model.blocks=2", "model.blocks is for model.name=conv4 or conv1d, not for 'mlp'"),
         ("model.name=resnet12 model.strided=1", "model.strided is for model.name=conv4, not for 'resnet12'"),
         *(
             (f"data.name={name} data.split_file=a.json", f"data.split_file has no use with data.name={name}")

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from tf_mamlpp.data import ImageBank, bank_cache, build_or_load, resize
-from tf_mamlpp.data.bank_cache import cache_root, shared_pictures
+from tf_mamlpp.data.bank import shared_examples
+from tf_mamlpp.data.bank_cache import cache_root
+from tf_mamlpp.data.picture_reader import PictureReader
 from tf_mamlpp.data.sources.listing import Pictures
 from tf_mamlpp.errors import UserError
 
@@ -83,8 +85,8 @@ def test_shared_pictures_are_found_by_their_pixels():
         return build_or_load("key", lambda: listed, name=f"made {name}", image_size=(8, 8), channels=1)
 
     one, other = bank("one", IMAGES[:3]), bank("other", [IMAGES[3], IMAGES[2], IMAGES[4], IMAGES[0], IMAGES[2]])
-    assert shared_pictures(one, other) == [("one0", "other3"), ("one2", "other1")]
-    assert shared_pictures(one, ImageBank(one.images, one.offsets, one.class_names, "in memory")) == []
+    assert shared_examples(one, other) == [("one0", "other3"), ("one2", "other1")]
+    assert shared_examples(one, ImageBank(one.images, one.offsets, one.class_names, "in memory")) == []
 
 
 @pytest.mark.parametrize(
@@ -132,7 +134,7 @@ def test_two_builders_at_once(tmp_path):
     [p.join() for p in processes]
     assert [p.exitcode for p in processes] == [0, 0]
     assert [f.name for f in tmp_path.iterdir() if not f.name.startswith("building")] == ["bank"]
-    assert bank_cache._load(tmp_path / "bank", "bank train", (4, 4, 1)) is not None
+    assert bank_cache._load(tmp_path / "bank", "bank train", PictureReader((4, 4), 1)) is not None
 
 
 def _publish(root, number):
@@ -144,7 +146,7 @@ def _publish(root, number):
         np.save(building / "digests.npy", np.zeros(2, np.uint64))
         (building / "index.json").write_text(json.dumps({"class_names": ["a"], "offsets": [0, 2]}))
         (building / "pictures.json").write_text(json.dumps(["one", "two"]))
-        bank_cache._publish(building, root / "bank", "bank train", (4, 4, 1))
+        bank_cache._publish(building, root / "bank", "bank train", PictureReader((4, 4), 1))
     os._exit(0)
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tf_mamlpp.data import ImageBank, build_or_load, image_bank
+from tf_mamlpp.data import ImageBank, build_or_load, cached_bank
 from tf_mamlpp.data.sources.listing import Pictures
 
 
@@ -23,7 +23,7 @@ def test_source_is_the_name_without_the_split():
 
 @pytest.mark.parametrize("resident", [0, 1 << 20])
 def test_take_copies_rows_and_leaves_the_bank_as_it_was(mapped, resident, monkeypatch):
-    monkeypatch.setattr(image_bank, "_RESIDENT", resident)
+    monkeypatch.setattr(cached_bank, "RESIDENT", resident)
     bank = mapped
     taken = bank.take(np.array([[3, 0], [1, 1]]))
     np.testing.assert_array_equal(taken, bank.images[[[3, 0], [1, 1]]])

@@ -1,5 +1,6 @@
 """Batches of labelled pictures: every picture once an epoch, the same ones when a run is resumed."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -11,9 +12,14 @@ from tf_mamlpp.data.picture_batches import picture_batches, updates_per_epoch
 from tf_mamlpp.errors import UserError
 
 
+def as_pixels(bank):
+    """The bank with pixels as they are, 0..255."""
+    return bank.with_inputs(dataclasses.replace(bank.inputs, mean=(0.0,), std=(1 / 255,)))
+
+
 def rows(bank, count, **settings):
     """The rows and labels of the first batches of the numbered bank, whose pictures are their own row numbers."""
-    batches = picture_batches(bank, mean=[0.0], std=[1 / 255], **{"batch": 8, "parts": 2, **settings})
+    batches = picture_batches(as_pixels(bank), **{"batch": 8, "parts": 2, **settings})
     elements = list(itertools.islice(batches.as_numpy_iterator(), count))
     images = np.array([e["support_images"][..., 0, 0, 0] for e in elements])
     return np.rint(images).astype(int), np.array([e["support_labels"] for e in elements])
@@ -52,9 +58,9 @@ def test_pictures_are_augmented_anew_each_time(numbered_bank):
 def test_a_turned_class_is_a_class_of_its_own():
     images = np.arange(40, dtype=np.uint8)[:, None, None, None] + np.array([[0, 50], [100, 150]], np.uint8)[..., None]
     bank = ImageBank(images, np.array([0, 20, 40]), ("a", "b"), "corners train")
-    settings = {"batch": 8, "parts": 2, "mean": [0.0], "std": [1 / 255], "rotations": True}
+    settings = {"batch": 8, "parts": 2, "rotations": True}
     seen = set()
-    for element in itertools.islice(picture_batches(bank, **settings).as_numpy_iterator(), 40):
+    for element in itertools.islice(picture_batches(as_pixels(bank), **settings).as_numpy_iterator(), 40):
         for picture, label in zip(
             element["support_images"].reshape(-1, 2, 2), element["support_labels"].ravel(), strict=True
         ):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tf_mamlpp.data.picture_format import PictureFormat
 from tf_mamlpp.deploy.adapted_task import AdaptedTask
 from tf_mamlpp.errors import UserError
 
@@ -14,9 +15,8 @@ from tf_mamlpp.errors import UserError
 class NearestGrey:
     """A deployed model's interface around nearest neighbours of mean grey."""
 
-    image_size, channels = (6, 8), 1
-    query_statistics, resize_policy = "support", "stretch"
-    mean, std = (1.0,), (-1.0,)
+    query_statistics = "support"
+    inputs = PictureFormat((6, 8), channels=1, mean=(1.0,), std=(-1.0,))
 
     def __init__(self, way=3, threshold=None):
         self.way, self.trained_way, self.threshold = way, 3, threshold

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import tf_mamlpp as mp
-from tf_mamlpp.deploy.picture_format import PictureFormat
+from tf_mamlpp.data.picture_format import PictureFormat
 from tf_mamlpp.meta.confidence import Confidence, KnownScore
 
 pytest.importorskip("gradio", reason="Gradio is not installed: pip install -e '.[demo]'")

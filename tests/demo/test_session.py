@@ -1,14 +1,16 @@
 """What a visitor teaches, without a browser: examples by class, learned when they change, asked, kept."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 import tf_mamlpp as mp
+from tf_mamlpp.data.picture_format import PictureFormat
 from tf_mamlpp.demo.session import Session, check_shown
 from tf_mamlpp.demo.taught import Example
 from tf_mamlpp.deploy.adapted_task import AdaptedTask
 from tf_mamlpp.deploy.deployed_model import DeployedModel
-from tf_mamlpp.deploy.picture_format import PictureFormat
 from tf_mamlpp.errors import UserError
 
 
@@ -149,7 +151,7 @@ def test_visits_share_nothing(nearest_grey, grey):
 def test_a_model_that_the_page_cannot_show(nearest_grey, channels, statistics, line):
     model = nearest_grey()
     check_shown(model)
-    model.channels, model.query_statistics = channels, statistics
+    model.inputs, model.query_statistics = dataclasses.replace(model.inputs, channels=channels), statistics
     with pytest.raises(UserError, match=line):
         check_shown(model)
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tf_mamlpp.data.picture_format import PictureFormat
 from tf_mamlpp.deploy.adapted_task import AdaptedTask
 from tf_mamlpp.deploy.deployed_model import DeployedModel
 
@@ -11,8 +12,8 @@ from tf_mamlpp.deploy.deployed_model import DeployedModel
 class NearestGrey:
     """A deployed model's interface around nearest neighbours of mean grey."""
 
-    way, image_size, channels = 3, (6, 6), 1
-    query_statistics, resize_policy = "support", "crop"
+    way, query_statistics = 3, "support"
+    inputs = PictureFormat((6, 6), 1, mean=(0.0,), std=(1.0,), resize_policy="crop")
     add, remove, check_task = DeployedModel.add, DeployedModel.remove, DeployedModel.check_task
     threshold = 0.5  # greys that are further off than 32 are unknown
 

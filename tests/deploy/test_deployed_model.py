@@ -7,9 +7,9 @@ import pytest
 from hypothesis import strategies as st
 
 import tf_mamlpp as mp
+from tf_mamlpp.data.picture_format import PictureFormat
 from tf_mamlpp.deploy.adapted_task import AdaptedTask
 from tf_mamlpp.deploy.deployed_model import DeployedModel
-from tf_mamlpp.deploy.picture_format import PictureFormat
 from tf_mamlpp.deploy.saved_model import export_saved_model
 from tf_mamlpp.deploy.task_learner import task_learner
 from tf_mamlpp.errors import UserError

@@ -12,7 +12,7 @@ from PIL import Image
 
 import tf_mamlpp as mp
 from tf_mamlpp.data.images import decode_file, resize
-from tf_mamlpp.deploy.picture_format import PictureFormat
+from tf_mamlpp.data.picture_format import PictureFormat
 from tf_mamlpp.deploy.saved_model import Signatures, export_saved_model
 from tf_mamlpp.deploy.task_learner import task_learner
 from tf_mamlpp.errors import UserError

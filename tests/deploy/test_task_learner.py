@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import tf_mamlpp as mp
-from tf_mamlpp.deploy.picture_format import PictureFormat
+from tf_mamlpp.data.picture_format import PictureFormat
 from tf_mamlpp.deploy.state_learner import state_learner
 from tf_mamlpp.deploy.task_learner import task_learner
 from tf_mamlpp.errors import UserError
@@ -42,8 +42,8 @@ def test_equals_the_learner(learner, pixels, statistics, steps):
     state = deployed.adapt(images, labels)
     assert state.shape == (deployed.state_size,)
     probabilities, logits = deployed.predict(state, query)
-    adapted = learner.adapt(PICTURES.normalise(images), labels, steps, statistics)
-    expected = learner.predict_adapted(adapted, PICTURES.normalise(query))
+    adapted = learner.adapt(PICTURES.prepare(images), labels, steps, statistics)
+    expected = learner.predict_adapted(adapted, PICTURES.prepare(query))
     np.testing.assert_allclose(probabilities, expected, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(tf.nn.softmax(logits), expected, rtol=1e-4, atol=1e-6)
 
@@ -116,10 +116,10 @@ def test_one_row_of_statistics_and_head_only():
         deployed = task_learner(learner, PICTURES)
         images = np.random.default_rng(0).integers(0, 256, (WAY, 16, 16, 1)).astype(np.float32)
         state = deployed.adapt(images, np.arange(WAY, dtype=np.int32))
-        adapted = learner.adapt(PICTURES.normalise(images), np.arange(WAY))
+        adapted = learner.adapt(PICTURES.prepare(images), np.arange(WAY))
         np.testing.assert_allclose(
             deployed.predict(state, images)[0],
-            learner.predict_adapted(adapted, PICTURES.normalise(images)),
+            learner.predict_adapted(adapted, PICTURES.prepare(images)),
             rtol=1e-4,
             atol=1e-6,
         )
@@ -167,8 +167,8 @@ def test_probabilities_and_logits_are_those_of_the_head(pixels, activation, loss
     deployed = task_learner(learner, PICTURES)
     probabilities, logits = deployed.predict(deployed.adapt(images, labels), query)
     targets = labels if loss is None else tf.one_hot(labels, WAY)
-    adapted = learner.adapt(PICTURES.normalise(images), targets)
-    np.testing.assert_allclose(probabilities, learner.predict_adapted(adapted, PICTURES.normalise(query)), atol=1e-5)
+    adapted = learner.adapt(PICTURES.prepare(images), targets)
+    np.testing.assert_allclose(probabilities, learner.predict_adapted(adapted, PICTURES.prepare(query)), atol=1e-5)
     independent = learner.output_kind.independent
     again = tf.sigmoid(logits) if independent else tf.nn.softmax(logits)
     np.testing.assert_allclose(again, probabilities, atol=1e-5)
@@ -221,12 +221,12 @@ def test_distance_to_the_nearest_class(scatter, pixels, head, labels):
     found = telling.predictions(state, pixels[2])
     np.testing.assert_allclose(found["logits"], plain.predict(without, pixels[2])[1], rtol=1e-4, atol=1e-5)
 
-    adapted = learner.adapt(PICTURES.normalise(pixels[0]), labels)
+    adapted = learner.adapt(PICTURES.prepare(pixels[0]), labels)
     whole = learner.adapted_model(adapted) if head == "learned" else None
     if whole is None:
         return
     features = keras.Model(whole.inputs, whole.layers[-1].input)
-    support, queries = (features(PICTURES.normalise(x)).numpy() for x in (pixels[0], pixels[2]))
+    support, queries = (features(PICTURES.prepare(x)).numpy() for x in (pixels[0], pixels[2]))
     means = np.stack([support[labels == label].mean(0) for label in set(labels)])
     near = -np.square(queries[:, None] - means).sum(-1).min(-1)
     np.testing.assert_allclose(found["known"], score(near), rtol=1e-3)
@@ -239,8 +239,8 @@ def test_a_run_measures_the_distance_that_is_exported(learner, pixels, statistic
     score = KnownScore("distance", slope=0.01, intercept=0.5, threshold=0.5)
     deployed = task_learner(learner, PICTURES, query_statistics=statistics, confidence=Confidence(1.0, score))
     found = deployed.predictions(deployed.adapt(*pixels[:2]), pixels[2])
-    task = {"support_images": PICTURES.normalise(pixels[0]), "support_labels": tf.constant(pixels[1])}
-    task |= {"query_images": PICTURES.normalise(pixels[2]), "way": WAY}
+    task = {"support_images": PICTURES.prepare(pixels[0]), "support_labels": tf.constant(pixels[1])}
+    task |= {"query_images": PICTURES.prepare(pixels[2]), "way": WAY}
     logits, distance = _of_task(learner, task, learner.inner_steps, statistics)
     np.testing.assert_allclose(found["logits"], logits, rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(found["known"], score(distance), rtol=1e-3)

@@ -17,15 +17,17 @@ from tf_mamlpp.models.by_name import build
         ("conv4", {"filters": 6, "blocks": 2, "strided": True}, "conv1", 6),
         ("resnet12", {"widths": (2, 7)}, "conv1_2", 7),
         ("mlp", {}, "dense1", 40),
+        ("conv1d", {"filters": 6, "blocks": 2}, "conv1", 6),
+        ("gru", {"filters": 6}, "gru", 18),
     ],
 )
 def test_networks_of_this_package(name, settings, layer, width):
     model = build(name, (8, 8, 3), 5, dtype="float64", **settings)
     assert model.output_shape == (None, 5)
-    assert model.get_layer(layer).kernel.shape[-1] == width
+    assert model.get_layer(layer).weights[0].shape[-1] == width
     assert {v.dtype for v in model.trainable_variables} == {"float64"}
     pools = [layer for layer in model.layers if isinstance(layer, keras.layers.MaxPooling2D)]
-    assert bool(pools) == (name != "mlp" and not settings.get("strided"))
+    assert bool(pools) == (name in ("conv4", "resnet12") and not settings.get("strided"))
 
 
 @pytest.mark.slow

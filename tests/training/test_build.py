@@ -13,7 +13,7 @@ from tf_mamlpp.data import ImageBank
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.meta.prototypical_networks import PrototypicalNetworks
 from tf_mamlpp.meta.settings import MODIFICATIONS, methods
-from tf_mamlpp.training import build
+from tf_mamlpp.training import build, run_banks
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def told(folder_config, capsys):
     """What is printed of a folder of pictures as it is read: told(root, split_file=...)."""
 
     def load(root, **data):
-        build.load_banks(folder_config(root, **data))
+        run_banks.load_banks(folder_config(root, **data))
         (line,) = [line for line in capsys.readouterr().out.splitlines() if str(root) in line]
         return line.removeprefix(f"{root}: ")
 
@@ -109,7 +109,7 @@ def test_only_training_tasks_are_rotated(make_config, banks):
 
 def test_the_sinusoid_has_no_banks(make_config):
     config = make_config(data=Data(name="sinusoid", shot=10, query_shot=10))
-    assert build.load_banks(config) is None
+    assert run_banks.load_banks(config) is None
     batch = next(iter(build.make_episodes(config, None, "train", 2, count=1)))
     assert batch["support_images"].shape == (2, 10, 1)
 

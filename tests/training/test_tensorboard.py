@@ -34,7 +34,7 @@ def written(make_tasks, tmp_path):
         learner.compile(keras.optimizers.Adam(0.01))
         data = tf.data.Dataset.from_tensors(make_tasks(shape=(4,), dtype="float32")).repeat()
         saver = Saver()
-        board = TensorBoard(tmp_path, saver, data.take(1), every=2)
+        board = TensorBoard(tmp_path, saver, None, every=2)
         learner.fit(
             data, epochs=2, steps_per_epoch=3, validation_data=data.take(1), callbacks=[board, saver], verbose=0
         )

@@ -44,7 +44,7 @@ def run_serving(folder: str | os.PathLike[str], seconds: float = 5.0) -> dict[st
     generator = np.random.default_rng(0)
 
     def pictures(count: int) -> np.ndarray:
-        return generator.integers(0, 256, (count, *model.image_size, model.channels), np.uint8)
+        return generator.integers(0, 256, (count, *model.inputs.shape), np.uint8)
 
     names = [str(c) for c in range(model.trained_way)]
     measured: dict[str, float] = {}

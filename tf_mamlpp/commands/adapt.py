@@ -19,10 +19,17 @@ flags = Flags()
 _MODEL = flags.DEFINE_string(
     "model", None, "Folder that tf-mamlpp export wrote, or a pretrained model's name.", required=True
 )
-_SUPPORT = flags.DEFINE_string("support", None, "Folder with a folder of pictures for each class to adapt to.")
-_QUERY = flags.DEFINE_string("query", None, "Folder of pictures to classify.")
-_OUTPUT = flags.DEFINE_string("output", None, "Folder for predictions.csv and contact_sheet.png.")
-_EVALUATE = flags.DEFINE_bool("evaluate", False, "The query folder has class folders: measure the accuracy.")
+_SUPPORT = flags.DEFINE_string(
+    "support",
+    None,
+    "Folder with a folder of pictures, or of recordings, for each class to adapt to; of a model of arrays, .npz or "
+    "folder of .npy with inputs and labels, or an array for each class.",
+)
+_QUERY = flags.DEFINE_string("query", None, "Folder of pictures or recordings, or .npy or .npz of arrays, to classify.")
+_OUTPUT = flags.DEFINE_string("output", None, "Folder for predictions.csv and, but for arrays, contact_sheet.png.")
+_EVALUATE = flags.DEFINE_bool(
+    "evaluate", False, "The query folder has class folders, or its arrays have labels: measure the accuracy."
+)
 _REJECT = flags.DEFINE_bool(
     "reject",
     False,
@@ -114,12 +121,15 @@ def _run_trials(model: Any, count: int) -> None:
         seed=_SEED.value,
         unknown=_UNKNOWN.value or 0,
     )
-    print(f"{count} trials, {way} classes, {_SHOT.value} support pictures a class:")
+    kind = model.inputs.kind
+    print(f"{count} trials, {way} classes, {_SHOT.value} support {kind.examples} a class:")
     print(f"  this model     {percent(*found['accuracy'])}  (95 % interval over trials)")
-    print(f"  nearest pixel  {percent(*found['nearest_pixel'])}  (1-NN on raw pixels)")
+    nearest, alike = kind.baselines[0], "raw pixels" if kind.is_pictures else "what the model takes"
+    print(f"  {nearest.replace('_', ' '):13}  {percent(*found[nearest])}  (1-NN on {alike})")
     if _UNKNOWN.value:
         value, half = found["auroc"]
-        print(f"  known kept     {percent(*found['known_kept'])}  (of query pictures; threshold {model.threshold:.3f})")
+        threshold = f"threshold {model.threshold:.3f}"
+        print(f"  known kept     {percent(*found['known_kept'])}  (of query {kind.examples}; {threshold})")
         print(f"  unknown found  {percent(*found['unknown_found'])}  (of {_UNKNOWN.value} of other classes a trial)")
         print(f"  AUROC          {value:.3f} ± {half:.3f}  (of telling the two apart)")
 
@@ -131,7 +141,8 @@ def _adapt_and_predict(model: Any) -> None:
     before = AdaptedTask.load(_LOAD.value) if _LOAD.value else None
     task = folders.learn(model, before, _SUPPORT.value, _REMOVE.value or ())
     if task is not before:
-        print(f"learned {', '.join(map(predictions.one_line, task.class_names))} from {len(task.labels)} pictures")
+        count = f"{len(task.labels)} {model.inputs.kind.examples}"
+        print(f"learned {', '.join(map(predictions.one_line, task.class_names))} from {count}")
     if _SAVE.value:
         task.save(_SAVE.value)
     if _QUERY.value:

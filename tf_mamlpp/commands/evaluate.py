@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tf_mamlpp.commands.flags import Flags
+from tf_mamlpp.data.kinds import kind_of
 from tf_mamlpp.errors import UserError, writing
 from tf_mamlpp.meta.settings import QUERY_STATISTICS
 from tf_mamlpp.text import results_table
@@ -41,8 +42,8 @@ _STEPS = flags.DEFINE_string(
 _WAY = flags.DEFINE_integer(
     "way", None, "Classes a task; the run's by default, and others for a head of any number.", lower_bound=2
 )
-_SHOT = flags.DEFINE_integer("shot", None, "Support pictures a class; the run's by default.", lower_bound=1)
-_QUERY_SHOT = flags.DEFINE_integer("query_shot", None, "Query pictures a class; the run's by default.", lower_bound=1)
+_SHOT = flags.DEFINE_integer("shot", None, "Support examples a class; the run's by default.", lower_bound=1)
+_QUERY_SHOT = flags.DEFINE_integer("query_shot", None, "Query examples a class; the run's by default.", lower_bound=1)
 _PERMUTATIONS = flags.DEFINE_integer(
     "label_permutations", None, "Rotations of the labels to average, 1 to the way; the run's setting by default."
 )
@@ -82,7 +83,9 @@ def main(overrides: list[str]) -> None:
     for result in results:
         print(results_table(result))
     if output:
-        print(f"confusion matrix, accuracy of each class and hardest tasks: {output}")
+        shown = kind_of(results[0]["dataset"]).is_shown
+        told = "matrix, accuracy of each class and hardest tasks" if shown else "matrix and accuracy of each class"
+        print(f"confusion {told}: {output}")
     if _JSON.value:
         print(json.dumps(results[0] if len(results) == 1 else {"results": results}))
 
@@ -134,6 +137,7 @@ def _report(output: Path, each_apart: bool) -> Callable[..., None]:
     def write(result: dict[str, Any], answers: Answers) -> None:
         folder = output / result["query_statistics"] if each_apart else output
         write_class_report(answers, folder)
-        write_hardest_tasks(answers, folder)
+        if kind_of(result["dataset"]).is_shown:
+            write_hardest_tasks(answers, folder)
 
     return write

@@ -10,12 +10,16 @@ from dataclasses import dataclass, field
 
 from tf_mamlpp.checks import check_choice, check_fields
 from tf_mamlpp.data.augmentation import Augmentation
+from tf_mamlpp.data.kinds import Kind, kind_of
 from tf_mamlpp.data.sources.splits import FRACTIONS, check_fractions
 from tf_mamlpp.data.sources.standard_lists import standard_file
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.meta.settings import Learner, method_name
 
 _SPLITS_GIVEN = ("glyphs", "mini_imagenet", "sinusoid")  # sources whose classes are divided already
+
+
+_NETWORKS = ("conv4", "resnet12", "mlp", "conv1d", "gru")
 
 
 @contextlib.contextmanager
@@ -36,7 +40,7 @@ def prefixed(prefix: str) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Data:
-    """Where pictures come from and what a task is.
+    """Where examples come from and what a task is.
 
     Example:
         >>> Data(name="omniglot", path="data/omniglot", way=20, mean=(0.5, 0.5))
@@ -44,16 +48,22 @@ class Data:
         tf_mamlpp.errors.UserError: data.mean needs one number, or one for each of the 1 channels
     """
 
-    name: str = "glyphs"  # glyphs, omniglot, mini_imagenet, image_folder, tfds:<name>, sinusoid
-    path: str | None = None  # of the archives, the folder tree, or TFDS's data_dir
+    name: str = "glyphs"  # glyphs, omniglot, mini_imagenet, image_folder, tfds:<name>, audio_folder, arrays, sinusoid
+    path: str | None = None  # of the archives, the folder tree, TFDS's data_dir, or the arrays
     way: int = 5  # classes of a task
-    shot: int = 1  # support pictures a class
-    query_shot: int = 1  # query pictures a class
+    shot: int = 1  # support examples a class
+    query_shot: int = 1  # query examples a class
     image_size: tuple[int, int] = (28, 28)  # height, width
     channels: int = 1  # 1 grey, 3 RGB
     resize: str = "stretch"  # stretch, crop (the middle, in the wanted proportions): pictures of other proportions
     mean: tuple[float, ...] = (1.0,)  # of (x / 255 - mean) / std, one for each channel;
     std: tuple[float, ...] = (-1.0,)  # mean 1 and std -1 invert, so that ink is 1 and paper 0
+    normalise: bool = True  # arrays: each feature to mean 0 and deviation 1 over the training classes
+    sample_rate: int = 16000  # sound: samples a second; recordings of other rates are resampled
+    seconds: float = 1.0  # sound: length of a recording; others are padded, or their loudest part is taken
+    window: float = 0.03  # sound: seconds of one spectrum of the spectrogram
+    hop: float = 0.02  # sound: seconds from one spectrum to the next
+    mel_bands: int = 40  # sound: numbers of a spectrum
     rotations: bool = False  # training tasks turn each class by a random multiple of 90 degrees
     split_seed: int = 0  # shuffles classes into train, validation and test
     split_fractions: tuple[float, float, float] = FRACTIONS  # of the classes, for train, validation and test
@@ -64,6 +74,7 @@ class Data:
     def __post_init__(self) -> None:
         with prefixed("data."):
             check_fields(self, zero=("split_seed",), negative=("mean", "std", "split_fractions"))
+            self._check_kind()
             check_choice("channels", self.channels, (1, 3))
             check_choice("resize", self.resize, ("stretch", "crop"))
             check_fractions("split_fractions", self.split_fractions)
@@ -74,7 +85,21 @@ class Data:
                     raise UserError(f"{name} needs one number, or one for each of the {self.channels} channels")
             if 0.0 in self.std:
                 raise UserError("std must not be 0")
+            self._check_sound()
             self._check_splits()
+
+    def _check_kind(self) -> None:
+        """Refuses settings of other data; but a curve has none at all, and earlier versions ignored them."""
+        if not self.is_regression:
+            fields = {field.name: field.default for field in dataclasses.fields(self)}
+            self.kind.check_settings(self.name, {name: getattr(self, name) for name in fields}, fields)
+
+    def _check_sound(self) -> None:
+        if not 1 / self.sample_rate <= self.hop <= self.window <= self.seconds:
+            raise UserError(
+                f"hop={self.hop}, window={self.window} and seconds={self.seconds} must rise in this order, from one "
+                f"sample on, which is 1/{self.sample_rate} s"
+            )
 
     def _check_splits(self) -> None:
         if self.skip_damaged and self.name in ("glyphs", "sinusoid"):
@@ -90,9 +115,14 @@ class Data:
                 raise UserError(f"split_fractions has no use with data.name={self.name}, whose splits are given")
 
     @property
+    def kind(self) -> Kind:
+        """What its examples are."""
+        return kind_of(self.name)
+
+    @property
     def is_regression(self) -> bool:
         """Whether tasks are curves to fit, and not classes to tell apart."""
-        return self.name == "sinusoid"
+        return self.kind.is_regression
 
 
 @dataclass(frozen=True)
@@ -102,12 +132,12 @@ class Model:
     Example:
         >>> Model(name="resnet12", blocks=3)
         Traceback (most recent call last):
-        tf_mamlpp.errors.UserError: model.blocks is for model.name=conv4, not for 'resnet12'
+        tf_mamlpp.errors.UserError: model.blocks is for model.name=conv4 or conv1d, not for 'resnet12'
     """
 
-    name: str = "conv4"  # conv4, resnet12, mlp, keras:<name in keras.applications>, <module>:<function>
-    filters: int = 64  # of every block of conv4
-    blocks: int = 4  # of conv4
+    name: str = "conv4"  # conv4, resnet12, mlp, conv1d, gru, keras:<name in keras.applications>, <module>:<function>
+    filters: int = 64  # of every block of conv4 and conv1d; units of gru
+    blocks: int = 4  # of conv4 and conv1d
     strided: bool = False  # conv4 with strides and a global average pool instead of max-pools
     widths: tuple[int, ...] = (64, 160, 320, 640)  # filters of resnet12's blocks
     weights: str | None = None  # weights file (without the top) for keras:<name>; None starts from random ones
@@ -117,16 +147,16 @@ class Model:
         with prefixed("model."):
             check_fields(self)
             if ":" not in self.name:
-                check_choice("name", self.name, ("conv4", "resnet12", "mlp", "keras:<name>", "<module>:<function>"))
+                check_choice("name", self.name, (*_NETWORKS, "keras:<name>", "<module>:<function>"))
             check_choice("dtype", self.dtype, ("float32", "mixed_bfloat16"))
             if self.weights and not self.name.startswith("keras:"):
                 raise UserError(f"weights is for model.name=keras:<name>, not for '{self.name}'")
             if not self.widths:
                 raise UserError("widths is empty")
             # Not `filters`: configs set them, whatever the network that a flag then chooses.
-            for name, network in (("blocks", "conv4"), ("strided", "conv4"), ("widths", "resnet12")):
-                if self.name != network and getattr(self, name) != getattr(Model, name):
-                    raise UserError(f"{name} is for model.name={network}, not for '{self.name}'")
+            for name, networks in (("blocks", ("conv4", "conv1d")), ("strided", ("conv4",)), ("widths", ("resnet12",))):
+                if self.name not in networks and getattr(self, name) != getattr(Model, name):
+                    raise UserError(f"{name} is for model.name={' or '.join(networks)}, not for '{self.name}'")
 
 
 @dataclass(frozen=True)
@@ -242,14 +272,15 @@ class Config:
 
     def _check_stages(self) -> None:
         """Refuses stages and augmentation that do not go with the data or with each other."""
+        if not self.data.kind.is_pictures and self.augmentation.active:
+            raise UserError(f"augmentation has no use with data.name={self.data.name}, which has no pictures")
         if self.is_regression:
-            if self.augmentation.active:
-                raise UserError(f"augmentation has no use with data.name={self.data.name}, which has no pictures")
             if self.pretrain.epochs:
                 raise UserError(f"pretrain.epochs has no use with data.name={self.data.name}, which has no classes")
             return
-        with prefixed("augmentation."):
-            self.augmentation.check_pictures(self.data.image_size, self.data.channels)
+        if self.data.kind.is_pictures:
+            with prefixed("augmentation."):
+                self.augmentation.check_pictures(self.data.image_size, self.data.channels)
         if self.pretrain.epochs and self.training.start:
             raise UserError("pretrain.epochs and training.start contradict each other: both give the first weights")
         if self.pretrain.epochs and self.training.strategy == "multi_worker":

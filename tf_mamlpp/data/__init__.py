@@ -1,4 +1,4 @@
-"""Data: pictures decoded once into a cache, and few-shot tasks drawn from them.
+"""Data: banks of examples, such as pictures that were decoded once into a cache, and few-shot tasks drawn from them.
 
 The names below are loaded when they are first used, so that a config can read `data.sources.splits` and
 `data.pixel_defaults` without TensorFlow.
@@ -10,7 +10,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tf_mamlpp.data.array_bank import ArrayBank as ArrayBank
+    from tf_mamlpp.data.array_format import ArrayFormat as ArrayFormat
     from tf_mamlpp.data.augmentation import Augmentation as Augmentation
+    from tf_mamlpp.data.bank import Bank as Bank
     from tf_mamlpp.data.bank_cache import build_or_load as build_or_load
     from tf_mamlpp.data.banks import load_banks as load_banks
     from tf_mamlpp.data.banks import load_pool as load_pool
@@ -30,7 +33,10 @@ if TYPE_CHECKING:
 
 # The module that each public name lives in.
 _HOME = {
+    "ArrayBank": "array_bank",
+    "ArrayFormat": "array_format",
     "Augmentation": "augmentation",
+    "Bank": "bank",
     "ImageBank": "image_bank",
     "SupportCopies": "support_copies",
     "build_or_load": "bank_cache",

@@ -1,14 +1,13 @@
-"""The cache of banks: pictures are decoded once, and memory-mapped from then on.
+"""The cache of banks: pictures and recordings are decoded once, and memory-mapped from then on.
 
-A bank's folder in the cache holds `images.npy` (the pixels), `digests.npy` (a hash of each picture),
-`index.json` (classes) and `pictures.json` (where each picture came from).
+A bank's folder in the cache holds `images.npy` (the pixels) or `waveforms.npy`, `digests.npy` (a hash of each example),
+`index.json` (classes) and `pictures.json` (where each example came from).
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import itertools
 import json
 import os
 import shutil
@@ -20,16 +19,19 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from tf_mamlpp.data.bulk_decoding import decoded_chunks
+from tf_mamlpp.data.bank import digest
+from tf_mamlpp.data.cached_bank import DIGESTS, ORIGINS, CachedBank, release_pages
 from tf_mamlpp.data.damaged_pictures import DamagedPictures
-from tf_mamlpp.data.image_bank import ImageBank, release_pages
+from tf_mamlpp.data.example_reader import ExampleReader
+from tf_mamlpp.data.image_bank import ImageBank
+from tf_mamlpp.data.picture_reader import PictureReader
 from tf_mamlpp.data.sources.listing import Pictures
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.files import expanded, temporary_folder_beside
 
 _FORMAT = 2  # raise when the cache's layout, or how pictures are decoded or resized, changes
 
-_IMAGES, _DIGESTS, _INDEX, _PICTURES = "images.npy", "digests.npy", "index.json", "pictures.json"
+_INDEX = "index.json"
 
 
 def cache_root(cache_dir: str | os.PathLike[str] | None = None) -> Path:
@@ -54,7 +56,7 @@ def build_or_load(
     skip_damaged: bool = False,
     cache_dir: str | os.PathLike[str] | None = None,
 ) -> ImageBank:
-    """Loads a bank from the cache; decodes it into the cache first where it is missing or damaged.
+    """Loads a bank of pictures from the cache; decodes it into the cache first where it is missing or damaged.
 
     Args:
         key: identifies the pictures' content; any change of the source must change it.
@@ -84,156 +86,133 @@ def build_or_load(
         >>> build_or_load("version 1", None, **settings).images[2, 0, 0]  # from the cache: nothing is decoded
         array([30], dtype=uint8)
     """
-    identity = json.dumps([_FORMAT, key, name, list(image_size), channels, resize, *["skip damaged"] * skip_damaged])
-    digest = hashlib.sha256(identity.encode()).hexdigest()[:20]
-    folder = cache_root(cache_dir) / f"{name.replace(' ', '-').replace(':', '-').replace('/', '-')}-{digest}"
-    shape = *image_size, channels
-    bank = _load(folder, name, shape)
+    reader = PictureReader((image_size[0], image_size[1]), channels, resize)
+    bank = cached_bank(key, open_pictures, reader, name=name, skip_damaged=skip_damaged, cache_dir=cache_dir)
+    assert isinstance(bank, ImageBank)
+    return bank
+
+
+def cached_bank(
+    key: str,
+    open_listed: Callable[[], Pictures],
+    reader: ExampleReader,
+    *,
+    name: str,
+    skip_damaged: bool = False,
+    cache_dir: str | os.PathLike[str] | None = None,
+) -> CachedBank:
+    """`build_or_load` of examples of any kind.
+
+    Args:
+        reader: reads them.
+        key, open_listed, name, skip_damaged, cache_dir: as for `build_or_load`.
+
+    Example:
+        >>> def open_pictures():
+        ...     return Pictures(("ant",), (1,), lambda: zip([0], ["a0"], [np.full((6, 6), 9, np.uint8)]))
+        >>> reader = PictureReader((4, 4), channels=1)
+        >>> cached_bank("version 1", open_pictures, reader, name="ants train", cache_dir=tmp_path).shape
+        (4, 4, 1)
+    """
+    identity = json.dumps([_FORMAT, key, name, *reader.identity(), *["skip damaged"] * skip_damaged])
+    place = hashlib.sha256(identity.encode()).hexdigest()[:20]
+    folder = cache_root(cache_dir) / f"{name.replace(' ', '-').replace(':', '-').replace('/', '-')}-{place}"
+    bank = _load(folder, name, reader)
     if bank is None:
         try:
-            with _reading(name):
-                pictures = open_pictures()
-            if not pictures.class_names:  # an empty array cannot be mapped
-                images, offsets = np.zeros((0, *shape), np.uint8), np.zeros(1, np.int64)
-                return ImageBank(images, offsets, (), name, by_fractions=pictures.by_fractions)
-            _build(folder, pictures, name, (*image_size, channels), resize, skip_damaged)
+            with _reading(name, reader):
+                listed = open_listed()
+            if not listed.class_names:  # an empty array cannot be mapped
+                nothing, offsets = np.zeros((0, *reader.shape), reader.dtype), np.zeros(1, np.int64)
+                return reader.bank(nothing, offsets, (), name, by_fractions=listed.by_fractions)
+            _build(folder, listed, name, reader, skip_damaged)
         except OSError as error:
             advice = "free some space or set TF_MAMLPP_CACHE to another folder"
             raise UserError(f"{folder.parent}: cannot write the picture cache ({error}); {advice}") from error
-        bank = _load(folder, name, shape)
+        bank = _load(folder, name, reader)
     if bank is None:
         raise UserError(f"{folder}: the cache is unreadable just after it was written; check the disk")
     return bank
 
 
 @contextlib.contextmanager
-def _reading(name: str) -> Iterator[None]:
+def _reading(name: str, reader: ExampleReader) -> Iterator[None]:
     """Makes an error of the source of an error of the system, so that none is taken for one of the cache's disk."""
     try:
         yield
     except OSError as error:
-        raise UserError(f"{name}: its pictures cannot be read ({error})") from error
+        raise UserError(f"{name}: its {reader.kind.examples} cannot be read ({error})") from error
 
 
-def shared_pictures(one: ImageBank, other: ImageBank) -> list[tuple[str, str]]:
-    """Pictures that are the same in two banks, pixel by pixel.
-
-    Args:
-        one: a bank from the cache. A bank that was made in memory keeps no record of its pictures: it shares none.
-        other: likewise.
-
-    Returns:
-        For each such picture, where it came from in `one` and in `other`, in the order of `one`. Of several copies in
-        a bank, one is named.
-
-    Example:
-        >>> def bank(name, *greys):
-        ...     images = [np.full((4, 4), grey, np.uint8) for grey in greys]
-        ...     files = [f"{name}/{i}.png" for i in range(len(greys))]
-        ...     return build_or_load(
-        ...         name, lambda: Pictures((name,), (len(greys),), lambda: zip(range(len(greys)), files, images)),
-        ...         name=f"pets {name}", image_size=(4, 4), channels=1, cache_dir=tmp_path)
-        >>> shared_pictures(bank("train", 10, 20, 30), bank("test", 40, 20))
-        [('train/1.png', 'test/1.png')]
-    """
-    if one.folder is None or other.folder is None:
-        return []
-    digests = [np.load(folder / _DIGESTS, allow_pickle=False) for folder in (one.folder, other.folder)]
-    _, rows, other_rows = np.intersect1d(*digests, return_indices=True)
-    if not len(rows):
-        return []
-    origins, other_origins = (json.loads((folder / _PICTURES).read_text()) for folder in (one.folder, other.folder))
-    order = np.argsort(rows)
-    return [(origins[row], other_origins[copy]) for row, copy in zip(rows[order], other_rows[order], strict=True)]
-
-
-def class_hashes(bank: ImageBank) -> list[str]:
-    """For each class of a bank, a hash that changes with its pictures and their order.
-
-    Example:
-        >>> bank = ImageBank(np.zeros((3, 4, 4, 1), np.uint8), np.array([0, 2, 3]), ("ant", "bee"), "insects train")
-        >>> [len(found) for found in class_hashes(bank)], len(set(class_hashes(bank)))
-        ([16, 16], 2)
-    """
-    if bank.folder is None:
-        digests = np.array([_digest(picture) for picture in bank.images], np.uint64)
-    else:
-        digests = np.load(bank.folder / _DIGESTS, allow_pickle=False)
-    return [
-        hashlib.blake2b(digests[first:last].astype("<u8").tobytes(), digest_size=8).hexdigest()
-        for first, last in itertools.pairwise(bank.offsets.tolist())
-    ]
-
-
-def _load(folder: Path, name: str, shape: tuple[int, ...]) -> ImageBank | None:
-    """The cached bank of pictures `[H, W, C]`; None if it is missing, or anything but its pixels is damaged."""
+def _load(folder: Path, name: str, reader: ExampleReader) -> CachedBank | None:
+    """The cached bank; None if it is missing, or anything but the content of its examples is damaged."""
     try:
-        images = np.lib.format.open_memmap(folder / _IMAGES, mode="r")  # unlike `np.load`, it takes no pickle at all
-        digests = np.lib.format.open_memmap(folder / _DIGESTS, mode="r")
-        index, origins = (json.loads((folder / file).read_text()) for file in (_INDEX, _PICTURES))
+        # Unlike `np.load`, it takes no pickle at all.
+        stored = np.lib.format.open_memmap(folder / reader.file, mode="r")
+        digests = np.lib.format.open_memmap(folder / DIGESTS, mode="r")
+        index, origins = (json.loads((folder / file).read_text()) for file in (_INDEX, ORIGINS))
         names, offsets = tuple(index["class_names"]), np.array(index["offsets"])
         good = (
-            (folder / _IMAGES).stat().st_size == images.offset + images.nbytes
-            and (images.dtype, images.shape, images.flags.c_contiguous) == (np.uint8, (len(images), *shape), True)
-            and (digests.dtype, digests.shape) == (np.uint64, images.shape[:1])
+            (folder / reader.file).stat().st_size == stored.offset + stored.nbytes
+            and (stored.dtype, stored.shape) == (reader.dtype, (len(stored), *reader.shape))
+            and stored.flags.c_contiguous
+            and (digests.dtype, digests.shape) == (np.uint64, stored.shape[:1])
             and (offsets.dtype, offsets.shape) == (np.int64, (len(names) + 1,))
             and offsets[0] == 0
             and (np.diff(offsets) > 0).all()
-            and offsets[-1] == len(images) == len(origins)
+            and offsets[-1] == len(stored) == len(origins)
             and all(isinstance(text, str) for text in (*names, *origins))
         )
         by_fractions, damaged = bool(index.get("by_fractions")), tuple(map(str, index.get("damaged", ())))
     except Exception:  # damage makes the readers raise nearly anything
         return None
     # A plain view: np.memmap slows every gather.
-    return ImageBank(np.asarray(images), offsets, names, name, folder, by_fractions, damaged) if good else None
+    return reader.bank(np.asarray(stored), offsets, names, name, folder, by_fractions, damaged) if good else None
 
 
-def _build(
-    folder: Path, pictures: Pictures, name: str, shape: tuple[int, ...], resize: str, skip_damaged: bool
-) -> None:
+def _build(folder: Path, listed: Pictures, name: str, reader: ExampleReader, skip_damaged: bool) -> None:
     """Decodes into a temporary folder and renames it to `folder`, so that nobody ever sees half a cache."""
     with temporary_folder_beside(folder) as building:
-        images = _new_images(building / _IMAGES, (sum(pictures.counts), *shape))
+        stored = _new_array(building / reader.file, reader, sum(listed.counts))
         damaged: dict[int, str] = {}
-        digests, origins = _decode_into(images, pictures, name, resize, damaged)
-        images.flush()
-        names, counts = pictures.class_names, pictures.counts
+        digests, origins = _read_into(stored, listed, name, reader, damaged)
+        stored.flush()
+        names, counts = listed.class_names, listed.counts
         if damaged:
-            if not skip_damaged or len(damaged) == len(images):
-                raise DamagedPictures.of(list(damaged.values()))
-            good = np.delete(np.arange(len(images)), list(damaged))
-            _keep_rows(building, images, good)
+            if not skip_damaged or len(damaged) == len(stored):
+                raise DamagedPictures.of(list(damaged.values()), reader.kind)
+            good = np.delete(np.arange(len(stored)), list(damaged))
+            _keep_rows(building, stored, good, reader)
             digests, origins = digests[good], [origins[row] for row in good]
             left = np.bincount(np.repeat(np.arange(len(counts)), counts)[good], minlength=len(counts)).tolist()
             names, counts = zip(*((n, count) for n, count in zip(names, left, strict=True) if count), strict=True)
-        np.save(building / _DIGESTS, digests)
-        (building / _PICTURES).write_text(json.dumps(origins))
+        np.save(building / DIGESTS, digests)
+        (building / ORIGINS).write_text(json.dumps(origins))
         index = {
             "class_names": names,
             "offsets": np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]).tolist(),
-            "by_fractions": pictures.by_fractions,
+            "by_fractions": listed.by_fractions,
             "damaged": list(damaged.values()),
         }
         (building / _INDEX).write_text(json.dumps(index))
-        _publish(building, folder, name, shape)
+        _publish(building, folder, name, reader)
 
 
-def _new_images(file: Path, shape: tuple[int, ...]) -> np.memmap:
-    images = np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape)
+def _new_array(file: Path, reader: ExampleReader, count: int) -> np.memmap:
+    stored = np.lib.format.open_memmap(file, mode="w+", dtype=reader.dtype, shape=(count, *reader.shape))
     _reserve(file)
-    return images
+    return stored
 
 
-def _keep_rows(building: Path, images: np.ndarray, rows: np.ndarray) -> None:
-    """Leaves only some pictures in the file that holds `images`."""
-    kept = _new_images(building / "kept.npy", (len(rows), *images.shape[1:]))
+def _keep_rows(building: Path, stored: np.ndarray, rows: np.ndarray, reader: ExampleReader) -> None:
+    """Leaves only some examples in the file that holds `stored`."""
+    kept = _new_array(building / "kept.npy", reader, len(rows))
     for part in np.array_split(np.arange(len(rows)), 1 + len(rows) // 1000):
-        kept[part] = images[rows[part]]
+        kept[part] = stored[rows[part]]
         release_pages(kept)
-        release_pages(images)
+        release_pages(stored)
     kept.flush()
-    os.replace(building / "kept.npy", building / _IMAGES)
+    os.replace(building / "kept.npy", building / reader.file)
 
 
 def _reserve(file: Path) -> None:
@@ -243,38 +222,39 @@ def _reserve(file: Path) -> None:
             os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
 
 
-def _decode_into(
-    images: np.ndarray, pictures: Pictures, name: str, resize: str, damaged: dict[int, str]
+def _read_into(
+    stored: np.ndarray, listed: Pictures, name: str, reader: ExampleReader, damaged: dict[int, str]
 ) -> tuple[np.ndarray, list[str]]:
-    """Decodes pictures into an array [pictures, H, W, C]; `damaged` gets those that cannot be read.
+    """Reads examples into an array [examples, *shape]; `damaged` gets those that cannot be read.
 
     Shows progress on stderr: a live bar on a terminal; elsewhere (a log file) one line at the end.
 
     Returns:
-        For each picture, a hash of its pixels, and where it came from.
+        For each example, a hash of its numbers, and where it came from.
     """
-    total, done, started = len(images), 0, time.monotonic()
+    total, done, started = len(stored), 0, time.monotonic()
     digests, origins = np.zeros(total, np.uint64), [""] * total
-    _, height, width, channels = images.shape
     with _progress_bar(f"decoding {name}", total) as bar:
-        chunks = decoded_chunks(pictures, (height, width), channels, resize, damaged)
+        chunks = reader.chunks(listed, damaged)
         while True:
-            with _reading(name):
+            with _reading(name, reader):
                 chunk = next(chunks, None)
             if chunk is None:
                 break
-            rows, names, pixels = chunk
-            images[rows] = pixels
-            digests[rows] = [_digest(picture) for picture in pixels]
+            rows, names, examples = chunk
+            stored[rows] = examples
+            digests[rows] = [digest(example) for example in examples]
             for row, origin in zip(rows, names, strict=True):
                 origins[row] = origin
-            release_pages(images)
+            release_pages(stored)
             done += len(rows)
             bar.update(len(rows))
     if not sys.stderr.isatty():
         print(f"decoding {name}: {done} in {time.monotonic() - started:.1f} s", file=sys.stderr)
     if done + len(damaged) != total:
-        raise UserError(f"{name}: only {done} of its {total} pictures could be read; did they change meanwhile?")
+        raise UserError(
+            f"{name}: only {done} of its {total} {reader.kind.examples} could be read; did they change meanwhile?"
+        )
     return digests, origins
 
 
@@ -285,12 +265,7 @@ def _progress_bar(label: str, total: int) -> tqdm:
     return tqdm(desc=label, total=total, unit="", ncols=columns, nrows=lines, disable=not sys.stderr.isatty())
 
 
-def _digest(image: np.ndarray) -> int:
-    """64 bits of a hash of a picture's pixels."""
-    return int.from_bytes(hashlib.blake2b(image.tobytes(), digest_size=8).digest(), "little")
-
-
-def _publish(building: Path, folder: Path, name: str, shape: tuple[int, ...]) -> None:
+def _publish(building: Path, folder: Path, name: str, reader: ExampleReader) -> None:
     """Renames `building` to `folder`; a whole cache that another process put there meanwhile is as good."""
     while True:
         try:
@@ -299,6 +274,6 @@ def _publish(building: Path, folder: Path, name: str, shape: tuple[int, ...]) ->
         except OSError:
             if not folder.exists():
                 raise
-            if _load(folder, name, shape) is not None:
+            if _load(folder, name, reader) is not None:
                 return
             shutil.rmtree(folder)

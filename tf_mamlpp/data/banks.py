@@ -6,23 +6,32 @@ import itertools
 import os
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
 
-from tf_mamlpp.data.bank_cache import build_or_load, shared_pictures
-from tf_mamlpp.data.damaged_pictures import DamagedPictures
-from tf_mamlpp.data.image_bank import ImageBank
-from tf_mamlpp.data.pixel_defaults import pixel_format
-from tf_mamlpp.data.sources.glyphs import glyph_splits
-from tf_mamlpp.data.sources.image_folder import folder_splits
-from tf_mamlpp.data.sources.listing import Splits, pooled
-from tf_mamlpp.data.sources.mini_imagenet import mini_imagenet_splits
-from tf_mamlpp.data.sources.omniglot import omniglot_splits
+from tf_mamlpp.data.bank import Bank, shared_examples
+from tf_mamlpp.data.kinds import ARRAYS, SOUND, kind_of
+from tf_mamlpp.data.picture_banks import NAMES as PICTURE_SOURCES
+from tf_mamlpp.data.picture_banks import load_picture_pool, load_pictures
+from tf_mamlpp.data.sound.sound_banks import load_recording_pool, load_recordings
+from tf_mamlpp.data.sources.arrays import load_array_pool, load_arrays
 from tf_mamlpp.data.sources.splits import FRACTIONS, check_fractions, same_name
-from tf_mamlpp.data.sources.tfds import tfds_splits
 from tf_mamlpp.errors import UserError
-from tf_mamlpp.files import expanded
 
-NAMES = ("glyphs", "omniglot", "mini_imagenet", "image_folder", "tfds:<name>")
+NAMES = (*PICTURE_SOURCES, "audio_folder", "arrays")
+
+# For each kind of data that lies at a path: what loads its splits, and what loads all of its classes as one bank.
+# They take the path, the division of the classes, and the settings of their kind.
+_LOADERS: dict[str, tuple[Callable[..., Mapping[str, Bank]], Callable[..., Bank]]] = {
+    ARRAYS.name: (load_arrays, load_array_pool),
+    SOUND.name: (load_recordings, load_recording_pool),
+}
+
+_USUAL = {
+    **dict.fromkeys(("image_size", "channels", "sample_rate", "seconds", "window", "hop", "mel_bands", "cache_dir")),
+    **{"resize": "stretch", "normalise": True, "skip_damaged": False},
+}
 
 
 def load_banks(
@@ -32,37 +41,47 @@ def load_banks(
     image_size: tuple[int, int] | None = None,
     channels: int | None = None,
     resize: str = "stretch",
+    normalise: bool = True,
+    sample_rate: int | None = None,
+    seconds: float | None = None,
+    window: float | None = None,
+    hop: float | None = None,
+    mel_bands: int | None = None,
     split_seed: int = 0,
     split_fractions: Sequence[float] = FRACTIONS,
     split_file: str | os.PathLike[str] | None = None,
     skip_damaged: bool = False,
     cache_dir: str | os.PathLike[str] | None = None,
-) -> dict[str, ImageBank]:
-    """Loads a source, decoding its pictures into the cache the first time.
+) -> dict[str, Bank]:
+    """Loads a source; pictures and recordings are decoded into the cache the first time.
 
     Args:
         name: "glyphs" (embedded, needs no path), "omniglot" (folder with the official archives or the folders
             unpacked from them), "mini_imagenet" (folder with archives train*.tar.gz, val*.tar.gz and test*.tar.gz or
             the folders unpacked from them), "image_folder" (a tree of class folders, with or without train/, val/ and
-            test/ above them), or "tfds:NAME" (a classification set of TensorFlow Datasets; the path is its
-            data_dir).
+            test/ above them), "tfds:NAME" (a classification set of TensorFlow Datasets; the path is its data_dir),
+            "audio_folder" (such a tree of files of sound), or "arrays" (a file or folder of arrays of any shape, see
+            `sources.arrays.load_arrays`).
         path: where the data lies.
         image_size: height and width in pixels; None: the source's usual size, see `pixel_format`.
         channels: 1 for grey, 3 for RGB; None: the source's usual.
         resize: "stretch" or "crop", for pictures of other proportions, see `tf_mamlpp.data.resize`.
+        normalise: of "arrays": bring each feature to mean 0 and deviation 1 over the training classes.
+        sample_rate, seconds, window, hop, mel_bands: of "audio_folder", see `SoundFormat`; None: its defaults.
         split_seed: seed of the division of classes, where the source has no division of its own.
-        split_fractions: shares of the classes that train, validation and test get then; for "image_folder" and
-            "tfds:NAME".
+        split_fractions: shares of the classes that train, validation and test get then; for "image_folder",
+            "tfds:NAME", "audio_folder" and "arrays".
         split_file: JSON file that lists the classes of each split instead, or the name of a standard division, see
-            `divide_classes`; for "omniglot", "image_folder" and "tfds:NAME".
-        skip_damaged: leave out pictures that cannot be read, and warn of them. Otherwise they are an error.
+            `divide_classes`; for "omniglot", "image_folder", "tfds:NAME", "audio_folder" and "arrays".
+        skip_damaged: leave out pictures and recordings that cannot be read, and warn of them. Otherwise they are an
+            error.
         cache_dir: the cache folder; see `cache_root`.
 
     Returns:
         Banks "train", "validation" and "test", which share no class.
 
     Warns:
-        UserWarning: the same picture is in two splits, or pictures are left out.
+        UserWarning: the same example is in two splits, or examples are left out.
 
     Raises:
         UserError: unknown name; data that is missing, damaged, or has too few classes.
@@ -78,28 +97,22 @@ def load_banks(
         >>> banks["train"].images.shape
         (3, 8, 8, 3)
     """
-    usual_size, usual_channels = pixel_format(name)
-    image_size, channels = image_size or usual_size, channels or usual_channels
-    if channels not in (1, 3):
-        raise UserError(f"channels={channels}: must be 1 (grey) or 3 (RGB)")
-    banks, damage = dict[str, ImageBank](), list[str]()
-    for split, (key, open_pictures) in _open_source(name, path, split_seed, split_fractions, split_file).items():
-        try:
-            banks[split] = build_or_load(
-                key,
-                open_pictures,
-                name=f"{name} {split}",
-                image_size=image_size,
-                channels=channels,
-                resize=resize,
-                skip_damaged=skip_damaged,
-                cache_dir=cache_dir,
-            )
-        except DamagedPictures as error:  # the other splits may have some too
-            damage += error.damage
-    if damage:
-        raise DamagedPictures.of(damage)
-    _warn_of_damage(name, banks.values())
+    given = {
+        "image_size": image_size,
+        "channels": channels,
+        "resize": resize,
+        "normalise": normalise,
+        "sample_rate": sample_rate,
+        "seconds": seconds,
+        "window": window,
+        "hop": hop,
+        "mel_bands": mel_bands,
+        "skip_damaged": skip_damaged,
+        "cache_dir": cache_dir,
+    }
+    check_fractions("split_fractions", split_fractions)
+    division = {"split_seed": split_seed, "split_fractions": split_fractions, "split_file": split_file}
+    banks: dict[str, Bank] = dict(_loader(name, path, 0, given)(**division))
     _check_disjoint(banks)
     return banks
 
@@ -108,17 +121,23 @@ def load_pool(
     name: str,
     path: str | os.PathLike[str] | None = None,
     *,
-    image_size: tuple[int, int],
-    channels: int,
+    image_size: tuple[int, int] | None = None,
+    channels: int | None = None,
     resize: str = "stretch",
+    sample_rate: int | None = None,
+    seconds: float | None = None,
+    window: float | None = None,
+    hop: float | None = None,
+    mel_bands: int | None = None,
     split_file: str | os.PathLike[str] | None = None,
     skip_damaged: bool = False,
     cache_dir: str | os.PathLike[str] | None = None,
-) -> ImageBank:
+) -> Bank:
     """Loads all classes of a source as one bank, however the source divides them; to test on, never to train on.
 
     Args:
         name, path, image_size, channels, resize, skip_damaged, cache_dir: as for `load_banks`.
+        sample_rate, seconds, window, hop, mel_bands: likewise.
         split_file: takes only the classes that it lists.
 
     Returns:
@@ -138,77 +157,40 @@ def load_pool(
         >>> bank.name, bank.class_names, bank.offsets.tolist()
         ('image_folder all', ('ant', 'bee'), [0, 2, 3])
     """
-    has_own = name in ("glyphs", "omniglot", "mini_imagenet") or split_file is not None
-    fractions = FRACTIONS if has_own else (1.0, 0.0, 0.0)  # else too few classes could not be divided
-    key, open_pictures = pooled(_open_source(name, path, 0, fractions, split_file))
-    bank = build_or_load(
-        key,
-        open_pictures,
-        name=f"{name} all",
-        image_size=image_size,
-        channels=channels,
-        resize=resize,
-        skip_damaged=skip_damaged,
-        cache_dir=cache_dir,
-    )
-    _warn_of_damage(name, [bank])
+    given = {
+        "image_size": image_size,
+        "channels": channels,
+        "resize": resize,
+        "sample_rate": sample_rate,
+        "seconds": seconds,
+        "window": window,
+        "hop": hop,
+        "mel_bands": mel_bands,
+        "skip_damaged": skip_damaged,
+        "cache_dir": cache_dir,
+    }
+    bank: Bank = _loader(name, path, 1, given)(split_file=split_file)
     return bank
 
 
-def _warn_of_damage(name: str, banks: Iterable[ImageBank]) -> None:
-    left_out = [text for bank in banks for text in bank.damaged]
-    if left_out:
-        warnings.warn(f"{name}: left out {len(left_out)} damaged pictures, such as {left_out[0]}", stacklevel=1)
-
-
-def _open_source(
-    name: str,
-    path: str | os.PathLike[str] | None,
-    split_seed: int,
-    split_fractions: Sequence[float],
-    split_file: str | os.PathLike[str] | None,
-) -> Splits:
-    if split_file is not None and name in ("glyphs", "mini_imagenet"):
-        raise UserError(f"data source {name!r} has splits of its own: it takes no split file")
-    check_fractions("split_fractions", split_fractions)
-    if tuple(split_fractions) != FRACTIONS:
-        if name in ("glyphs", "omniglot", "mini_imagenet"):
-            raise UserError(f"data source {name!r} has splits of its own: it takes no split fractions")
-        if split_file is not None:
-            raise UserError("split fractions and a split file contradict: choose one")
-    if name == "glyphs":
-        return glyph_splits()
-    try:
-        return _open_files(name, path, split_seed, split_fractions, split_file)
-    except OSError as error:
-        raise UserError(f"{error.filename or path}: cannot be read ({error.strerror or error})") from error
-
-
-def _open_files(
-    name: str,
-    path: str | os.PathLike[str] | None,
-    split_seed: int,
-    split_fractions: Sequence[float],
-    split_file: str | os.PathLike[str] | None,
-) -> Splits:
-    if name.startswith("tfds:"):
-        return tfds_splits(name, path, split_seed, split_file, split_fractions)
-    if name not in NAMES:
-        raise UserError(f"unknown data source {name!r}; known are {', '.join(NAMES)}")
+def _loader(name: str, path: str | os.PathLike[str] | None, of: int, given: Mapping[str, Any]) -> Callable[..., Any]:
+    """What loads a source, its splits (0) or its pool (1), with the settings of its kind."""
+    kind = kind_of(name)
+    kind.check_settings(name, given, _USUAL)
+    settings = {key: value for key, value in given.items() if key in kind.settings}
+    if kind.is_pictures:
+        return partial((load_pictures, load_picture_pool)[of], name, path, **settings)
+    if kind.name not in _LOADERS:
+        raise UserError(f"data source {name!r} is made as it is needed: there is nothing to load")
     if path is None:
-        raise UserError(f"data source {name!r} needs a path: the folder that holds its pictures")
-    folder = expanded(path)
-    if name == "mini_imagenet":
-        return mini_imagenet_splits(folder)
-    if name == "omniglot":
-        return omniglot_splits(folder, split_seed, split_file)
-    return folder_splits(folder, split_seed, split_file, split_fractions)
+        raise UserError(f"data source {name!r} needs a path: where its {kind.examples} are")
+    return partial(_LOADERS[kind.name][of], path, **settings)
 
 
-def _check_disjoint(banks: dict[str, ImageBank]) -> None:
+def _check_disjoint(banks: Mapping[str, Bank]) -> None:
     """Raises a UserError if a class is in two splits: testing on a class of training would prove nothing.
 
-    Warns of pictures that are in two splits.
+    Warns of examples that are in two splits.
     """
     names = {split: Counter(map(same_name, bank.class_names)) for split, bank in banks.items()}
     for split, found in names.items():
@@ -216,7 +198,7 @@ def _check_disjoint(banks: dict[str, ImageBank]) -> None:
         if twice:
             raise UserError(
                 f"{banks[split].name} has the class {twice[0]} twice, its accents in two forms of Unicode: put its "
-                "pictures together"
+                f"{banks[split].inputs.kind.examples} together"
             )
     for (split, one), (other_split, other) in itertools.combinations(banks.items(), 2):
         shared = sorted(names[split] & names[other_split])
@@ -225,11 +207,12 @@ def _check_disjoint(banks: dict[str, ImageBank]) -> None:
                 f"{one.name} and {other.name} share {len(shared)} classes, such as {shared[0]}; splits must "
                 "not (to have a pool of classes divided, give a folder without train/ and test/)"
             )
-        pictures = shared_pictures(one, other)
-        if pictures:
-            count = f"{len(pictures)} picture{'s' if len(pictures) > 1 else ''}"
+        examples = shared_examples(one, other)
+        if examples:
+            kind = one.inputs.kind
+            count = f"{len(examples)} {kind.examples if len(examples) > 1 else kind.example}"
             warnings.warn(
-                f"{one.name} and {other.name} share {count}, such as {pictures[0][0]} and {pictures[0][1]}: remove "
+                f"{one.name} and {other.name} share {count}, such as {examples[0][0]} and {examples[0][1]}: remove "
                 "them from one",
                 stacklevel=1,
             )

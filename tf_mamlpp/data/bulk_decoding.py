@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable, Iterator
 
 import numpy as np
 import tensorflow as tf
 
-from tf_mamlpp.data.images import MEND, decode_file, to_channels
+from tf_mamlpp.data.damaged_pictures import note_damage
+from tf_mamlpp.data.example_reader import Chunk
+from tf_mamlpp.data.images import decode_file, to_channels
 from tf_mamlpp.data.images import resize as resize_pictures
 from tf_mamlpp.data.sources.listing import Pictures
 from tf_mamlpp.errors import UserError
 
 _CHUNK = 8 << 20  # bytes of decoded pictures that wait to be resized
-
-_PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN)
-
-_Chunk = tuple[list[int], list[str], np.ndarray]
 
 
 def decoded_chunks(
@@ -26,7 +23,7 @@ def decoded_chunks(
     channels: int,
     resize: str = "stretch",
     damaged: dict[int, str] | None = None,
-) -> Iterator[_Chunk]:
+) -> Iterator[Chunk]:
     """Decodes pictures and brings them to one size, some megabytes at a time.
 
     Args:
@@ -66,7 +63,7 @@ def _resizer(image_size: tuple[int, int], channels: int, policy: str) -> Callabl
     return lambda images: sized(images).numpy()
 
 
-def _stacks(pictures: Pictures, channels: int, damaged: dict[int, str] | None = None) -> Iterator[_Chunk]:
+def _stacks(pictures: Pictures, channels: int, damaged: dict[int, str] | None = None) -> Iterator[Chunk]:
     """Decoded pictures of one shape, stacked, with their row numbers and names."""
     waiting: dict[tuple[int, ...], list[tuple[int, str, np.ndarray]]] = {}
     size = 0
@@ -74,9 +71,7 @@ def _stacks(pictures: Pictures, channels: int, damaged: dict[int, str] | None = 
         try:
             image = _decoded(content, channels, name)
         except UserError as error:
-            if damaged is None or _may_pass(error.__cause__):
-                raise
-            damaged[row] = str(error).removesuffix(MEND)
+            note_damage(damaged, row, error)
             continue
         if waiting and size + image.nbytes > _CHUNK:
             yield from map(_stacked, waiting.values())
@@ -94,11 +89,6 @@ def _decoded(content: bytes | np.ndarray | UserError, channels: int, name: str) 
     raise content
 
 
-def _may_pass(cause: BaseException | None) -> bool:
-    """Whether the system is at fault, and not the picture: one left out for that would be missing ever after."""
-    return isinstance(cause, MemoryError) or (isinstance(cause, OSError) and cause.errno in _PASSING)
-
-
-def _stacked(group: list[tuple[int, str, np.ndarray]]) -> _Chunk:
+def _stacked(group: list[tuple[int, str, np.ndarray]]) -> Chunk:
     rows, names, images = zip(*group, strict=True)
     return list(rows), list(names), np.stack(images)

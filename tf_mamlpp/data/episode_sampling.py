@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -12,10 +13,10 @@ import numpy as np
 import tensorflow as tf
 
 from tf_mamlpp.data.augmentation import Augmentation, augment, rotate
+from tf_mamlpp.data.bank import Bank
 from tf_mamlpp.data.banks import load_banks
-from tf_mamlpp.data.image_bank import ImageBank
-from tf_mamlpp.data.images import normalise
-from tf_mamlpp.data.pixel_defaults import is_omniglot, pixel_statistics
+from tf_mamlpp.data.picture_format import PictureFormat
+from tf_mamlpp.data.pixel_defaults import is_omniglot
 from tf_mamlpp.data.sources.splits import FRACTIONS
 from tf_mamlpp.data.support_copies import SupportCopies, with_copies
 from tf_mamlpp.data.task_stream import Task, meta_batches, task_bits
@@ -23,7 +24,7 @@ from tf_mamlpp.errors import UserError
 
 
 def sample_task(
-    bank: ImageBank,
+    bank: Bank,
     *,
     way: int,
     shot: int,
@@ -51,10 +52,12 @@ def sample_task(
             neither turned nor augmented. The rest of the task does not depend on it.
 
     Returns:
-        "support_images" uint8 [way * shot, H, W, C], class by class, "support_labels" int32 [way * shot],
-        "query_images" and "query_labels" likewise with query_shot for shot; with `unknown` also "unknown_images".
+        "support_images" [way * shot, *bank.shape], class by class, of pictures uint8, "support_labels" int32
+        [way * shot], "query_images" and "query_labels" likewise with query_shot for shot; with `unknown` also
+        "unknown_images". The names are the same whatever the examples are.
 
     Example:
+        >>> from tf_mamlpp.data import ImageBank
         >>> images = np.arange(12, dtype=np.uint8)[:, None, None, None]  # a picture is its own row number
         >>> bank = ImageBank(images, np.array([0, 4, 8, 12]), ("a", "b", "c"), "numbers train")
         >>> task = sample_task(bank, way=2, shot=1, query_shot=2, seed=0, split="train", index=7)
@@ -71,13 +74,12 @@ def sample_task(
     images = bank.take(_draw_rows(bank, bits, classes, shot + query_shot))
     if rotations:
         images = rotate(images, bits.random_raw(way) % 4)
-    pixels = images.shape[2:]
     if augmentation:
-        images = augment(images.reshape(-1, *pixels), augmentation, bits).reshape(images.shape)
+        images = augment(images.reshape(-1, *bank.shape), augmentation, bits).reshape(images.shape)
     task = {
-        "support_images": images[:, :shot].reshape(-1, *pixels),
+        "support_images": images[:, :shot].reshape(-1, *bank.shape),
         "support_labels": np.repeat(np.arange(way, dtype=np.int32), shot),
-        "query_images": images[:, shot:].reshape(-1, *pixels),
+        "query_images": images[:, shot:].reshape(-1, *bank.shape),
         "query_labels": np.repeat(np.arange(way, dtype=np.int32), query_shot),
     }
     if unknown:
@@ -85,8 +87,8 @@ def sample_task(
     return task
 
 
-def _sample_unknown(bank: ImageBank, classes: np.ndarray, count: int, bits: np.random.Philox) -> np.ndarray:
-    """Pictures of these classes in turn, `[count, H, W, C]`; none comes twice before all of its class have come."""
+def _sample_unknown(bank: Bank, classes: np.ndarray, count: int, bits: np.random.Philox) -> np.ndarray:
+    """Examples of these classes in turn, `[count, *bank.shape]`; none comes twice before all of its class have come."""
     rows = []
     for i, label in enumerate(classes[:count]):
         start, size = bank.offsets[label], bank.offsets[label + 1] - bank.offsets[label]
@@ -96,7 +98,7 @@ def _sample_unknown(bank: ImageBank, classes: np.ndarray, count: int, bits: np.r
     return bank.take(np.array(by_turn)[np.newaxis])[0]
 
 
-def unknown_classes(bank: ImageBank, way: int, shot: int, query_shot: int) -> int:
+def unknown_classes(bank: Bank, way: int, shot: int, query_shot: int) -> int:
     """How many classes of a bank are left beside those of a task.
 
     Args:
@@ -104,6 +106,7 @@ def unknown_classes(bank: ImageBank, way: int, shot: int, query_shot: int) -> in
         way, shot, query_shot: of the tasks.
 
     Example:
+        >>> from tf_mamlpp.data import ImageBank
         >>> bank = ImageBank(np.zeros((8, 28, 28, 1), np.uint8), np.array([0, 4, 8]), ("a", "b"), "letters test")
         >>> unknown_classes(bank, way=2, shot=1, query_shot=3)
         0
@@ -111,15 +114,14 @@ def unknown_classes(bank: ImageBank, way: int, shot: int, query_shot: int) -> in
     return len(_large_enough(bank, shot + query_shot)) - way
 
 
-def drawn_rows(
-    bank: ImageBank, *, way: int, shot: int, query_shot: int, seed: int, split: str, index: int
-) -> np.ndarray:
+def drawn_rows(bank: Bank, *, way: int, shot: int, query_shot: int, seed: int, split: str, index: int) -> np.ndarray:
     """Which pictures `sample_task` draws with the same arguments.
 
     Returns:
         Rows of the bank, int64 [way, shot + query_shot]: class by class, the support pictures first.
 
     Example:
+        >>> from tf_mamlpp.data import ImageBank
         >>> bank = ImageBank(np.zeros((12, 8, 8, 1), np.uint8), np.array([0, 4, 8, 12]), ("a", "b", "c"), "abc train")
         >>> drawn_rows(bank, way=2, shot=1, query_shot=2, seed=0, split="train", index=7)
         array([[ 8, 11, 10],
@@ -131,7 +133,7 @@ def drawn_rows(
 
 
 def _draw_classes(
-    bank: ImageBank, bits: np.random.Philox, way: int, pictures: int, others: bool = False
+    bank: Bank, bits: np.random.Philox, way: int, pictures: int, others: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
     """The classes of a task and, if they are asked for, the others of the bank."""
     classes = _large_enough(bank, pictures)
@@ -139,7 +141,7 @@ def _draw_classes(
     return classes[order[:way]], classes[order[way:]]
 
 
-def _draw_rows(bank: ImageBank, bits: np.random.Philox, classes: np.ndarray, pictures: int) -> np.ndarray:
+def _draw_rows(bank: Bank, bits: np.random.Philox, classes: np.ndarray, pictures: int) -> np.ndarray:
     starts = bank.offsets[classes]
     sizes = bank.offsets[classes + 1] - starts
     keys = bits.random_raw(len(classes) * int(sizes.max())).reshape(len(classes), -1)
@@ -158,12 +160,12 @@ def _smallest(keys: np.ndarray, count: int) -> np.ndarray:
     return np.take_along_axis(candidates, order, -1)
 
 
-def _large_enough(bank: ImageBank, pictures: int) -> np.ndarray:
+def _large_enough(bank: Bank, pictures: int) -> np.ndarray:
     """Numbers of the classes that have at least so many pictures."""
     return np.flatnonzero(np.diff(bank.offsets) >= pictures)
 
 
-def check_bank(bank: ImageBank, way: int, shot: int, query_shot: int) -> None:
+def check_bank(bank: Bank, way: int, shot: int, query_shot: int) -> None:
     """Checks that tasks of this shape can be drawn from a bank.
 
     Args:
@@ -179,6 +181,7 @@ def check_bank(bank: ImageBank, way: int, shot: int, query_shot: int) -> None:
         UserError: fewer than `way` classes have so many pictures; names the bank and the counts.
 
     Example:
+        >>> from tf_mamlpp.data import ImageBank
         >>> bank = ImageBank(np.zeros((8, 28, 28, 1), np.uint8), np.array([0, 4, 8]), ("a", "b"), "letters test")
         >>> check_bank(bank, way=2, shot=1, query_shot=3)
         >>> check_bank(bank, way=5, shot=1, query_shot=3)
@@ -191,11 +194,12 @@ def check_bank(bank: ImageBank, way: int, shot: int, query_shot: int) -> None:
         advice = "use a smaller way" + (divide if bank.by_fractions else "")
         raise UserError(f"{bank.name}: has {classes} classes, fewer than way={way}; {advice}")
     usable = len(_large_enough(bank, shot + query_shot))
-    needed = f"shot + query_shot = {shot} + {query_shot} pictures"
+    examples = bank.inputs.kind.examples
+    needed = f"shot + query_shot = {shot} + {query_shot} {examples}"
     if usable < way:
         raise UserError(
-            f"{bank.name}: only {usable} of its {classes} classes have {needed}, fewer than way={way}; add pictures or "
-            "ask for fewer"
+            f"{bank.name}: only {usable} of its {classes} classes have {needed}, fewer than way={way}; add {examples} "
+            "or ask for fewer"
         )
     if usable < classes:
         sizes = np.diff(bank.offsets)
@@ -208,7 +212,7 @@ def check_bank(bank: ImageBank, way: int, shot: int, query_shot: int) -> None:
 
 
 def episodes(
-    source: str | ImageBank | Mapping[str, ImageBank],
+    source: str | Bank | Mapping[str, Bank],
     path: str | os.PathLike[str] | None = None,
     *,
     split: str = "train",
@@ -227,21 +231,28 @@ def episodes(
     image_size: tuple[int, int] | None = None,
     channels: int | None = None,
     resize: str = "stretch",
+    normalise: bool = True,
+    sample_rate: int | None = None,
+    seconds: float | None = None,
+    window: float | None = None,
+    hop: float | None = None,
+    mel_bands: int | None = None,
     split_seed: int = 0,
     split_fractions: Sequence[float] = FRACTIONS,
     split_file: str | os.PathLike[str] | None = None,
     skip_damaged: bool = False,
     cache_dir: str | os.PathLike[str] | None = None,
     unknown: int = 0,
+    prepared: bool = True,
 ) -> tf.data.Dataset:
     """Meta-batches of few-shot tasks; element s holds tasks s * tasks to (s + 1) * tasks - 1 of the split.
 
     Args:
         source: name of a source (see `load_banks`), or banks loaded before: one, or a dict with an entry for
             `split`.
-        path: where the source's data lies. This argument, image_size, channels, resize, split_seed, split_fractions,
-            split_file, skip_damaged and cache_dir are those of `load_banks` and have an effect only where `source` is a
-            name.
+        path: where the source's data lies. This argument, image_size, channels, resize, normalise, those of sound,
+            split_seed, split_fractions, split_file, skip_damaged and cache_dir are those of `load_banks` and have an
+            effect only where `source` is a name.
         split: "train", "validation" or "test".
         way: classes a task.
         shot: support pictures a class.
@@ -253,27 +264,31 @@ def episodes(
         rotations: turn each class by a random multiple of 90 degrees; None: only Omniglot's training tasks.
         augmentation: random crops, flips and colours of every picture, for training; None for pictures as they are.
         support_copies: changed copies of the support pictures, added to each task for a test; None for none.
-        mean: per channel, on the scale 0..1; None: the source's, see `pixel_statistics`.
+        mean: of pictures, per channel, on the scale 0..1; None: the bank's own, see `pixel_statistics`.
         std: likewise.
         image_size: height and width in pixels; None: the source's.
         channels: 1 or 3; None: the source's.
         resize: "stretch" or "crop".
+        normalise: of "arrays".
+        sample_rate, seconds, window, hop, mel_bands: of "audio_folder", see `SoundFormat`.
         split_seed: seed of the division of classes into splits, where the source has none of its own.
         split_fractions: shares of the classes that train, validation and test get then.
         split_file: JSON file that lists the classes of each split, or a standard division such as "standard:cub".
         skip_damaged: leave out pictures that cannot be read.
         cache_dir: the cache folder.
         unknown: pictures of other classes of the split that each task gets too, see `sample_task`.
+        prepared: whether examples are as the model takes them; else they are as the bank has them.
 
     Returns:
-        Dataset of dicts: "support_images" float32 [tasks, way * shot, H, W, C] normalised, "support_labels"
-        int32 [tasks, way * shot], "query_images", "query_labels" likewise; with `unknown` also "unknown_images"
-        [tasks, unknown, H, W, C]; all shapes static.
+        Dataset of dicts: "support_images" [tasks, way * shot, ...], of pictures float32 [..., H, W, C] normalised,
+        "support_labels" int32 [tasks, way * shot], "query_images", "query_labels" likewise; with `unknown` also
+        "unknown_images" [tasks, unknown, ...]; all shapes static.
 
     Raises:
         UserError: the data are missing, damaged or too few for such tasks.
 
     Example:
+        >>> from tf_mamlpp.data import ImageBank
         >>> images = np.zeros((60, 28, 28, 1), np.uint8)
         >>> bank = ImageBank(images, np.arange(0, 61, 20), ("a", "b", "c"), "letters train")
         >>> dataset = episodes(bank, way=3, shot=1, query_shot=5, tasks=4, count=2)
@@ -289,51 +304,79 @@ def episodes(
             image_size=image_size,
             channels=channels,
             resize=resize,
+            normalise=normalise,
+            sample_rate=sample_rate,
+            seconds=seconds,
+            window=window,
+            hop=hop,
+            mel_bands=mel_bands,
             split_seed=split_seed,
             split_fractions=split_fractions,
             split_file=split_file,
             skip_damaged=skip_damaged,
             cache_dir=cache_dir,
         )
-    bank = source if isinstance(source, ImageBank) else _of_split(source, split)
+    bank = source if isinstance(source, Bank) else _of_split(source, split)
     check_bank(bank, way, shot, query_shot)
+    called = bank.inputs.kind.examples
     if unknown and unknown_classes(bank, way, shot, query_shot) < 1:
-        raise UserError(f"{bank.name}: has no class beside the {way} of a task: unknown pictures cannot be drawn")
+        raise UserError(f"{bank.name}: has no class beside the {way} of a task: unknown {called} cannot be drawn")
     if rotations is None:
         rotations = is_omniglot(bank.source) and split == "train"
-    if rotations and bank.images.shape[1] != bank.images.shape[2]:
-        raise UserError(f"{bank.name}: rotations need square pictures, not {bank.images.shape[1:3]}")
-    default_mean, default_std = pixel_statistics(bank.source, bank.images.shape[-1])
-    statistics = (default_mean if mean is None else mean, default_std if std is None else std)
+    active = augmentation if augmentation and augmentation.active else None
+    changes = {"rotations": rotations, "augmentation": active, "support_copies": support_copies}
+    _check_changes(bank, {**changes, "mean": mean, "std": std})
+    inputs = bank.inputs
+    if isinstance(inputs, PictureFormat):
+        inputs = dataclasses.replace(inputs, mean=inputs.mean if mean is None else tuple(mean))
+        inputs = dataclasses.replace(inputs, std=inputs.std if std is None else tuple(std))
 
-    def to_floats(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        return {k: normalise(v, *statistics) if k.endswith("images") else v for k, v in batch.items()}
+    def to_inputs(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        return {k: inputs.prepare(v) if k.endswith("images") else v for k, v in batch.items()}
 
-    shape, pixels = {"way": way, "shot": shot, "query_shot": query_shot}, bank.images.shape[1:]
-    for changes in (augmentation, support_copies and support_copies.augmentation):
-        if changes:
-            changes.check_pictures(pixels[:2], pixels[-1])
+    shape = {"way": way, "shot": shot, "query_shot": query_shot}
     settings: dict[str, Any] = {"rotations": rotations, "augmentation": augmentation, "unknown": unknown, **shape}
     sample: Callable[..., Task] = partial(sample_task, bank, seed=seed, split=split, **settings)
-    spec = _task_spec(**shape, pixels=pixels)
+    spec = _task_spec(bank, **shape)
     if support_copies:
         sample = with_copies(sample, support_copies, seed=seed, split=split)
-        spec = _task_spec(way, shot * (1 + support_copies.count), query_shot, pixels)
+        spec = _task_spec(bank, way, shot * (1 + support_copies.count), query_shot)
     if unknown:
-        spec["unknown_images"] = tf.TensorSpec([unknown, *pixels], tf.uint8)
-    return meta_batches(sample, spec, tasks=tasks, start=start, count=count).map(to_floats).prefetch(1)
+        spec["unknown_images"] = tf.TensorSpec([unknown, *bank.shape], bank.dtype)
+    batches = meta_batches(sample, spec, tasks=tasks, start=start, count=count)
+    return (batches.map(to_inputs) if prepared else batches).prefetch(1)
 
 
-def _task_spec(way: int, shot: int, query_shot: int, pixels: tuple[int, ...]) -> dict[str, tf.TensorSpec]:
-    """Shapes and types of what `sample_task` returns for pictures of shape `pixels` = (H, W, C)."""
+def _check_changes(bank: Bank, changes: Mapping[str, Any]) -> None:
+    """Refuses changes of pictures that a bank's examples cannot have.
+
+    Args:
+        bank: to draw from.
+        changes: the arguments of `episodes` by their names.
+    """
+    wanted = next((name for name, change in changes.items() if change), None)
+    if not bank.inputs.kind.is_pictures:
+        if wanted:
+            raise UserError(f"{wanted} is for pictures, and {bank.name} has none")
+        return
+    if changes["rotations"] and bank.shape[0] != bank.shape[1]:
+        raise UserError(f"{bank.name}: rotations need square pictures, not {bank.shape[:2]}")
+    copies = changes["support_copies"]
+    for augmentation in (changes["augmentation"], copies and copies.augmentation):
+        if augmentation:
+            augmentation.check_pictures(bank.shape[:2], bank.shape[-1])
+
+
+def _task_spec(bank: Bank, way: int, shot: int, query_shot: int) -> dict[str, tf.TensorSpec]:
+    """Shapes and types of what `sample_task` returns."""
     spec = {}
-    for part, images in (("support", way * shot), ("query", way * query_shot)):
-        spec[f"{part}_images"] = tf.TensorSpec([images, *pixels], tf.uint8)
-        spec[f"{part}_labels"] = tf.TensorSpec([images], tf.int32)
+    for part, count in (("support", way * shot), ("query", way * query_shot)):
+        spec[f"{part}_images"] = tf.TensorSpec([count, *bank.shape], bank.dtype)
+        spec[f"{part}_labels"] = tf.TensorSpec([count], tf.int32)
     return spec
 
 
-def _of_split(banks: Mapping[str, ImageBank], split: str) -> ImageBank:
+def _of_split(banks: Mapping[str, Bank], split: str) -> Bank:
     if split not in banks:
         raise UserError(f"unknown split {split!r}; known are {', '.join(banks)}")
     return banks[split]

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import mmap
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-_RESIDENT = 24 << 20  # bytes; memory keeps the pages of banks up to this size
+from tf_mamlpp.data.cached_bank import CachedBank
+from tf_mamlpp.data.input_format import InputFormat
+from tf_mamlpp.data.picture_format import PictureFormat
+from tf_mamlpp.data.pixel_defaults import pixel_statistics
 
 
 @dataclass(frozen=True)
-class ImageBank:
+class ImageBank(CachedBank):
     """The pictures of one split.
 
     Attributes:
@@ -23,6 +26,7 @@ class ImageBank:
         folder: where the bank lies in the cache; None for one that was made in memory.
         by_fractions: whether `split_fractions` divided the classes. An error about too few classes then says so.
         damaged: what is wrong with each picture that was left out because it cannot be read.
+        pictures: how they are prepared; None for the source's usual mean and deviation, see `pixel_statistics`.
 
     Example:
         >>> images = np.zeros((5, 28, 28, 1), np.uint8)  # two pictures of "ant", three of "bee"
@@ -40,47 +44,18 @@ class ImageBank:
     folder: Path | None = None
     by_fractions: bool = False
     damaged: tuple[str, ...] = ()
+    pictures: PictureFormat | None = None
 
     @property
-    def source(self) -> str:
-        """The source part of the name, for example "omniglot"."""
-        return self.name.rpartition(" ")[0]
+    def inputs(self) -> PictureFormat:
+        height, width, channels = self.shape
+        usual = PictureFormat((height, width), channels, *pixel_statistics(self.source, channels))
+        return self.pictures or usual
 
-    def take(self, rows: np.ndarray) -> np.ndarray:
-        """Copies pictures out of the bank.
+    def with_inputs(self, inputs: InputFormat) -> ImageBank:
+        assert isinstance(inputs, PictureFormat)
+        return dataclasses.replace(self, pictures=inputs)
 
-        Memory does not grow with the pictures seen: the pages of a large cached bank are released after each element
-        of the first axis of `rows`.
-
-        Args:
-            rows: numbers of pictures, an integer array of any shape.
-
-        Returns:
-            uint8 [*rows.shape, H, W, C].
-        """
-        if self.images.nbytes <= _RESIDENT:
-            return self.images[rows]
-        images = np.empty((*rows.shape, *self.images.shape[1:]), np.uint8)
-        for place, part in enumerate(rows):
-            images[place] = self.images[part]
-            release_pages(self.images)
-        return images
-
-
-def release_pages(images: np.ndarray) -> None:
-    """Takes the pages of a memory-mapped array out of this process's memory; does nothing to any other array.
-
-    The system's file cache keeps the pages, so reading them again is quick. What was written is not lost.
-
-    Example:
-        >>> images = np.lib.format.open_memmap(tmp_path / "images.npy", mode="w+", dtype=np.uint8, shape=(4,))
-        >>> images[:] = 7
-        >>> release_pages(images)
-        >>> images.tolist()
-        [7, 7, 7, 7]
-    """
-    owner: object = images
-    while isinstance(owner, np.ndarray):
-        owner = owner.base
-    if isinstance(owner, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-        owner.madvise(mmap.MADV_DONTNEED)
+    @property
+    def stored(self) -> np.ndarray:
+        return self.images

@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from tf_mamlpp.data.damaged_pictures import MEND
 from tf_mamlpp.data.icons import icon_sizes
 from tf_mamlpp.data.picture_files import checked_stat
 from tf_mamlpp.errors import UserError, reason
@@ -24,9 +25,6 @@ RESIZE_POLICIES = ("stretch", "crop")
 
 MOST_PIXELS = 1 << 26
 """The most pixels of one picture, 67 million. A small file that declares more is made to exhaust memory."""
-
-MEND = "; replace or remove it"
-"""The end of the error about a picture."""
 
 _MODES = {1: "L", 3: "RGB"}  # Pillow's name for so many channels
 

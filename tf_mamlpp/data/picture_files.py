@@ -1,4 +1,4 @@
-"""Picture files on disk: which files of a tree are pictures, and reading them with care.  Imports no TensorFlow."""
+"""Files of examples on disk: which of a tree are pictures or recordings, and reading them.  Imports no TensorFlow."""
 
 from __future__ import annotations
 
@@ -8,14 +8,8 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from tf_mamlpp.data.kinds import PICTURES, Kind
 from tf_mamlpp.errors import UserError
-
-SUFFIXES = (
-    *(".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"),
-    # Pillow may be unable to read these. Then the user is told which file it is, and no picture is left out in silence.
-    *(".avif", ".heic", ".jp2", ".tga", ".ico", ".pcx"),
-)
-"""Endings of the names of picture files, in lower case."""
 
 _MOST_BYTES = 1 << 30  # of one picture's file
 
@@ -97,16 +91,17 @@ def read_file(file: str) -> bytes:
         raise UserError(f"{file}: cannot be read ({error.strerror or error})") from error
 
 
-def class_folders(root: Path) -> dict[str, list[str]]:
+def class_folders(root: Path, kind: Kind = PICTURES) -> dict[str, list[str]]:
     """The class folders below a folder.
 
-    A class is any folder, at any depth, that holds pictures itself.
+    A class is any folder, at any depth, that holds examples itself.
 
     Args:
-        root: the folder to search; pictures that lie in itself are of no class.
+        root: the folder to search; examples that lie in itself are of no class.
+        kind: of the examples, whose files are known by the endings of their names.
 
     Returns:
-        For each class, by its path below `root`, the paths of its pictures; both sorted. Paths are strings, which take
+        For each class, by its path below `root`, the paths of its examples; both sorted. Paths are strings, which take
         less memory than `Path` objects.
 
     Raises:
@@ -120,7 +115,7 @@ def class_folders(root: Path) -> dict[str, list[str]]:
         {'cats': ['1.png', '2.png'], 'dogs/large': ['1.jpg']}
     """
     classes = {}
-    for folder, files in walk(root):
+    for folder, files in walk(root, kind):
         if files and folder != str(root):
             name = os.path.relpath(folder, root).replace(os.sep, "/")
             classes[name] = [os.path.join(folder, file) for file in files]
@@ -140,22 +135,23 @@ def subfolders(folder: Path) -> list[str]:
         ['cats']
     """
     try:
-        return [path for path, _ in _content(str(folder))[1]]
+        return [path for path, _ in _content(str(folder), ())[1]]
     except OSError as error:
         raise UserError(f"{error.filename or folder}: cannot be read ({error.strerror})") from error
 
 
-def walk(root: Path) -> Iterator[tuple[str, list[str]]]:
-    """Every folder of a tree, with the names of the pictures that lie in it.
+def walk(root: Path, kind: Kind = PICTURES) -> Iterator[tuple[str, list[str]]]:
+    """Every folder of a tree, with the names of the examples that lie in it.
 
     Links are followed, except for those that lead back up. Hidden files and folders are left out, and so is what macOS
     adds to archives.
 
     Args:
         root: where the tree begins.
+        kind: of the examples.
 
     Yields:
-        The path of a folder and the sorted names of its pictures; `root` comes first.
+        The path of a folder and the sorted names of its examples; `root` comes first.
 
     Raises:
         UserError: a folder cannot be read, or so many links lead to one that the walk would not end.
@@ -173,7 +169,7 @@ def walk(root: Path) -> Iterator[tuple[str, list[str]]]:
     while waiting:
         folder, above = waiting.pop()
         try:
-            files, subfolders = _content(folder)
+            files, subfolders = _content(folder, kind.suffixes)
             yield folder, files
             for subfolder, is_link in reversed(subfolders):
                 identity = _identity(subfolder)
@@ -187,8 +183,8 @@ def walk(root: Path) -> Iterator[tuple[str, list[str]]]:
             raise UserError(f"{error.filename or folder}: cannot be read ({error.strerror})") from error
 
 
-def _content(folder: str) -> tuple[list[str], list[tuple[str, bool]]]:
-    """The names of a folder's pictures; the paths of its subfolders, and whether they are links; both sorted."""
+def _content(folder: str, suffixes: tuple[str, ...]) -> tuple[list[str], list[tuple[str, bool]]]:
+    """The names of a folder's examples; the paths of its subfolders, and whether they are links; both sorted."""
     files, subfolders = [], []
     with os.scandir(folder) as entries:
         for entry in entries:
@@ -197,7 +193,7 @@ def _content(folder: str) -> tuple[list[str], list[tuple[str, bool]]]:
             is_link = entry.is_symlink()
             if os.path.isdir(entry.path) if is_link else entry.is_dir():
                 subfolders.append((entry.path, is_link))
-            elif entry.name.lower().endswith(SUFFIXES):
+            elif entry.name.lower().endswith(suffixes):
                 files.append(entry.name)
     return sorted(files), sorted(subfolders)
 

@@ -7,7 +7,8 @@ import binascii
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tf_mamlpp.demo.session import Session
+from tf_mamlpp.data.picture_format import PictureFormat
+from tf_mamlpp.demo.session import Session, pictures_of
 from tf_mamlpp.demo.taught import Answer, Example
 from tf_mamlpp.deploy.deployed_model import DeployedModel
 from tf_mamlpp.deploy.sheet_parts import COLOURS
@@ -30,16 +31,18 @@ def describe(model: DeployedModel, name: str) -> dict[str, Any]:
 
     Example:
         >>> from types import SimpleNamespace
-        >>> model = SimpleNamespace(way=5, trained_way=5, image_size=(28, 28), channels=1, threshold=None)
-        >>> model.mean, model.std = (1.0,), (-1.0,)
+        >>> from tf_mamlpp.data.picture_format import PictureFormat
+        >>> pictures = PictureFormat((28, 28), channels=1, mean=(1.0,), std=(-1.0,))
+        >>> model = SimpleNamespace(way=5, trained_way=5, inputs=pictures, threshold=None)
         >>> described = describe(model, "omniglot")
         >>> described["about"]
         'It learns exactly 5 classes, from one or more pictures of each (28x28, grey). It names one of them for any ...
         >>> described["dark"]
         False
     """
-    height, width = model.image_size
-    kind = "grey" if model.channels == 1 else "colour"
+    pictures = pictures_of(model)
+    height, width = pictures.image_size
+    kind = "grey" if pictures.channels == 1 else "colour"
     classes = f"exactly {model.way} classes" if model.way else f"2 classes or more ({model.trained_way} in training)"
     unknown = (
         "It names one of them for any picture: this model does not tell “none of these”."
@@ -50,12 +53,12 @@ def describe(model: DeployedModel, name: str) -> dict[str, Any]:
         "title": f"Teach {name} by hand",
         "about": f"It learns {classes}, from one or more pictures of each ({width}x{height}, {kind}). {unknown}",
         "size": [width, height],
-        "dark": is_paper_dark(model),
+        "dark": is_paper_dark(pictures),
         "any_way": model.way is None,
     }
 
 
-def is_paper_dark(model: DeployedModel) -> bool:
+def is_paper_dark(pictures: PictureFormat) -> bool:
     """Whether drawings for a model are white on black, as far as its normalisation tells.
 
     A negative deviation inverts dark ink on white paper.  Otherwise, most of a drawing is paper, so that a low mean is
@@ -68,7 +71,7 @@ def is_paper_dark(model: DeployedModel) -> bool:
         >>> is_paper_dark(SimpleNamespace(mean=(0.13,), std=(0.31,)))  # white digits on black
         True
     """
-    return min(model.std) > 0 and max(model.mean) < _DARK
+    return min(pictures.std) > 0 and max(pictures.mean) < _DARK
 
 
 def act(session: Session, action: str, details: Mapping[str, Any]) -> dict[str, Any]:

@@ -38,8 +38,9 @@ def build(model: DeployedModel, name: str) -> gr.Blocks:
         ```
 
         >>> from types import SimpleNamespace
-        >>> model = SimpleNamespace(channels=1, query_statistics="support", way=5, image_size=(28, 28), threshold=None)
-        >>> model.mean, model.std = (1.0,), (-1.0,)
+        >>> from tf_mamlpp.data.picture_format import PictureFormat
+        >>> pictures = PictureFormat((28, 28), channels=1, mean=(1.0,), std=(-1.0,))
+        >>> model = SimpleNamespace(inputs=pictures, query_statistics="support", way=5, threshold=None)
         >>> build(model, "omniglot").title
         'Teach omniglot by hand'
     """

@@ -10,7 +10,8 @@ from itertools import chain, count
 
 import numpy as np
 
-from tf_mamlpp.data.images import decode_file, resize
+from tf_mamlpp.data.images import decode_file
+from tf_mamlpp.data.picture_format import PictureFormat
 from tf_mamlpp.demo.taught import Answer, Example, TaughtClass
 from tf_mamlpp.deploy.adapted_task import AdaptedTask
 from tf_mamlpp.deploy.deployed_model import DeployedModel, check_classes
@@ -28,17 +29,36 @@ def check_shown(model: DeployedModel) -> None:
 
     Example:
         >>> from types import SimpleNamespace
-        >>> check_shown(SimpleNamespace(channels=4, query_statistics="support"))
+        >>> pictures = PictureFormat((28, 28), channels=4, mean=(0.5,), std=(0.5,))
+        >>> check_shown(SimpleNamespace(inputs=pictures, query_statistics="support"))
         Traceback (most recent call last):
         tf_mamlpp.errors.UserError: the model takes pictures of 4 channels: the page shows grey (1) and RGB (3)
     """
-    if model.channels not in (1, 3):
-        raise UserError(f"the model takes pictures of {model.channels} channels: the page shows grey (1) and RGB (3)")
+    channels = pictures_of(model).channels
+    if channels not in (1, 3):
+        raise UserError(f"the model takes pictures of {channels} channels: the page shows grey (1) and RGB (3)")
     if model.query_statistics == "batch":
         raise UserError(
             "the model was exported with --query_statistics=batch, and so needs all query pictures at once: export the "
             "run again with --query_statistics=support"
         )
+
+
+def pictures_of(model: DeployedModel) -> PictureFormat:
+    """The pictures that a model takes.
+
+    Raises:
+        UserError: it takes other examples.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> pictures = PictureFormat((28, 28), channels=1, mean=(0.5,), std=(0.5,))
+        >>> pictures_of(SimpleNamespace(inputs=pictures)).shape
+        (28, 28, 1)
+    """
+    if not isinstance(model.inputs, PictureFormat):
+        raise UserError(f"the model takes {model.inputs.kind.examples}: the page shows pictures")
+    return model.inputs
 
 
 def warm_up(model: DeployedModel) -> None:
@@ -52,7 +72,7 @@ def warm_up(model: DeployedModel) -> None:
         >>> warm_up.__name__
         'warm_up'
     """
-    session, blank = Session(model), Example(np.zeros((*model.image_size, model.channels), np.uint8))
+    session, blank = Session(model), Example(np.zeros(model.inputs.shape, np.uint8))
     for index in range(session.fewest):
         session.add(index, [blank])
     session.ask(blank)
@@ -140,9 +160,8 @@ class Session:
         Raises:
             UserError: it cannot be read; names it.
         """
-        picture = decode_file(content, self.model.channels, name)
-        sized = resize(picture, self.model.image_size, self.model.resize_policy)
-        return Example(sized.numpy().astype(np.uint8))
+        pictures = pictures_of(self.model)
+        return Example(pictures.resize(decode_file(content, pictures.channels, name)).numpy().astype(np.uint8))
 
     def add_class(self) -> None:
         """One class more.

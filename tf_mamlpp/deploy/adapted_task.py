@@ -23,7 +23,8 @@ class AdaptedTask:
     Attributes:
         state: `[P]` float32, see `TaskLearner`.
         class_names: the name of each class.
-        images: `[S, height, width, C]` uint8, the support set, kept to be shown.
+        images: the support set, kept to be shown and to learn more beside it: pictures `[S, height, width, C]` uint8,
+            or other examples `[S, ...]`.
         labels: `[S]` int32, positions in `class_names`.
 
     Example:
@@ -87,7 +88,9 @@ class AdaptedTask:
         except Exception as error:  # a damaged archive raises nearly anything
             raise UserError(f"state '{name}' is damaged or was not written by tf-mamlpp adapt: {error}") from error
         is_consistent = (
-            (state.dtype, state.ndim, images.dtype, images.ndim) == (np.float32, 1, np.uint8, 4)
+            (state.dtype, state.ndim) == (np.float32, 1)
+            and images.dtype in (np.uint8, np.int32, np.float32)
+            and images.ndim > 1
             and (labels.dtype, labels.shape, names.ndim) == (np.int32, images.shape[:1], 1)
             and ((labels >= 0) & (labels < len(names))).all()
         )

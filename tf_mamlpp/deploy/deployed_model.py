@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tf_mamlpp.data.input_format import FORMATS, read_format
 from tf_mamlpp.deploy.adapted_task import AdaptedTask
 from tf_mamlpp.deploy.metadata import FORMAT
 from tf_mamlpp.errors import UserError, reason
@@ -29,9 +30,7 @@ class DeployedModel:
     Attributes:
         way: the most classes that it tells apart; None for any number.
         trained_way: classes of the tasks that it was trained on.
-        image_size, channels: height, width and channels of the pictures that it was trained on.
-        resize_policy: how pictures of another size are brought to `image_size`.
-        mean, std: that their grey values are normalised with, see `data.images.normalise`.
+        inputs: what one example is: a `PictureFormat`, or the format of another kind of data.
         query_statistics: see `TaskLearner`.
         threshold: of `known`: 95 % of known pictures reached it when it was exported; None of a model that does not
             tell whether it knows a picture.
@@ -41,7 +40,7 @@ class DeployedModel:
 
     Example:
         >>> import tf_mamlpp as mp
-        >>> from tf_mamlpp.deploy.picture_format import PictureFormat
+        >>> from tf_mamlpp.data.picture_format import PictureFormat
         >>> from tf_mamlpp.deploy.saved_model import export_saved_model
         >>> from tf_mamlpp.deploy.task_learner import task_learner
         >>> learner = mp.MetaLearner(mp.mlp((8, 8, 1), 3), way=3, inner_steps=1)
@@ -61,7 +60,7 @@ class DeployedModel:
         folder = Path(folder)
         try:
             about = json.loads((folder / "metadata.json").read_text())
-            if isinstance(about, dict) and "signatures" in about and "pictures" not in about:
+            if isinstance(about, dict) and "signatures" in about and not about.keys() & FORMATS:
                 raise UserError(f"'{folder}' takes no pictures, but what its model took: use tf.saved_model.load")
             self._read_metadata(about)
         except FileNotFoundError:
@@ -77,7 +76,9 @@ class DeployedModel:
         try:
             with plain_path(folder) as path:
                 self._model = tf.saved_model.load(path)
-            self._adapt, self._predict = (self._model.signatures[n] for n in ("adapt_uint8", "predict_uint8"))
+            # Pictures come as whole grey values.
+            form = "_uint8" if self.inputs.kind.is_pictures else ""
+            self._adapt, self._predict = (self._model.signatures[f"{name}{form}"] for name in ("adapt", "predict"))
             if self.threshold is not None and "known" not in self._predict.structured_outputs:
                 raise ValueError("metadata.json has a threshold, and the model gives no `known`")
         except UserError:
@@ -86,16 +87,15 @@ class DeployedModel:
             raise UserError(f"'{folder}' cannot be loaded: {reason(error)}; export the model again") from error
 
     def _read_metadata(self, about: dict[str, Any]) -> None:
-        _, pictures = about["format"], about["pictures"]
+        _ = about["format"]
+        try:
+            self.inputs = read_format(about)
+        except UserError as error:
+            raise ValueError(str(error)) from error
         self.way = None if about["way"] is None else int(about["way"])
         self.trained_way = int(about["trained_way"]) if self.way is None else self.way
         self.query_statistics = str(about["query_statistics"])
-        self.channels = int(pictures["channels"])
-        height, width = map(int, pictures["trained_size"])
-        self.image_size = height, width
-        self.resize_policy = str(pictures["resize"])
-        self.mean, self.std = (tuple(map(float, pictures[key])) for key in ("mean", "std"))
-        if min(self.trained_way, self.channels, height, width) < 1:
+        if min(self.trained_way, *self.inputs.shape) < 1:
             raise ValueError("a size in it is not positive")
         confidence = about.get("confidence")  # earlier versions wrote none
         known = None if confidence is None else confidence["known"]
@@ -107,7 +107,7 @@ class DeployedModel:
         """Adapts to a support set.
 
         Args:
-            images: `[S, H, W, channels]` uint8.
+            images: `[S, H, W, channels]` uint8, or other examples as `inputs.signature()` says.
             labels: `[S]`, 0 to `len(class_names) - 1`.
             class_names: at most `way`.
 
@@ -117,8 +117,9 @@ class DeployedModel:
         if self.way is not None and not 1 <= len(class_names) <= self.way:
             raise UserError(f"{len(class_names)} classes for a {self.way}-way model: give it 1 to {self.way}")
         labels = np.asarray(labels, np.int32)
-        check_classes(labels, class_names)
-        state = self._adapt(support_images=tf.constant(images), support_labels=tf.constant(labels))["state"]
+        check_classes(labels, class_names, self.inputs.kind.example)
+        given = {f"support_{self._noun}": tf.constant(images), "support_labels": tf.constant(labels)}
+        state = self._adapt(**given)["state"]
         return AdaptedTask(state.numpy(), tuple(class_names), images, labels)
 
     def add(
@@ -136,7 +137,7 @@ class DeployedModel:
         Raises:
             UserError: as for `adapt`.
         """
-        check_classes(np.asarray(labels, np.int32), class_names)
+        check_classes(np.asarray(labels, np.int32), class_names, self.inputs.kind.example)
         names = [*task.class_names, *(name for name in class_names if name not in task.class_names)]
         added = np.array([names.index(name) for name in class_names], np.int32)[np.asarray(labels, np.int32)]
         return self.adapt(np.concatenate([task.images, images]), np.concatenate([task.labels, added]), names)
@@ -161,22 +162,28 @@ class DeployedModel:
         labels = [names.index(task.class_names[label]) for label in task.labels[kept]]
         return self.adapt(task.images[kept], labels, names)
 
+    @property
+    def _noun(self) -> str:
+        """What the signatures call examples."""
+        return "images" if self.inputs.kind.is_pictures else "inputs"
+
     def check_task(self, task: AdaptedTask) -> None:
         """Refuses a task of another model.
 
         Raises:
             UserError: it has pictures of another size, or the state of another model.
         """
-        if task.images.shape[1:] != (*self.image_size, self.channels):
+        kept = self.inputs.shape if self.inputs.kind.is_pictures else self.inputs.signature().shape[1:]
+        if not tf.TensorShape(kept).is_compatible_with(task.images.shape[1:]):
             raise UserError(_OTHER_MODEL)
         self.predict(task, task.images[:1])
 
     def predict(self, task: AdaptedTask, images: np.ndarray) -> np.ndarray:
-        """Classifies pictures.
+        """Classifies pictures or other examples.
 
         Args:
             task: what `adapt` of the same model returned.
-            images: `[Q, H, W, channels]` uint8.
+            images: as for `adapt`, `[Q, ...]`.
 
         Returns:
             Probabilities `[Q, len(task.class_names)]` float32.
@@ -187,15 +194,15 @@ class DeployedModel:
         return self._outputs(task, images)[0]
 
     def predict_known(self, task: AdaptedTask, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Classifies pictures that may be of none of the classes.
+        """Classifies examples that may be of none of the classes.
 
         Args:
             task: what `adapt` of the same model returned.
-            images: `[Q, H, W, channels]` uint8.
+            images: as for `adapt`, `[Q, ...]`.
 
         Returns:
-            Probabilities `[Q, len(task.class_names)]`, and `[Q]` in 0..1 whether a picture is of any of the classes:
-            the chance of it, if half of all pictures are.  Below `threshold` it passes for unknown.
+            Probabilities `[Q, len(task.class_names)]`, and `[Q]` in 0..1 whether an example is of any of the
+            classes: the chance of it, if half of all examples are.  Below `threshold` it passes for unknown.
 
         Raises:
             UserError: the model does not tell, or the task's state is of another model.
@@ -208,7 +215,7 @@ class DeployedModel:
         chunk = pictures_at_once(self.query_statistics, len(images))
         try:
             outputs = [
-                self._predict(state=tf.constant(task.state), images=tf.constant(images[i : i + chunk]))
+                self._predict(**{"state": tf.constant(task.state), self._noun: tf.constant(images[i : i + chunk])})
                 for i in range(0, len(images), chunk or 1)
             ]
         except tf.errors.InvalidArgumentError as error:
@@ -241,12 +248,13 @@ def check_tells_unknown(model: DeployedModel) -> None:
         )
 
 
-def check_classes(labels: np.ndarray, class_names: Sequence[str]) -> None:
+def check_classes(labels: np.ndarray, class_names: Sequence[str], example: str = "picture") -> None:
     """Refuses a support set whose labels and names of classes do not go together.
 
     Args:
         labels: `[S]` int32.
         class_names: of the classes 0, 1, ...
+        example: what an example is called.
 
     Raises:
         UserError: naming the class.
@@ -264,7 +272,7 @@ def check_classes(labels: np.ndarray, class_names: Sequence[str]) -> None:
         raise UserError(f"label {labels.max() if labels.min() >= 0 else labels.min()} has none of {len(names)} names")
     empty = next((name for label, name in enumerate(names) if label not in labels), None)
     if empty is not None:
-        raise UserError(f"class '{empty}' has no picture: give it one, or leave it out")
+        raise UserError(f"class '{empty}' has no {example}: give it one, or leave it out")
 
 
 def pictures_at_once(query_statistics: str, count: int) -> int:

@@ -91,7 +91,7 @@ def _class_row(
     classes, rows = answers.classes[task].tolist(), answers.rows[task, place]
     draw.rounded_rectangle((x, y, x + 8, y + _CELL), 4, _colour(place))
     _draw_name(draw, (x + 18, middle), names[classes[place]], INK, 15, _NAMES - 28, "lm")
-    for i, picture in enumerate(answers.bank.take(rows[: answers.shot][:_MOST_SUPPORT])):
+    for i, picture in enumerate(_pictures(answers, rows[: answers.shot][:_MOST_SUPPORT])):
         paste(sheet, draw, x + _NAMES + i * (_CELL + _GAP), y, picture, _CELL)
     start, step = x + _answers_start(answers), _CELL + 2 * _GAP
     wrong = np.flatnonzero(~answers.right[task, place])
@@ -100,13 +100,20 @@ def _class_row(
     room = (x + width - start) // step if len(wrong) * step <= x + width - start else (x + width - start - 40) // step
     for i, query in enumerate(wrong[:room]):
         left, taken_for = start + i * step, int(answers.predicted[task, place, query])
-        picture = answers.bank.take(rows[[answers.shot + query]])[0]
+        picture = _pictures(answers, rows[[answers.shot + query]])[0]
         paste(sheet, draw, left, y, picture, _CELL)
         draw.rectangle((left - 3, y - 3, left + _CELL + 2, y + _CELL + 2), outline=WRONG, width=3)
         draw.rounded_rectangle((left, y + _CELL + 8, left + 8, y + _CELL + 20), 3, _colour(classes.index(taken_for)))
         _draw_name(draw, (left + 12, y + _CELL + 6), names[taken_for], WRONG, 12, _CELL - 2, "la")
     if len(wrong) > room:
         draw_text(draw, (x + width, middle), f"+{len(wrong) - room}", FAINT, 15, anchor="rm")
+
+
+def _pictures(answers: Answers, rows: np.ndarray) -> np.ndarray:
+    """Examples of the bank as pictures."""
+    pictures = answers.bank.inputs.pictures(answers.bank.take(rows))
+    assert pictures is not None, "hardest tasks are drawn of what can be shown"
+    return pictures
 
 
 def _draw_name(

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
+from tf_mamlpp.data.picture_format import PictureFormat
 from tf_mamlpp.deploy.metadata import describe
-from tf_mamlpp.deploy.picture_format import PictureFormat
 from tf_mamlpp.deploy.saved_model import check_output, export_saved_model, require, require_classes, require_own_state
 from tf_mamlpp.deploy.state_learner import StateLearner, state_learner
 from tf_mamlpp.deploy.task_learner import task_learner
@@ -70,11 +70,37 @@ def export(
     settings["confidence"] = confidence
     if pictures is not None:
         return export_saved_model(task_learner(learner, pictures, **settings), filepath)  # type: ignore[arg-type]
-    check_output(Path(filepath))
     deployed = state_learner(learner, **settings)
-    module = InputSignatures(deployed, _declared(learner.model) if input_signature is None else input_signature)
+    signature = _declared(learner.model) if input_signature is None else input_signature
+    return export_inputs(InputSignatures(deployed, signature), filepath)
+
+
+def export_inputs(
+    module: InputSignatures, filepath: str | os.PathLike[str], metadata: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Writes a SavedModel of these functions, with `metadata.json` in it.
+
+    Args:
+        module: the functions.
+        filepath: the folder to write; must not exist, or be empty.
+        metadata: more to write to `metadata.json`.
+
+    Returns:
+        What `metadata.json` holds.
+
+    Raises:
+        UserError: the folder is taken, cannot be written, or TensorFlow could not load the model from there.
+
+    Example:
+        >>> import tf_mamlpp as mp
+        >>> learner = mp.MetaLearner(mp.mlp((4,), 3, (5,)), way=3, inner_steps=1)
+        >>> module = InputSignatures(state_learner(learner), tf.TensorSpec([None, 4]), RUN_NAMES)
+        >>> sorted(export_inputs(module, tmp_path / "model", {"note": "a test"})["signatures"]["predict"]["inputs"])
+        ['inputs', 'state']
+    """
+    check_output(Path(filepath))
     functions = module.by_name()
-    described = describe(deployed, functions)
+    described = describe(module.learner, functions, metadata)
     with new_folder(filepath, tf.errors.OpError) as building:
         with plain_path(building) as path:
             tf.saved_model.save(module, path, functions)
@@ -105,12 +131,34 @@ def _named(structure: Any, prefix: str) -> dict[str, Any]:
     return {name: leaf for key, part in parts for name, leaf in _named(part, f"{prefix}_{key}").items()}
 
 
+class Names(NamedTuple):
+    """What signatures call their inputs.
+
+    Example:
+        >>> Names().support, RUN_NAMES.support
+        ('support_x', 'support_inputs')
+    """
+
+    support: str = "support_x"
+    labels: str = "support_y"
+    query: str = "query_x"
+    inputs: str = "x"
+
+
+PYTHON_NAMES = Names()
+"""The names in a learner's own export."""
+
+RUN_NAMES = Names("support_inputs", "support_labels", "query_inputs", "inputs")
+"""The names in an exported run, beside `support_images` and so on in one of pictures."""
+
+
 class InputSignatures(tf.Module):
     """The functions of the SavedModel, each traced once for any number of examples.
 
     Args:
         learner: what adapts and predicts.
-        inputs: specifications of the model's inputs.
+        inputs: specifications of the inputs that it takes.
+        names: of the signatures' inputs.
 
     Example:
         >>> import tf_mamlpp as mp
@@ -120,9 +168,9 @@ class InputSignatures(tf.Module):
         TensorShape([47])
     """
 
-    def __init__(self, learner: StateLearner, inputs: Any):
+    def __init__(self, learner: StateLearner, inputs: Any, names: Names = PYTHON_NAMES):
         super().__init__(name="tf_mamlpp")
-        self._learner, self._inputs = learner, inputs
+        self.learner, self._inputs, self._names = learner, inputs, names
         # The plain TensorFlow variables: Keras's own would need Keras to be loaded again.
         self._weights = [v.value for v in (*learner.model.model.variables, learner.model.rates.table)]
         self._labels = self._label_spec()
@@ -132,47 +180,49 @@ class InputSignatures(tf.Module):
 
     def _label_spec(self) -> tf.TensorSpec:
         """One class for each output of `way`; where outputs are answers or values of their own, one for each."""
-        learner, model = self._learner, self._learner.model
+        learner, model = self.learner, self.learner.model
 
         def outputs(inputs: Any) -> tf.Tensor:
-            return model.outputs(model.start, model.state, inputs, 0, statistics="batch")[0]
+            return model.outputs(model.start, model.state, learner.prepared(inputs), 0, statistics="batch")[0]
 
         shape = tf.function(outputs, autograph=False).get_concrete_function(self._inputs).output_shapes
         if learner.way is None or learner.kind.independent:
-            return tf.TensorSpec([None, *shape[1:]], tf.float32, "support_y")
-        return tf.TensorSpec([None, *shape[1:-1]], tf.int32, "support_y")
+            return tf.TensorSpec([None, *shape[1:]], tf.float32, self._names.labels)
+        return tf.TensorSpec([None, *shape[1:-1]], tf.int32, self._names.labels)
 
     def _adapt(self, inputs: Any, labels: tf.Tensor) -> dict[str, tf.Tensor]:
         flat, count = tf.nest.flatten(inputs), tf.shape(labels)[0]
         counts = tf.stack([tf.shape(part)[0] for part in flat])
+        support, of = self._names.support, self._names.labels
         finite = [tf.reduce_all(tf.math.is_finite(part)) for part in (*flat, labels) if part.dtype.is_floating]
         checks = [
             require(count > 0, "the support set is empty; its labels are", count),
             require(tf.reduce_all(counts == count), "each example needs one label; labels, examples:", count, counts),
-            require(tf.reduce_all(finite), "support_x and support_y must be finite numbers; examples:", count),
+            require(tf.reduce_all(finite), f"{support} and {of} must be finite numbers; examples:", count),
         ]
         if labels.dtype.is_integer:
-            checks.append(require_classes(self._learner, labels, "support_y"))
+            checks.append(require_classes(self.learner, labels, of))
         with tf.control_dependencies(checks):
             inputs = tf.nest.map_structure(tf.identity, inputs)
-            return {"state": self._learner.adapt(inputs, labels)}
+            return {"state": self.learner.adapt(inputs, labels)}
 
     def _predict(self, state: tf.Tensor, inputs: Any) -> dict[str, tf.Tensor]:
-        with tf.control_dependencies(require_own_state(self._learner, state)):
-            found = self._learner.predictions(tf.identity(state), inputs)
-        return {"outputs": found["probabilities"]} if self._learner.way is None else found
+        with tf.control_dependencies(require_own_state(self.learner, state)):
+            found = self.learner.predictions(tf.identity(state), inputs)
+        return {"outputs": found["probabilities"]} if self.learner.way is None else found
 
     def by_name(self) -> dict[str, Any]:
         """The concrete functions by the names of their signatures."""
         state = {"state": tf.TensorSpec([None], tf.float32)}
-        labels = {"support_y": self._labels}
-        support, query, x = (_named(self._inputs, prefix) for prefix in ("support_x", "query_x", "x"))
+        names = self._names
+        labels = {names.labels: self._labels}
+        support, query, x = (_named(self._inputs, name) for name in (names.support, names.query, names.inputs))
 
         def packed(values: Mapping[str, tf.Tensor], names: Mapping[str, Any]) -> Any:
             return tf.nest.pack_sequence_as(self._inputs, [values[name] for name in names])
 
         def adapt(**given: tf.Tensor) -> dict[str, tf.Tensor]:
-            return self.adapt(packed(given, support), given["support_y"])
+            return self.adapt(packed(given, support), given[names.labels])
 
         def predict(**given: tf.Tensor) -> dict[str, tf.Tensor]:
             return self.predict(given["state"], packed(given, x))

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from tf_mamlpp.data.input_format import InputFormat
+from tf_mamlpp.data.kinds import PICTURES, Kind
 from tf_mamlpp.deploy.adapted_task import AdaptedTask
 from tf_mamlpp.deploy.contact_sheet import QueryPicture, contact_sheet
 from tf_mamlpp.errors import UserError
@@ -26,17 +28,18 @@ UNKNOWN = "unknown"
 
 @dataclass(frozen=True)
 class Predictions:
-    """The predictions for query pictures.
+    """The predictions for query pictures, or for other examples.
 
     Attributes:
-        files: the pictures' paths below the query folder.
+        files: the pictures' paths below the query folder, or the names of other examples.
         probabilities: `[Q, classes]` float32.
         class_names: the name of each class.
         truths: the true class of each picture, None where it is not known.
-        shown: the first pictures, for the contact sheet.
+        shown: the first pictures, for the contact sheet; empty where examples cannot be shown.
         skipped: how many pictures could not be read.
         known: `[Q]`, in 0..1 whether a picture is of any class; None where each gets the label of a class.
         threshold: below which it is not.
+        inputs: what an example is to the model; None for pictures.
 
     Example:
         >>> probabilities = np.array([[0.9, 0.1], [0.8, 0.2]])
@@ -53,6 +56,12 @@ class Predictions:
     skipped: int
     known: np.ndarray | None = None
     threshold: float | None = None
+    inputs: InputFormat | None = None
+
+    @property
+    def kind(self) -> Kind:
+        """What the examples are."""
+        return self.inputs.kind if self.inputs else PICTURES
 
     @property
     def rejected(self) -> np.ndarray:
@@ -79,7 +88,7 @@ class Predictions:
 
 
 def write_predictions(predictions: Predictions, task: AdaptedTask, output: Path) -> None:
-    """Writes `predictions.csv` and `contact_sheet.png`.
+    """Writes `predictions.csv`, and of pictures `contact_sheet.png`.
 
     Args:
         predictions: of the query pictures.
@@ -106,18 +115,22 @@ def write_predictions(predictions: Predictions, task: AdaptedTask, output: Path)
             classes = {name: csv_cell(name) for name in predictions.label_names}
             of_classes = [f"probability {classes[name]}" for name in predictions.class_names]
             known = [] if predictions.known is None else [[f"{value:.6f}"] for value in predictions.known]
-            table.writerow(["file", "label", *truth, *(["known"] if known else []), *of_classes])
+            first = "file" if predictions.kind.suffixes else predictions.kind.example
+            table.writerow([first, "label", *truth, *(["known"] if known else []), *of_classes])
             for i, (name, label) in enumerate(zip(predictions.files, predictions.labels, strict=True)):
                 truth = [classes[predictions.truths[i]]] if predictions.truths else []
                 numbers = [*(known[i] if known else []), *(f"{p:.6f}" for p in predictions.probabilities[i])]
                 table.writerow([csv_cell(name), classes[label], *truth, *numbers])
-        _draw(predictions, task).save(output / SHEET)
+        if predictions.shown:
+            _draw(predictions, task).save(output / SHEET)
     except OSError as error:
         raise UserError(f"'{output}' cannot be written: {error.strerror or error}; choose another output") from error
 
 
 def _draw(predictions: Predictions, task: AdaptedTask) -> Image.Image:
-    support = [(name, list(task.images[task.labels == label])) for label, name in enumerate(task.class_names)]
+    learned = predictions.inputs.pictures(task.images) if predictions.inputs else task.images
+    assert learned is not None, "a sheet is drawn of what can be shown"
+    support = [(name, list(learned[task.labels == label])) for label, name in enumerate(task.class_names)]
     labels, confidences = predictions.labels, predictions.probabilities.max(-1)
     truths: Sequence[str | None] = predictions.truths or [None] * len(labels)
     known = predictions.known
@@ -148,16 +161,20 @@ def one_line(name: str) -> str:
 
 
 def _headline(predictions: Predictions) -> str:
-    pictures = "picture" if len(predictions.files) == 1 else "pictures"
+    pictures = _counted(len(predictions.files), predictions.kind)
     skipped = f" ({predictions.skipped} skipped)" if predictions.skipped else ""
     confidence = 100 * predictions.probabilities.max(-1).mean()
     accuracy = f", accuracy {100 * predictions.accuracy:.1f} %" if predictions.truths else ""
     rejected = f", {predictions.rejected.sum()} unknown" if predictions.known is not None else ""
-    return f"{len(predictions.files)} {pictures}{skipped}, mean confidence {confidence:.0f} %{rejected}{accuracy}"
+    return f"{pictures}{skipped}, mean confidence {confidence:.0f} %{rejected}{accuracy}"
+
+
+def _counted(count: int, kind: Kind) -> str:
+    return f"{count} {kind.example if count == 1 else kind.examples}"
 
 
 def summary(predictions: Predictions) -> str:
-    """One line: how many pictures got which label, and how confident the model was.
+    """One line: how many examples got which label, and how confident the model was.
 
     Example:
         >>> probabilities = np.array([[0.9, 0.1], [0.7, 0.3]])
@@ -188,10 +205,9 @@ def change(before: Predictions, after: Predictions) -> str:
     pairs = zip(after.files, after.labels, after.truths, strict=True)
     now = float(np.mean([label == truth for file, label, truth in pairs if file in files]))
     kept = [name for name in before.class_names if name in after.class_names]
-    pictures = "picture" if len(files) == 1 else "pictures"
     return (
         f"accuracy on the {len(kept)} classes of before: {100 * before.accuracy:.1f} %, now {100 * now:.1f} % "
-        f"({len(files)} {pictures})"
+        f"({_counted(len(files), after.kind)})"
     )
 
 

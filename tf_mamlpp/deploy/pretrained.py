@@ -11,8 +11,9 @@ from typing import Any
 from tf_mamlpp import config as configs
 from tf_mamlpp.config import Config
 from tf_mamlpp.data.bank_cache import cache_root
+from tf_mamlpp.data.picture_format import PictureFormat
 from tf_mamlpp.deploy.catalogue import ABOUT, FOLDER, about
-from tf_mamlpp.deploy.export import export_run, picture_format, without_machine
+from tf_mamlpp.deploy.export import export_run, without_machine
 from tf_mamlpp.deploy.saved_model import export_saved_model
 from tf_mamlpp.deploy.task_learner import task_learner
 from tf_mamlpp.errors import UserError
@@ -22,6 +23,7 @@ from tf_mamlpp.meta.meta_learner import MetaLearner
 from tf_mamlpp.meta.outer_loop import EpisodicModel
 from tf_mamlpp.text import percent
 from tf_mamlpp.training.build import make_learner
+from tf_mamlpp.training.run_inputs import config_inputs
 from tf_mamlpp.training.workdir import open_run
 
 _WEIGHTS, _LITERT, _CARD = "model.weights.h5", "model.tflite", "card.md"
@@ -82,10 +84,10 @@ def exported(name: str) -> Path:
     checksum = zlib.crc32((FOLDER / name / _WEIGHTS).read_bytes())
     folder = cache_root() / "pretrained" / f"{name}-{checksum:08x}"
     if not (folder / "metadata.json").exists():
+        pictures = config_inputs(_config(name))
+        assert isinstance(pictures, PictureFormat)
         confidence = Confidence.of(told.get("confidence"))  # earlier models have none
-        deployed = task_learner(
-            pretrained(name), picture_format(_config(name)), query_statistics="support", confidence=confidence
-        )
+        deployed = task_learner(pretrained(name), pictures, query_statistics="support", confidence=confidence)
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
             kept = ("test", "train_steps", "config", "confidence")

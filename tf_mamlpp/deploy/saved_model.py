@@ -26,7 +26,7 @@ class Signatures(tf.Module):
 
     Example:
         >>> import tf_mamlpp as mp
-        >>> from tf_mamlpp.deploy.picture_format import PictureFormat
+        >>> from tf_mamlpp.data.picture_format import PictureFormat
         >>> from tf_mamlpp.deploy.task_learner import task_learner
         >>> learner = mp.MetaLearner(mp.mlp((8, 8, 1), 3), way=3, inner_steps=1)
         >>> deployed = task_learner(learner, PictureFormat((8, 8), 1, mean=(0.5,), std=(0.5,)))
@@ -262,7 +262,7 @@ def export_saved_model(
 
     Example:
         >>> import tf_mamlpp as mp
-        >>> from tf_mamlpp.deploy.picture_format import PictureFormat
+        >>> from tf_mamlpp.data.picture_format import PictureFormat
         >>> from tf_mamlpp.deploy.task_learner import task_learner
         >>> learner = mp.MetaLearner(mp.mlp((8, 8, 1), 3), way=3, inner_steps=1)
         >>> deployed = task_learner(learner, PictureFormat((8, 8), 1, mean=(0.5,), std=(0.5,)))

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_mamlpp.checks import check_choice
+from tf_mamlpp.data.input_format import InputFormat
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.layers.batch_norms import batch_norms, has_rows
 from tf_mamlpp.meta.confidence import Confidence
@@ -43,6 +44,7 @@ class StateLearner:
             the queries themselves.
         kind: what the model's outputs are; None for logits.
         confidence: what was fitted to validation tasks of these settings.
+        inputs: how examples were prepared in training; None for examples as the model takes them.
 
     Attributes:
         any_way: whether a task may have any number of classes.
@@ -71,6 +73,7 @@ class StateLearner:
         query_statistics: str = "support",
         kind: OutputKind | None = None,
         confidence: Confidence | None = None,
+        inputs: InputFormat | None = None,
     ):
         check_choice("query_statistics", query_statistics, QUERY_STATISTICS)
         if inner_steps < 1:
@@ -78,7 +81,7 @@ class StateLearner:
         adapted = [model.model.trainable_variables[i] for i in model.adapted]
         if any(v.dtype != "float32" for v in adapted):
             raise UserError(f"model '{model.model.name}' adapts {adapted[0].dtype} weights: deploy float32 ones")
-        self.model, self.way = model, way
+        self.model, self.way, self.inputs = model, way, inputs
         self.any_way = model.any_way
         self._head = [model.adapted.index(i) for i in model.head.positions] if model.head and self.any_way else []
         self.inner_steps, self.query_statistics, self.kind = inner_steps, query_statistics, kind or OutputKind()
@@ -134,7 +137,8 @@ class StateLearner:
         return float(checksum % 2**24)
 
     def _settings_text(self) -> str:
-        return f"{self.way} {self.inner_steps} {self.query_statistics}{self._of_means()}"
+        scale = f" {self.inputs.describe()}" if self.inputs else ""
+        return f"{self.way}{scale} {self.inner_steps} {self.query_statistics}{self._of_means()}"
 
     def _of_means(self) -> str:
         """What the stamp tells of a state that is longer for its class means."""
@@ -142,11 +146,11 @@ class StateLearner:
 
     def describe(self) -> dict[str, Any]:
         """What metadata.json says of the inputs."""
-        return {}
+        return {self.inputs.kind.name: self.inputs.describe()} if self.inputs else {}
 
     def prepared(self, inputs: Any) -> Any:
         """Inputs as the model takes them, from those that it is deployed for."""
-        return inputs
+        return self.inputs.prepare(inputs) if self.inputs else inputs
 
     def adapt(self, inputs: Any, labels: tf.Tensor) -> tf.Tensor:
         """Runs the inner loop on a support set.
@@ -303,13 +307,14 @@ def state_learner(
     inner_steps: int | None = None,
     query_statistics: str = "support",
     confidence: Confidence | None = None,
+    inputs: InputFormat | None = None,
 ) -> StateLearner:
-    """Makes the part of a meta-learner that is deployed, for inputs as its model takes them.
+    """Makes the part of a meta-learner that is deployed.
 
     Args:
         learner: trained.
         inner_steps: of adaptation; None for as many as trained.
-        query_statistics, confidence: see `StateLearner`.
+        query_statistics, confidence, inputs: see `StateLearner`.
 
     Raises:
         UserError: the learner has no inner loop.
@@ -329,6 +334,7 @@ def state_learner(
         query_statistics=query_statistics,
         kind=learner.output_kind,
         confidence=confidence,
+        inputs=inputs,
     )
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import tensorflow as tf
-
-from tf_mamlpp.deploy.picture_format import PictureFormat
+from tf_mamlpp.data.picture_format import PictureFormat
 from tf_mamlpp.deploy.state_learner import StateLearner, check_exportable
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.meta.confidence import Confidence
@@ -27,6 +25,7 @@ class TaskLearner(StateLearner):
         UserError: an unknown choice, or a model that is not float32.
 
     Example:
+        >>> import tensorflow as tf
         >>> import tf_mamlpp as mp
         >>> learner = mp.MetaLearner(mp.mlp((8, 8, 1), 3), way=3, inner_steps=2)
         >>> deployed = task_learner(learner, PictureFormat((8, 8), 1, mean=(0.5,), std=(0.5,)))
@@ -41,17 +40,11 @@ class TaskLearner(StateLearner):
 
     def __init__(self, model: FunctionalModel, pictures: PictureFormat, *, way: int, **settings: Any):
         self.pictures = pictures
-        super().__init__(model, way=way, **settings)
+        super().__init__(model, way=way, inputs=pictures, **settings)
 
-    def _settings_text(self) -> str:
+    def _settings_text(self) -> str:  # as ever, so that states of earlier exports stay good
         mean, std = tuple(self.pictures.mean), tuple(self.pictures.std)
         return f"{self.way} {mean} {std} {self.inner_steps} {self.query_statistics}{self._of_means()}"
-
-    def describe(self) -> dict[str, Any]:
-        return {"pictures": self.pictures.describe()}
-
-    def prepared(self, inputs: tf.Tensor) -> tf.Tensor:
-        return self.pictures.normalise(inputs)
 
 
 def task_learner(

@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 
 from tf_mamlpp.data.episode_sampling import check_bank, sample_task, unknown_classes
-from tf_mamlpp.data.image_bank import ImageBank
 from tf_mamlpp.data.pixel_baselines import nearest_pixel_accuracy
 from tf_mamlpp.deploy.deployed_model import DeployedModel, check_tells_unknown
-from tf_mamlpp.deploy.folders import files_by_class, read_pictures
+from tf_mamlpp.deploy.readers import reader_of
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.intervals import mean_interval
 from tf_mamlpp.meta.known_score import auroc
@@ -32,7 +31,7 @@ def run_trials(
 
     Args:
         model: the deployed model.
-        folder: class folders, of which each trial takes `way`.
+        folder: class folders, or labelled arrays, of which each trial takes `way`.
         way, shot, query_shot: classes a trial, and support and query pictures a class.
         count: how many trials, at least 2.
         seed: of the choices.
@@ -40,10 +39,10 @@ def run_trials(
             know them.
 
     Returns:
-        `accuracy`, and as `nearest_pixel` that of giving each query picture the class of the support picture with the
-        nearest pixels.  With `unknown` also `known_kept`, the share of the query pictures of the classes that reach the
-        model's threshold, `unknown_found`, the share of the others that do not, and `auroc`, how well the score tells
-        them apart.  Each is the mean over trials and half the width of its 95 % interval.
+        `accuracy`, and as `nearest_pixel` (of other examples than pictures `nearest_example`) that of giving each query
+        the class of the nearest support picture. With `unknown` also `known_kept`, the share of the query pictures of
+        the classes that reach the model's threshold, `unknown_found`, the share of the others that do not, and `auroc`,
+        how well the score tells them apart.  Each is the mean over trials and half the width of its 95 % interval.
 
     Raises:
         UserError: more classes than the model has, or too few classes or pictures in the folder; with `unknown`, a
@@ -64,7 +63,7 @@ def run_trials(
         raise UserError(f"trials of {way} classes for a {model.way}-way model: give --way={model.way} or fewer")
     if unknown:
         check_tells_unknown(model)
-    bank = _read_bank(model, folder)
+    bank = reader_of(model).read_pool(model, folder)
     check_bank(bank, way, shot, query_shot)
     if unknown and unknown_classes(bank, way, shot, query_shot) < 1:
         raise UserError(f"{bank.name}: no class is left beside the {way} of a trial: give --way={way - 1}, or add one")
@@ -84,7 +83,7 @@ def run_trials(
     return {
         "accuracy": mean_interval(accuracies),
         **{name: mean_interval(values) for name, values in found.items()},
-        "nearest_pixel": nearest_pixel_accuracy(
+        bank.inputs.kind.baselines[0]: nearest_pixel_accuracy(
             bank, way=way, shot=shot, query_shot=query_shot, tasks=count, seed=seed, split="test"
         ),
     }
@@ -93,16 +92,3 @@ def run_trials(
 def _told_apart(known: np.ndarray, others: np.ndarray, threshold: float) -> dict[str, float]:
     kept, passed = float(np.mean(known >= threshold)), float(np.mean(others >= threshold))
     return {"known_kept": kept, "unknown_found": 1 - passed, "auroc": auroc(known, others)}
-
-
-def _read_bank(model: DeployedModel, folder: Path) -> ImageBank:
-    names: list[str] = []
-    images: list[np.ndarray] = []
-    offsets = [0]
-    for name, files in files_by_class(folder).items():
-        images += [sized for _, _, sized in read_pictures(files, model)]
-        names.append(name)
-        offsets.append(len(images))
-    if not images:
-        raise UserError(f"no picture in '{folder}' can be read")
-    return ImageBank(np.stack(images), np.array(offsets), tuple(names), f"{folder} pool")

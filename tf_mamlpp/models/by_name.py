@@ -12,7 +12,9 @@ from collections.abc import Iterator
 import keras
 
 from tf_mamlpp.errors import UserError
+from tf_mamlpp.models.conv1d import conv1d
 from tf_mamlpp.models.conv4 import conv4
+from tf_mamlpp.models.gru import gru
 from tf_mamlpp.models.mlp import mlp
 from tf_mamlpp.models.resnet12 import resnet12
 
@@ -28,21 +30,25 @@ def build(
     widths: tuple[int, ...] = (64, 160, 320, 640),
     weights: str | None = None,
     dtype: str | None = None,
+    inputs_dtype: str = "float32",
 ) -> keras.Model:
     """Builds a model by its name.
 
     Args:
         name: one of
-            `conv4`, `resnet12`, `mlp`: the networks of this package;
+            `conv4`, `resnet12`, `mlp`, `conv1d`, `gru`: the networks of this package;
             `keras:NAME`: a network of `keras.applications`, such as `keras:MobileNetV3Small`, with a dense layer on its
             average-pooled features. Its own preprocessing is left out where Keras allows it, because pictures are
             normalised already; pretrained weights need the mean and std that they were trained with;
             `MODULE:FUNCTION`: a user's own. `FUNCTION(shape, outputs)` of an importable module (or of a file in the
-            current folder) returns any model that `MetaLearner` takes.
+            current folder) returns any model that `MetaLearner` takes. `shape` is that of one example, without the
+            batch, a tuple such as `(28, 28, 1)`; `outputs` is the number of classes. Where examples are whole numbers,
+            the function declares that: `keras.Input(shape, dtype="int32")`.
         shape: of one example.
         outputs: width of the last layer.
-        filters: of `conv4`, see there.
-        blocks: of `conv4`.
+        inputs_dtype: of the examples: `float32`, or `int32`, which only a user's network takes.
+        filters: of `conv4` and `conv1d`, see there; the units of `gru`.
+        blocks: of `conv4` and `conv1d`.
         strided: of `conv4`.
         widths: of `resnet12`, see there.
         weights: of `keras:NAME`: a weights file (without the last layer); None for random weights.
@@ -61,12 +67,21 @@ def build(
         Traceback (most recent call last):
         tf_mamlpp.errors.UserError: model 'torch:resnet' cannot be imported: ...
     """
+    if inputs_dtype == "int32" and (":" not in name or name.startswith("keras:")):
+        raise UserError(
+            f"the inputs are whole numbers, which {name} does not take: give a network of your own that embeds them, "
+            "model.name=MODULE:FUNCTION, or numbers such as inputs.astype('float32')"
+        )
     if name == "conv4":
         return conv4(shape, outputs, filters, blocks, strided, dtype)
     if name == "resnet12":
         return resnet12(shape, outputs, widths, dtype)
     if name == "mlp":
         return mlp(shape, outputs, dtype=dtype)
+    if name == "conv1d":
+        return conv1d(shape, outputs, filters, blocks, dtype)
+    if name == "gru":
+        return gru(shape, outputs, filters, dtype)
     module, _, function = name.partition(":")
     if module == "keras":
         return _keras_application(function, shape, outputs, weights, dtype)
@@ -100,8 +115,8 @@ def _model_of_user(module: str, function: str, shape: tuple[int, ...], outputs: 
         make = getattr(importlib.import_module(module), function)
     except Exception as error:  # the module is the user's: it may raise anything
         raise UserError(
-            f"model '{module}:{function}' cannot be imported: {_one_line(error)}; it is conv4, resnet12, mlp, "
-            "keras:NAME, or MODULE:FUNCTION of a module on PYTHONPATH or in the current folder"
+            f"model '{module}:{function}' cannot be imported: {_one_line(error)}; it is conv4, resnet12, mlp, conv1d, "
+            "gru, keras:NAME, or MODULE:FUNCTION of a module on PYTHONPATH or in the current folder"
         ) from error
     try:
         model = make(shape, outputs)

@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from tf_mamlpp.errors import UserError
-from tf_mamlpp.models.inputs import LAST, input_layer
+from tf_mamlpp.models.inputs import LAST, check_pictures, input_layer
 
 
 @keras.saving.register_keras_serializable("tf_mamlpp")
@@ -62,7 +62,8 @@ def conv4(
     References:
         Antoniou, Edwards, Storkey, "How to train your MAML", arXiv 1810.09502, section 5.
     """
-    if len(image_shape) != 3 or min(image_shape[:2]) < 2**blocks:
+    check_pictures("conv4", image_shape)
+    if min(image_shape[:2]) < 2**blocks:
         raise UserError(f"conv4 halves pictures {blocks} times, {image_shape} leaves nothing; use fewer blocks")
     layers: list[keras.layers.Layer] = [input_layer(image_shape, dtype)]
     for i in range(blocks):

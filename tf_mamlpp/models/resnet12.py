@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from tf_mamlpp.errors import UserError
-from tf_mamlpp.models.inputs import LAST, input_layer
+from tf_mamlpp.models.inputs import LAST, check_pictures, input_layer
 
 
 def resnet12(
@@ -42,7 +42,8 @@ def resnet12(
     References:
         Lee et al., "Meta-Learning with Differentiable Convex Optimization", arXiv 1904.03758, section 4.1.
     """
-    if len(image_shape) != 3 or min(image_shape[:2]) < 2 ** len(widths):
+    check_pictures("resnet12", image_shape)
+    if min(image_shape[:2]) < 2 ** len(widths):
         raise UserError(f"resnet12 halves pictures {len(widths)} times, {image_shape} leaves nothing; use fewer widths")
 
     def conv_norm(x: Any, width: int, size: int, name: str) -> Any:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tf_mamlpp.config.schema import Data
-from tf_mamlpp.data import ImageBank, drawn_rows
+from tf_mamlpp.data import Bank, drawn_rows
 
 
 @dataclass(frozen=True)
@@ -23,13 +23,14 @@ class Answers:
         probabilities: of that class, `[tasks, way, query_shot]`.
 
     Example:
+        >>> from tf_mamlpp.data import ImageBank
         >>> bank = ImageBank(np.zeros((4, 8, 8, 1), np.uint8), np.array([0, 2, 4]), ("ant", "bee"), "insects test")
         >>> answers = Answers(bank, 1, np.array([[[2, 3], [0, 1]]]), np.array([[[1], [1]]]), np.array([[[0.9], [0.6]]]))
         >>> answers.classes.tolist(), answers.accuracies.tolist()
         ([[1, 0]], [0.5])
     """
 
-    bank: ImageBank
+    bank: Bank
     shot: int
     rows: np.ndarray
     predicted: np.ndarray
@@ -55,7 +56,7 @@ class Answers:
         return np.argsort(self.accuracies, kind="stable")[:count].tolist()
 
 
-def answers_of(d: Data, bank: ImageBank, split: str, probabilities: Sequence[np.ndarray]) -> Answers:
+def answers_of(d: Data, bank: Bank, split: str, probabilities: Sequence[np.ndarray]) -> Answers:
     """The answers to the fixed tasks of a split.
 
     Args:
@@ -65,6 +66,7 @@ def answers_of(d: Data, bank: ImageBank, split: str, probabilities: Sequence[np.
         probabilities: of each meta-batch, `[tasks, way * query_shot, way]`, as `evaluate` gives them.
 
     Example:
+        >>> from tf_mamlpp.data import ImageBank
         >>> bank = ImageBank(np.zeros((4, 8, 8, 1), np.uint8), np.array([0, 2, 4]), ("ant", "bee"), "insects test")
         >>> first_is_right = np.array([[[0.9, 0.1], [0.6, 0.4]]])
         >>> answers_of(Data(way=2), bank, "test", [first_is_right]).accuracies.tolist()
@@ -80,5 +82,5 @@ def answers_of(d: Data, bank: ImageBank, split: str, probabilities: Sequence[np.
     return Answers(bank, d.shot, rows, predicted, together.max(-1))
 
 
-def _classes(bank: ImageBank, rows: np.ndarray) -> np.ndarray:
+def _classes(bank: Bank, rows: np.ndarray) -> np.ndarray:
     return np.searchsorted(bank.offsets, rows[:, :, 0], side="right") - 1

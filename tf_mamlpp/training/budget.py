@@ -19,15 +19,15 @@ from tf_mamlpp.meta.outer_loop import EpisodicModel
 from tf_mamlpp.meta.schedules import phase_of
 from tf_mamlpp.text import duration
 from tf_mamlpp.training.build import (
-    Banks,
     fixed_episodes,
-    load_banks,
     make_classifier,
     make_episodes,
     make_learner,
     make_strategy,
 )
 from tf_mamlpp.training.pretrain import training_batches
+from tf_mamlpp.training.run_banks import Banks, load_banks
+from tf_mamlpp.training.run_inputs import config_inputs
 from tf_mamlpp.training.workdir import holds_run, read_config
 
 _MEASURED = 3  # updates of each kind, after the first, which is traced
@@ -84,9 +84,13 @@ def _with_epochs(flag: str, epochs: int) -> str:
 def _seconds(config: Config) -> tuple[float, float]:
     """What a run takes once, and for each epoch."""
     strategy = make_strategy(config)
+    inputs, banks = config_inputs(config), None
+    if inputs is None:
+        banks = load_banks(config)
+        inputs = banks["train"].inputs if banks else None
     with strategy.scope():
-        learner = make_learner(config)
-    banks, replicas = load_banks(config), strategy.num_replicas_in_sync
+        learner = make_learner(config, inputs)
+    banks, replicas = banks or load_banks(config), strategy.num_replicas_in_sync
     tasks = make_episodes(config, banks, "train", config.training.tasks)
     update = 0.0
     for epoch, share in _phases(config).items():
@@ -124,7 +128,7 @@ def _pretraining_seconds(config: Config, banks: Banks, strategy: tf.distribute.S
     """Of an epoch, without its validation."""
     assert banks is not None
     with strategy.scope():
-        classifier = make_classifier(config, len(banks["train"].class_names))
+        classifier = make_classifier(config, len(banks["train"].class_names), banks["train"].inputs)
     updates = updates_per_epoch(banks["train"], config.pretrain.batch)
     return updates * _update_seconds(classifier, training_batches(config, banks))
 

@@ -3,93 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from tf_mamlpp import data
-from tf_mamlpp.config import Config, Data
-from tf_mamlpp.data.picture_files import subfolders
-from tf_mamlpp.data.sources.split_folders import split_folders
-from tf_mamlpp.data.sources.splits import SplitFile
+from tf_mamlpp.config import Config
+from tf_mamlpp.data.input_format import InputFormat
 from tf_mamlpp.data.support_copies import SupportCopies
 from tf_mamlpp.errors import UserError
-from tf_mamlpp.files import expanded
 from tf_mamlpp.meta.classifier import Classifier
 from tf_mamlpp.meta.meta_learner import MetaLearner
 from tf_mamlpp.meta.outer_loop import EpisodicModel
 from tf_mamlpp.meta.prototypical_networks import PrototypicalNetworks
 from tf_mamlpp.meta.settings import WITHOUT_INNER_LOOP
 from tf_mamlpp.models import by_name
-from tf_mamlpp.training.run_classes import check_classes
+from tf_mamlpp.training.run_banks import Banks
+from tf_mamlpp.training.run_inputs import config_inputs
 from tf_mamlpp.workers import join
-
-Banks = Mapping[str, data.ImageBank] | None
-"""The pictures of each split; None for a regression, which has none."""
-
-
-def load_banks(config: Config, known: SplitFile | None = None, workdir: Path = Path()) -> Banks:
-    """The pictures of each split, checked against the task's shape; prints how the data were divided.
-
-    Args:
-        config: of the run.
-        known: the classes of the run, if it has begun: the data must have the same.
-        workdir: of that run.
-
-    Raises:
-        UserError: they are missing, damaged or too few, or not of the run's classes.
-
-    Example:
-        >>> from tf_mamlpp.config import Data
-        >>> load_banks(Config(data=Data(name="sinusoid"))) is None
-        True
-    """
-    d = config.data
-    if config.is_regression:
-        return None
-    banks = data.load_banks(
-        d.name,
-        d.path,
-        image_size=d.image_size,
-        channels=d.channels,
-        resize=d.resize,
-        split_seed=d.split_seed,
-        split_fractions=d.split_fractions,
-        split_file=d.split_file,
-        skip_damaged=d.skip_damaged,
-        cache_dir=d.cache_dir,
-    )
-    if d.name != "glyphs":
-        print(_division(d, banks), flush=True)
-    if known is not None:
-        check_classes(known, banks, workdir, d.split_fractions)
-    for bank in banks.values():
-        data.check_bank(bank, d.way, d.shot, d.query_shot)
-    return banks
-
-
-def _division(d: Data, banks: Mapping[str, data.ImageBank]) -> str:
-    """In one line: how the data were read, and the classes and pictures of each split."""
-    folders, unread = None, list[str]()
-    if d.split_file is None and d.path is not None and d.name in ("image_folder", "mini_imagenet"):
-        folders = split_folders(expanded(d.path))
-    if d.split_file is not None:
-        how = f"divided by {d.split_file}"
-    elif folders:
-        place, taken = next(iter(folders.values())).parent, [folder.name for folder in folders.values()]
-        unread = [f"{Path(other).name}/" for other in subfolders(place) if Path(other).name not in taken]
-        how = f"with the splits {taken[0]}/, {taken[1]}/ and {taken[2]}/"
-    elif d.name == "omniglot" or any(bank.by_fractions for bank in banks.values()):
-        pool = sum(len(bank.class_names) for bank in banks.values())
-        how = f"one pool of {pool} classes, divided by data.split_seed={d.split_seed}"
-    else:
-        how = "with its own splits"
-    parts = [f"{split} {len(b.class_names)} classes ({len(b.images)} pictures)" for split, b in banks.items()]
-    left = f"; not read: {', '.join(unread[:3])}{', ...' if len(unread) > 3 else ''}" if unread else ""
-    return f"{d.path or d.name}: {how}: {', '.join(parts)}{left}"
 
 
 def make_episodes(
@@ -101,6 +33,7 @@ def make_episodes(
     count: int | None = None,
     support_copies: SupportCopies | None = None,
     unknown: int = 0,
+    prepared: bool = True,
 ) -> tf.data.Dataset:
     """Meta-batches of a split.
 
@@ -111,8 +44,9 @@ def make_episodes(
         tasks: of a meta-batch.
         start: number of the first meta-batch.
         count: how many meta-batches; None for no end.
-        unknown: pictures of other classes for each task, see `sample_task`.
         support_copies: added to the support sets.
+        unknown: examples of other classes for each task, see `sample_task`.
+        prepared: whether examples are as the model takes them; else they are as the bank has them.
 
     Example:
         >>> from tf_mamlpp.config import Data
@@ -120,7 +54,7 @@ def make_episodes(
         >>> next(iter(make_episodes(config, None, "train", tasks=4)))["support_images"].shape
         TensorShape([4, 10, 1])
     """
-    d = config.data
+    d, augments = config.data, split == "train" and config.training.augment
     stream: dict[str, Any] = {"split": split, "tasks": tasks, "seed": config.seed, "start": start, "count": count}
     if banks is None:
         return data.sinusoid_episodes(shot=d.shot, query_shot=d.query_shot, **stream)
@@ -130,11 +64,10 @@ def make_episodes(
         shot=d.shot,
         query_shot=d.query_shot,
         rotations=d.rotations and split == "train",
-        augmentation=config.augmentation if split == "train" and config.training.augment else None,
+        augmentation=config.augmentation if augments and config.augmentation.active else None,
         support_copies=support_copies,
-        mean=d.mean,
-        std=d.std,
         unknown=unknown,
+        prepared=prepared,
         **stream,
     )
 
@@ -147,6 +80,7 @@ def fixed_episodes(
     replicas: int = 1,
     support_copies: SupportCopies | None = None,
     unknown: int = 0,
+    prepared: bool = True,
 ) -> tf.data.Dataset:
     """The first tasks of an evaluation split, the same for every seed of a config.
 
@@ -154,10 +88,9 @@ def fixed_episodes(
     all are in memory at once.
 
     Args:
-        config, banks, split, support_copies: as for `make_episodes`.
+        config, banks, split, support_copies, unknown, prepared: as for `make_episodes`.
         tasks: how many in all.
         replicas: that a meta-batch is divided over.
-        unknown: pictures of other classes for each task, see `sample_task`.
 
     Raises:
         UserError: the tasks cannot be divided over the replicas.
@@ -177,11 +110,32 @@ def fixed_episodes(
         )
     same_for_every_seed = dataclasses.replace(config, seed=0)
     stream: dict[str, Any] = {"count": tasks // batch, "support_copies": support_copies, "unknown": unknown}
+    stream["prepared"] = prepared
     return make_episodes(same_for_every_seed, banks, split, batch, **stream)
 
 
-def make_model(config: Config) -> keras.Model:
+def drawn_tasks(config: Config, banks: Banks) -> tf.data.Dataset | None:
+    """A few validation tasks to show in TensorBoard, one by one; None where examples are no pictures.
+
+    Args:
+        config, banks: of the run.
+
+    Example:
+        >>> from tf_mamlpp.config import Data
+        >>> drawn_tasks(Config(data=Data(name="sinusoid")), None) is None
+        True
+    """
+    if not config.data.kind.is_pictures:
+        return None
+    return make_episodes(dataclasses.replace(config, seed=0), banks, "validation", 1, count=4)
+
+
+def make_model(config: Config, inputs: InputFormat | None = None) -> keras.Model:
     """The network of a config; its weights depend on the seed alone.
+
+    Args:
+        config: of the run.
+        inputs: what it takes, see `run_inputs`; None where the config tells it.
 
     Raises:
         UserError: it cannot be built.
@@ -192,14 +146,18 @@ def make_model(config: Config) -> keras.Model:
         (None, 5)
     """
     keras.utils.set_random_seed(config.seed)
-    d = config.data
-    shape: tuple[int, ...]
-    shape, outputs = ((1,), 1) if config.is_regression else ((*d.image_size, d.channels), d.way)
-    return by_name.build(shape=shape, outputs=outputs, **dataclasses.asdict(config.model))
+    inputs = inputs or config_inputs(config)
+    assert inputs is not None, "the data tell what an example is: load them first"
+    outputs = 1 if config.is_regression else config.data.way
+    settings = dataclasses.asdict(config.model)
+    return by_name.build(shape=inputs.shape, outputs=outputs, inputs_dtype=inputs.dtype, **settings)
 
 
-def make_learner(config: Config) -> EpisodicModel:
+def make_learner(config: Config, inputs: InputFormat | None = None) -> EpisodicModel:
     """The learner of a config, compiled; its weights depend on the seed alone.
+
+    Args:
+        config, inputs: as for `make_model`.
 
     Raises:
         UserError: a model that cannot be built or does not fit.
@@ -211,7 +169,7 @@ def make_learner(config: Config) -> EpisodicModel:
         ('mean_squared_error', 1796)
     """
     d, settings = config.data, dataclasses.asdict(config.learner)
-    model = make_model(config)
+    model = make_model(config, inputs)
     learner: EpisodicModel
     if config.learner.prototypes:
         learner = PrototypicalNetworks(model, way=d.way, **{name: settings[name] for name in WITHOUT_INNER_LOOP})
@@ -227,12 +185,13 @@ def make_learner(config: Config) -> EpisodicModel:
     return learner
 
 
-def make_classifier(config: Config, classes: int) -> Classifier:
+def make_classifier(config: Config, classes: int, inputs: InputFormat | None = None) -> Classifier:
     """The classifier of a config's pretraining, compiled; its weights depend on the seed alone.
 
     Args:
         config: of the run.
         classes: of the training data; with `data.rotations`, a class that is turned is a class of its own.
+        inputs: as for `make_model`.
 
     Raises:
         UserError: a model that cannot be built or does not fit.
@@ -243,7 +202,7 @@ def make_classifier(config: Config, classes: int) -> Classifier:
     """
     p = config.pretrain
     classifier = Classifier(
-        make_model(config),
+        make_model(config, inputs),
         classes=4 * classes if config.data.rotations else classes,
         way=config.data.way,
         weight_decay=p.weight_decay,

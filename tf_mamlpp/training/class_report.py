@@ -89,7 +89,7 @@ def write_class_report(answers: Answers, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         rows = ([cell, *row.tolist()] for cell, row in zip(cells, counts, strict=True))
         _write_table(folder / MATRIX, [["true", *cells], *rows])
-        header = ["class", "tasks", "pictures", "right", "accuracy", "most_taken_for", "times"]
+        header = ["class", "tasks", answers.bank.inputs.kind.examples, "right", "accuracy", "most_taken_for", "times"]
         _write_table(folder / ACCURACY, [header, *_class_rows(answers, counts, cells)])
         figure = matrix_figure(counts, chances(answers), names, title=answers.bank.name)
         with whole_file(folder / PICTURE) as part, matplotlib.rc_context(STYLE):

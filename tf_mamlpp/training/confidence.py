@@ -19,8 +19,9 @@ from tf_mamlpp.meta.output_kind import OutputKind
 from tf_mamlpp.meta.task import Task
 from tf_mamlpp.meta.task_map import task_map
 from tf_mamlpp.plotting import save_png
-from tf_mamlpp.training.build import Banks, fixed_episodes
+from tf_mamlpp.training.build import fixed_episodes
 from tf_mamlpp.training.pictures import reliability_figure
+from tf_mamlpp.training.run_banks import Banks
 
 
 def has_confidence(config: Config, kind: OutputKind) -> bool:
@@ -96,7 +97,8 @@ def learner_confidence(
 
     Example:
         >>> from tf_mamlpp.config import Evaluation, Model
-        >>> from tf_mamlpp.training.build import load_banks, make_learner
+        >>> from tf_mamlpp.training.build import make_learner
+        >>> from tf_mamlpp.training.run_banks import load_banks
         >>> config = Config(model=Model(name="mlp"), evaluation=Evaluation(validation_tasks=4, test_tasks=4))
         >>> _, test = learner_confidence(config, load_banks(config), make_learner(config), query_statistics="support")
         >>> test.logits.shape  # 4 tasks of 5 query pictures
@@ -166,7 +168,8 @@ def run_confidence(config: Config, banks: Banks, learner: EpisodicModel, folder:
 
     Example:
         >>> from tf_mamlpp.config import Data, Evaluation, Model
-        >>> from tf_mamlpp.training.build import load_banks, make_learner
+        >>> from tf_mamlpp.training.build import make_learner
+        >>> from tf_mamlpp.training.run_banks import load_banks
         >>> config = Config(model=Model(name="mlp"), evaluation=Evaluation(validation_tasks=4, test_tasks=4))
         >>> found = run_confidence(config, load_banks(config), make_learner(config), tmp_path)
         >>> sorted(found), (tmp_path / "reliability.png").exists()

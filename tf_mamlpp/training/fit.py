@@ -26,7 +26,7 @@ class Stage(NamedTuple):
         epochs, updates: how many, and how many of each.
         batches: from the number of the first one on.
         validation: after each epoch.
-        drawn: meta-batches of one task, for TensorBoard's pictures.
+        drawn: meta-batches of one task, for TensorBoard's pictures; None without pictures.
         schedules: what changes between epochs.
         checkpoint_updates: between checkpoints.
 
@@ -41,7 +41,7 @@ class Stage(NamedTuple):
     updates: int
     batches: Callable[[int], tf.data.Dataset]
     validation: tf.data.Dataset
-    drawn: tf.data.Dataset
+    drawn: tf.data.Dataset | None
     schedules: Schedules
     checkpoint_updates: int
 

@@ -9,21 +9,29 @@ from typing import Any
 from tf_mamlpp import data
 from tf_mamlpp.config import Config
 from tf_mamlpp.config.schema import Data
+from tf_mamlpp.data.input_format import InputFormat
+from tf_mamlpp.data.kinds import kind_of
 from tf_mamlpp.data.pixel_baselines import nearest_class_mean_accuracy
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.files import expanded
-from tf_mamlpp.training.build import Banks, load_banks
+from tf_mamlpp.training.run_banks import Banks, as_trained, classes_and_examples, load_banks, loading
+from tf_mamlpp.training.run_inputs import config_inputs
 
 ALL = "all"
 """The split of another source that holds all of its classes."""
 
 
 def other_source(
-    config: Config, name: str, path: str | None = None, split: str | None = None, split_file: str | None = None
+    config: Config,
+    name: str,
+    path: str | None = None,
+    split: str | None = None,
+    split_file: str | None = None,
+    inputs: InputFormat | None = None,
 ) -> tuple[Config, Banks]:
-    """The pictures of another source, seen as a run sees its own.
+    """The examples of another source, seen as a run sees its own.
 
-    They are brought to the run's size and number of channels, and normalised with its mean and deviation.
+    They are normalised with the run's mean and deviation; pictures are brought to its size and number of channels.
 
     Args:
         config: of the run, with the tasks to test.
@@ -31,6 +39,7 @@ def other_source(
         path: of its files, as `data.path`.
         split: one of the source's own; None takes all of its classes as one, since the run knows none of them.
         split_file: lists the classes of each split of the source.
+        inputs: what an example is to the run, see `run_inputs`; None where its config tells it.
 
     Returns:
         The config of the test, and the banks: of the three splits, or the one bank `all`.
@@ -57,37 +66,32 @@ def other_source(
     tested = dataclasses.replace(config.data, **changed, name=name, path=path, split_file=split_file)
     config = dataclasses.replace(config, data=tested)
     if split is not None:
-        return config, load_banks(config)
-    return config, {ALL: _pool(tested)}
+        return config, load_banks(config, inputs=inputs)
+    return config, {ALL: _pool(config, inputs)}
 
 
 def _check_other(d: Data, name: str, path: str | None) -> None:
     if d.is_regression:
         raise UserError("the run is a regression: it is tested on its own curves, and on no other data")
-    if name == "sinusoid":
-        raise UserError("data source 'sinusoid' has no pictures, and the run was trained on pictures")
+    if kind_of(name) is not d.kind:
+        has = "no pictures" if d.kind.is_pictures else f"{kind_of(name).examples}"
+        raise UserError(f"data source {name!r} has {has}, and the run was trained on {d.kind.name}")
     if name == d.name and (path is None or d.path is None or _same_place(path, d.path)):
-        raise UserError(f"data source {name!r} is the run's own: leave --data out, or give the path of other pictures")
+        raise UserError(
+            f"data source {name!r} is the run's own: leave --data out, or give the path of other {d.kind.examples}"
+        )
 
 
 def _same_place(one: str, other: str) -> bool:
     return expanded(one).resolve() == expanded(other).resolve()
 
 
-def _pool(d: Data) -> data.ImageBank:
-    bank = data.load_pool(
-        d.name,
-        d.path,
-        image_size=d.image_size,
-        channels=d.channels,
-        resize=d.resize,
-        split_file=d.split_file,
-        skip_damaged=d.skip_damaged,
-        cache_dir=d.cache_dir,
-    )
+def _pool(config: Config, inputs: InputFormat | None) -> data.Bank:
+    d = config.data
+    bank = data.load_pool(d.name, d.path, split_file=d.split_file, **loading(d, "normalise"))
+    bank = as_trained(bank, inputs or config_inputs(config))
     data.check_bank(bank, d.way, d.shot, d.query_shot)
-    classes = f"all {len(bank.class_names)} classes ({len(bank.images)} pictures)"
-    print(f"{d.path or d.name}: {classes}", flush=True)
+    print(f"{d.path or d.name}: all {classes_and_examples(bank)}", flush=True)
     return bank
 
 
@@ -102,8 +106,8 @@ def described(trained: Data, tested: Data) -> dict[str, str]:
     return {"trained_on": trained.name, **path}
 
 
-def pixel_baselines(d: Data, bank: data.ImageBank, split: str, tasks: int) -> dict[str, Any]:
-    """What raw pixels alone give on the fixed tasks of a test.
+def pixel_baselines(d: Data, bank: data.Bank, split: str, tasks: int) -> dict[str, Any]:
+    """What raw pixels alone, or other inputs alone, give on the fixed tasks of a test.
 
     Args:
         d: the tasks.
@@ -117,11 +121,10 @@ def pixel_baselines(d: Data, bank: data.ImageBank, split: str, tasks: int) -> di
         >>> sorted(pixel_baselines(Data(way=2), bank, "test", tasks=1))
         ['nearest_class_mean', 'nearest_pixel']
     """
-    found = {}
-    for name, measure in (
-        ("nearest_pixel", data.nearest_pixel_accuracy),
-        ("nearest_class_mean", nearest_class_mean_accuracy),
-    ):
-        value, half = measure(bank, way=d.way, shot=d.shot, query_shot=d.query_shot, tasks=tasks, seed=0, split=split)
-        found[name] = {"accuracy": value, "confidence_95": half}
-    return found
+    names = bank.inputs.kind.baselines
+    measures = {names[0]: data.nearest_pixel_accuracy}
+    if bank.inputs.dtype != "int32":  # names have no mean
+        measures[names[1]] = nearest_class_mean_accuracy
+    task: dict[str, Any] = {"way": d.way, "shot": d.shot, "query_shot": d.query_shot, "seed": 0, "split": split}
+    found = {name: measure(bank, **task, tasks=tasks) for name, measure in measures.items()}
+    return {name: {"accuracy": value, "confidence_95": half} for name, (value, half) in found.items()}

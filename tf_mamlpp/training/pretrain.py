@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,10 @@ from tf_mamlpp.meta.classifier import Classifier
 from tf_mamlpp.meta.evaluation import evaluate
 from tf_mamlpp.meta.schedules import Schedules
 from tf_mamlpp.records.run_files import read_json
-from tf_mamlpp.training.build import Banks, fixed_episodes, make_classifier, make_episodes
+from tf_mamlpp.training.build import drawn_tasks, fixed_episodes, make_classifier
 from tf_mamlpp.training.checkpoints import Checkpoints
 from tf_mamlpp.training.fit import Stage, fit
+from tf_mamlpp.training.run_banks import Banks
 from tf_mamlpp.training.start import PRETRAINING, Start, learned_values
 from tf_mamlpp.workers import Workers
 
@@ -43,7 +43,7 @@ def pretrain(config: Config, banks: Banks, workdir: Path, strategy: tf.distribut
 
     Example:
         >>> from tf_mamlpp.config import Data, Evaluation, Model, Pretrain
-        >>> from tf_mamlpp.training.build import load_banks
+        >>> from tf_mamlpp.training.run_banks import load_banks
         >>> config = Config(
         ...     data=Data(image_size=(8, 8)),
         ...     model=Model(name="mlp"),
@@ -58,7 +58,7 @@ def pretrain(config: Config, banks: Banks, workdir: Path, strategy: tf.distribut
     assert banks is not None  # the config has no pretraining without pictures
     folder, workers = workdir / PRETRAINING, Workers(strategy)
     with strategy.scope():
-        classifier = make_classifier(config, len(banks["train"].class_names))
+        classifier = make_classifier(config, len(banks["train"].class_names), banks["train"].inputs)
     checkpoints = Checkpoints(folder / "checkpoints", classifier, 1, workers)
     update = checkpoints.restore_latest()
     checkpoints.forget_best_after(update)
@@ -77,7 +77,7 @@ def training_batches(config: Config, banks: Banks, start: int = 0) -> tf.data.Da
     """The batches of a config's pretraining, from batch `start` on; see `data.picture_batches`.
 
     Example:
-        >>> from tf_mamlpp.training.build import load_banks
+        >>> from tf_mamlpp.training.run_banks import load_banks
         >>> config = Config()
         >>> next(iter(training_batches(config, load_banks(config))))["support_labels"].shape
         TensorShape([4, 32])
@@ -88,8 +88,6 @@ def training_batches(config: Config, banks: Banks, start: int = 0) -> tf.data.Da
         banks["train"],
         batch=p.batch,
         parts=p.parts,
-        mean=d.mean,
-        std=d.std,
         seed=config.seed,
         start=start,
         rotations=d.rotations,
@@ -106,7 +104,7 @@ def _stage(config: Config, banks: Banks, replicas: int) -> Stage:
         updates_per_epoch(banks["train"], p.batch),
         lambda start: training_batches(config, banks, start),
         fixed_episodes(config, banks, "validation", config.evaluation.validation_tasks, replicas),
-        make_episodes(dataclasses.replace(config, seed=0), banks, "validation", 1, count=4),
+        drawn_tasks(config, banks),
         Schedules(p.epochs, p.learning_rate),
         config.training.checkpoint_updates,
     )

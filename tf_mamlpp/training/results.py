@@ -14,11 +14,13 @@ from tf_mamlpp.meta.evaluation import Evaluation, evaluate
 from tf_mamlpp.meta.outer_loop import EpisodicModel
 from tf_mamlpp.runtime import explain_memory_errors
 from tf_mamlpp.training.answers import Answers, answers_of
-from tf_mamlpp.training.build import Banks, fixed_episodes, load_banks
+from tf_mamlpp.training.build import fixed_episodes
 from tf_mamlpp.training.checkpoints import Checkpoints
 from tf_mamlpp.training.confidence import run_confidence
 from tf_mamlpp.training.other_data import ALL, described, other_source, pixel_baselines
+from tf_mamlpp.training.run_banks import Banks, load_banks
 from tf_mamlpp.training.run_classes import read_classes
+from tf_mamlpp.training.run_inputs import kept_inputs
 from tf_mamlpp.training.test_time import BEST, best_inner_steps, check_options, support_copies
 from tf_mamlpp.training.workdir import open_run
 
@@ -196,10 +198,12 @@ def evaluate_run(
     )
     check_options(config, own=own, split=split, inner_steps=inner_steps, report=report is not None)
     copies = support_copies(config, support_augmentations)
-    banks = load_banks(config, read_classes(workdir), workdir) if own or inner_steps == BEST else None
+    inputs, banks = kept_inputs(config, workdir), None
+    if own or inner_steps == BEST:
+        banks = load_banks(config, read_classes(workdir), workdir, inputs)
     tested, tested_banks = config, banks
     if data_name is not None:
-        tested, tested_banks = other_source(config, data_name, data_path, split, split_file)
+        tested, tested_banks = other_source(config, data_name, data_path, split, split_file, inputs)
     split = split or ("test" if own else ALL)
     members = _best_members(config, checkpoints, ensemble)  # the same for all, also of a run that goes on
     results = []

@@ -9,8 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tf_mamlpp.data.bank_cache import class_hashes
-from tf_mamlpp.data.image_bank import ImageBank
+from tf_mamlpp.data.bank import Bank, class_hashes
 from tf_mamlpp.data.sources.splits import FRACTIONS, SPLITS, SplitFile, same_name
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.files import write_json
@@ -42,11 +41,12 @@ def is_classes_file(split_file: str | None, workdir: Path) -> bool:
     return split_file is not None and file.exists() and os.path.realpath(split_file) == os.path.realpath(file)
 
 
-def write_classes(workdir: Path, banks: Mapping[str, ImageBank]) -> None:
+def write_classes(workdir: Path, banks: Mapping[str, Bank]) -> None:
     """Keeps the classes of a run that begins.
 
     Example:
         >>> import numpy as np
+        >>> from tf_mamlpp.data import ImageBank
         >>> bank = ImageBank(np.zeros((2, 4, 4, 1), np.uint8), np.array([0, 2]), ("ant",), "insects train")
         >>> write_classes(tmp_path, {"train": bank, "validation": bank, "test": bank})
         >>> read_classes(tmp_path).lists["train"]
@@ -56,7 +56,7 @@ def write_classes(workdir: Path, banks: Mapping[str, ImageBank]) -> None:
     write_json(classes_file(workdir), {**lists, "pictures": {split: _pictures(banks[split]) for split in SPLITS}})
 
 
-def _pictures(bank: ImageBank) -> dict[str, list[Any]]:
+def _pictures(bank: Bank) -> dict[str, list[Any]]:
     """For each class, how many pictures it has and their hash."""
     counts = (bank.offsets[1:] - bank.offsets[:-1]).tolist()
     return {name: list(found) for name, *found in zip(bank.class_names, counts, class_hashes(bank), strict=True)}
@@ -88,7 +88,7 @@ def read_classes(workdir: Path) -> SplitFile | None:
 
 
 def check_classes(
-    known: SplitFile, banks: Mapping[str, ImageBank], workdir: Path, split_fractions: Sequence[float] = FRACTIONS
+    known: SplitFile, banks: Mapping[str, Bank], workdir: Path, split_fractions: Sequence[float] = FRACTIONS
 ) -> None:
     """Refuses data whose classes are not those of the run, split by split and in the same order.
 
@@ -106,6 +106,7 @@ def check_classes(
 
     Example:
         >>> import numpy as np
+        >>> from tf_mamlpp.data import ImageBank
         >>> def banks(**classes):
         ...     images, offsets = np.zeros((1, 4, 4, 1), np.uint8), np.array([0, 1])
         ...     return {s: ImageBank(images, offsets, (name,), f"omniglot {s}") for s, name in classes.items()}
@@ -115,7 +116,7 @@ def check_classes(
         tf_mamlpp.errors.UserError: ... not the classes of the run ...: 2 differ: new: dog (test); gone: cat (test); ...
     """
     then, now = (_place(lists) for lists in (known.lists, {split: banks[split].class_names for split in SPLITS}))
-    source = banks["train"].source
+    source, examples = banks["train"].source, banks["train"].inputs.kind.examples
     if list(then.items()) != list(now.items()):
         raise UserError(
             f"the classes of {source} are not the classes of the run in '{workdir}': {_difference(then, now)}; "
@@ -130,9 +131,9 @@ def check_classes(
                 changed.append((name, before[0] if isinstance(before, list) and before else None, found[0]))
     if changed:
         name, before, count = changed[0]
-        number = f"{count} pictures" if before in (None, count) else f"{before} pictures then, {count} now"
+        number = f"{count} {examples}" if before in (None, count) else f"{before} {examples} then, {count} now"
         warnings.warn(
-            f"the pictures of {len(changed)} of {len(now)} classes have changed since the run in '{workdir}' began, "
+            f"the {examples} of {len(changed)} of {len(now)} classes have changed since the run in '{workdir}' began, "
             f"such as {name} ({number}): its tasks are others than then",
             stacklevel=1,
         )

@@ -14,15 +14,18 @@ import keras
 import numpy as np
 
 from tf_mamlpp.config import Config
-from tf_mamlpp.data.bank_cache import class_hashes
+from tf_mamlpp.data.bank import class_hashes
+from tf_mamlpp.data.input_format import InputFormat
 from tf_mamlpp.errors import UserError, reason, writing
 from tf_mamlpp.files import expanded, write_json
 from tf_mamlpp.meta.adapted_weights import head_weights
 from tf_mamlpp.meta.outer_loop import EpisodicModel
 from tf_mamlpp.records.run_files import read_json
-from tf_mamlpp.training.build import Banks, make_classifier, make_learner, make_model
+from tf_mamlpp.training.build import make_classifier, make_learner, make_model
 from tf_mamlpp.training.checkpoints import Checkpoints
+from tf_mamlpp.training.run_banks import Banks
 from tf_mamlpp.training.run_classes import read_classes
+from tf_mamlpp.training.run_inputs import kept_inputs
 from tf_mamlpp.training.workdir import open_run, read_config
 
 PRETRAINING = "pretraining"
@@ -145,12 +148,13 @@ class Start:
             write_json(workdir / _NAME, {"from": self.name, "trained_classes": trained})
 
 
-def read_start(config: Config) -> Start:
+def read_start(config: Config, inputs: InputFormat | None = None) -> Start:
     """Reads what `training.start` names: a run's best epoch, that of its folder `pretraining`, or a file.
 
     Args:
         config: of the new run.  A file is a saved Keras model (`.keras`), or the weights (`.weights.h5`) of a learner
             or a network of this config.
+        inputs: what the network takes, see `make_model`.
 
     Raises:
         UserError: there is none, or it cannot be read.
@@ -165,7 +169,7 @@ def read_start(config: Config) -> Start:
     if path.is_dir():
         return _of_pretraining(path) if path.name == PRETRAINING else _of_run(path)
     if path.is_file() and path.name.endswith(".weights.h5"):
-        return _of_weights(path, config)
+        return _of_weights(path, config, inputs)
     if path.is_file() and path.suffix == ".keras":
         return _of_model(path)
     raise UserError(f"training.start '{path}' is no run's folder and no .keras or .weights.h5 file")
@@ -182,7 +186,7 @@ def _of_pretraining(path: Path) -> Start:
     config, classes = read_config(run), read_classes(run)
     if not config.pretrain.epochs or classes is None:
         raise UserError(f"training.start '{path}': the run in '{run}' has no pretraining")
-    classifier = make_classifier(config, len(classes.lists["train"]))
+    classifier = make_classifier(config, len(classes.lists["train"]), kept_inputs(config, run))
     checkpoints = Checkpoints(path / "checkpoints", classifier, 1)
     if not checkpoints.best:
         raise UserError(f"training.start '{path}' has no finished epoch yet")
@@ -202,10 +206,10 @@ def _trained_on(run: Path, config: Config) -> tuple[frozenset[str] | None, froze
     return trained, frozenset(classes.lists["train"]) if classes else frozenset(), config.data.name
 
 
-def _of_weights(path: Path, config: Config) -> Start:
+def _of_weights(path: Path, config: Config, inputs: InputFormat | None) -> Start:
     problem: Exception | None = None
-    learner = make_learner(config)
-    for owner, values in ((learner, learned_values), (make_model(config), _model_values)):
+    learner = make_learner(config, inputs)
+    for owner, values in ((learner, learned_values), (make_model(config, inputs), _model_values)):
         try:
             owner.load_weights(path)
             return Start(f"'{path}'", values(owner), None)

@@ -38,7 +38,7 @@ class TensorBoard(keras.callbacks.Callback):
     Args:
         folder: of the event files.
         saver: knows the update and the time.
-        tasks: meta-batches of one task, to draw; not drawn where the data are no pictures.
+        tasks: meta-batches of one task, to draw; None where the data are no pictures.
         every: updates between points of training: the running means, and the largest loss and gradient since the last.
 
     Example: `train.train_and_evaluate` writes everything; here the page Custom Scalars alone.
@@ -50,7 +50,7 @@ class TensorBoard(keras.callbacks.Callback):
         1
     """
 
-    def __init__(self, folder: Path, saver: SaveCheckpoints, tasks: tf.data.Dataset, every: int = 25):
+    def __init__(self, folder: Path, saver: SaveCheckpoints, tasks: tf.data.Dataset | None, every: int = 25):
         super().__init__()
         self.folder, self.saver, self.tasks, self.every = folder, saver, tasks, every
         self._writer: Any = None
@@ -93,8 +93,7 @@ class TensorBoard(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         learner, epochs = self.model, (self.params or {}).get("epochs", 1)
         drawn = epoch + 1 == epochs or (epoch + 1) % math.ceil(epochs / _PICTURES) == 0
-        tasks = self.tasks if drawn else ()
-        pictures = [self._picture(task) for task in tasks if len(task["query_images"].shape) == 5]
+        pictures = [self._picture(task) for task in (self.tasks or () if drawn else ())]
         with self._at(self.saver.update):
             for name, value in logs.items():
                 if name in UPDATE_LOGS:

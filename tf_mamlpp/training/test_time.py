@@ -10,7 +10,8 @@ from tf_mamlpp.data.support_copies import SupportCopies, usual_changes
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.meta.evaluation import evaluate
 from tf_mamlpp.meta.outer_loop import EpisodicModel
-from tf_mamlpp.training.build import Banks, fixed_episodes
+from tf_mamlpp.training.build import fixed_episodes
+from tf_mamlpp.training.run_banks import Banks
 
 BEST = "best"
 """In place of a number of inner steps: the one that is best on validation tasks."""
@@ -67,6 +68,8 @@ def support_copies(config: Config, count: int) -> SupportCopies | None:
         return None
     if config.is_regression:
         raise UserError("support_augmentations: the run is a regression, which has no pictures")
+    if not config.data.kind.is_pictures:
+        raise UserError(f"support_augmentations: the run was trained on {config.data.kind.name}, not on pictures")
     if count < 0:
         raise UserError(f"support_augmentations is {count}: it must not be negative")
     own, d = config.augmentation, config.data

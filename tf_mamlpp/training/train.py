@@ -10,17 +10,20 @@ from typing import Any
 
 from tf_mamlpp import config as configs
 from tf_mamlpp.config import Config
+from tf_mamlpp.data.input_format import InputFormat, read_format
 from tf_mamlpp.data.sources.splits import SplitFile
 from tf_mamlpp.errors import UserError, writing
 from tf_mamlpp.files import write_json
 from tf_mamlpp.meta.schedules import Schedules
 from tf_mamlpp.runtime import explain_memory_errors
-from tf_mamlpp.training.build import Banks, fixed_episodes, load_banks, make_episodes, make_learner, make_strategy
+from tf_mamlpp.training.build import drawn_tasks, fixed_episodes, make_episodes, make_learner, make_strategy
 from tf_mamlpp.training.checkpoints import Checkpoints
 from tf_mamlpp.training.fit import Stage, fit
 from tf_mamlpp.training.pretrain import pretrain, pretraining_results
 from tf_mamlpp.training.results import run_results
+from tf_mamlpp.training.run_banks import Banks, load_banks
 from tf_mamlpp.training.run_classes import read_classes, write_classes
+from tf_mamlpp.training.run_inputs import config_inputs, run_inputs, write_inputs
 from tf_mamlpp.training.start import Start, read_start
 from tf_mamlpp.training.workdir import claim_workdir, holds_run
 from tf_mamlpp.workers import Workers
@@ -64,18 +67,22 @@ def train_and_evaluate(config: Config, workdir: str | os.PathLike[str]) -> dict[
     folder = claim_workdir(config, workdir) if workers.chief else contextlib.nullcontext()
     with workers.explain_losses(), folder:
         check_same(config, workers)
-        start = _read_start(config, workdir, workers)  # before the learner, whose seed it would use up
+        known, inputs, banks = _share_classes(workdir, workers), _share_inputs(config, workdir, workers), None
+        if inputs is None:  # the data tell it
+            banks = load_banks(config, known, workdir)
+            inputs = banks["train"].inputs if banks else None
+        start = _read_start(config, inputs, workdir, workers)  # before the learner, whose seed it would use up
         with strategy.scope():
-            learner = make_learner(config)
-        known = _share_classes(workdir, workers)
-        # After the learner: a wrong model is told before pictures are decoded.
-        banks = load_banks(config, known, workdir)
+            learner = make_learner(config, inputs)
+        # Else after the learner: a wrong model is told before pictures are decoded.
+        banks = banks or load_banks(config, known, workdir, inputs)
         checkpoints = Checkpoints(workdir / "checkpoints", learner, config.evaluation.ensemble, workers)
         update = checkpoints.restore_latest()
         checkpoints.forget_best_after(update)
         if workers.chief and known is None and banks is not None:
             with writing(workdir):
                 write_classes(workdir, banks)
+                write_inputs(workdir, banks["train"].inputs)
         if config.pretrain.epochs and not update:
             start = pretrain(config, banks, workdir, strategy)
         elif start:
@@ -97,7 +104,7 @@ def train_and_evaluate(config: Config, workdir: str | os.PathLike[str]) -> dict[
         return workers.share(results)
 
 
-def _read_start(config: Config, workdir: Path, workers: Workers) -> Start | None:
+def _read_start(config: Config, inputs: InputFormat | None, workdir: Path, workers: Workers) -> Start | None:
     """What a run that has no checkpoint yet begins from; None for random weights."""
     if not config.training.start or workers.share(workers.chief and holds_run(workdir)):
         return None
@@ -106,7 +113,7 @@ def _read_start(config: Config, workdir: Path, workers: Workers) -> Start | None
             "training.start is read by one process alone: begin with training.strategy=none, and resume with "
             "multi_worker from the first checkpoint on"
         )
-    return read_start(config)
+    return read_start(config, inputs)
 
 
 def _share_classes(workdir: Path, workers: Workers) -> SplitFile | None:
@@ -114,6 +121,16 @@ def _share_classes(workdir: Path, workers: Workers) -> SplitFile | None:
     found = read_classes(workdir) if workers.chief and holds_run(workdir) else None
     shared = workers.share(None if found is None else dataclasses.asdict(found))
     return None if shared is None else SplitFile(**shared)
+
+
+def _share_inputs(config: Config, workdir: Path, workers: Workers) -> InputFormat | None:
+    """What an example is to the run, which of one that has begun the chief alone can read; None where data tell it."""
+    inputs = config_inputs(config)
+    if inputs is not None:
+        return inputs
+    found = run_inputs(config, workdir) if workers.chief and holds_run(workdir) else None
+    shared = workers.share(None if found is None else {found.kind.name: found.describe()})
+    return None if shared is None else read_format(shared)
 
 
 def check_same(config: Config, workers: Workers) -> None:
@@ -147,7 +164,7 @@ def _stage(config: Config, banks: Banks, replicas: int) -> Stage:
         t.updates,
         lambda start: make_episodes(config, banks, "train", t.tasks, start=start),
         fixed_episodes(config, banks, "validation", config.evaluation.validation_tasks, replicas),
-        make_episodes(dataclasses.replace(config, seed=0), banks, "validation", 1, count=4),
+        drawn_tasks(config, banks),
         Schedules(t.epochs, t.learning_rate, t.annealing_epochs),
         t.checkpoint_updates,
     )

@@ -19,6 +19,7 @@ from tf_mamlpp.records.run_files import read_json
 from tf_mamlpp.training.build import make_learner
 from tf_mamlpp.training.checkpoints import Checkpoints
 from tf_mamlpp.training.run_classes import is_classes_file
+from tf_mamlpp.training.run_inputs import kept_inputs
 
 
 @contextlib.contextmanager
@@ -158,7 +159,7 @@ def open_run(
     if split_file:
         source.update(split_file=split_file, split_fractions=FRACTIONS)
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, **source))
-    learner = make_learner(config)
+    learner = make_learner(config, kept_inputs(config, workdir))
     tested: dict[str, Any] = dict(task or {})
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, **tested))
     if learner.way is not None and config.data.way != learner.way and not learner.any_way:

@@ -9,8 +9,8 @@ import pytest
 import tensorflow as tf
 
 from tf_mamlpp import MetaLearner, conv4, mlp, presets
+from tf_mamlpp.data.picture_format import PictureFormat
 from tf_mamlpp.deploy.litert.export import Signatures, _convert, export_litert
-from tf_mamlpp.deploy.picture_format import PictureFormat
 from tf_mamlpp.deploy.task_learner import task_learner
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.meta.confidence import Confidence, KnownScore

@@ -1,4 +1,4 @@
-"""Trees of class folders, the way most people keep pictures.  Imports no TensorFlow."""
+"""Trees of class folders, the way most people keep pictures and recordings.  Imports no TensorFlow."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from tf_mamlpp.data.kinds import PICTURES, Kind
 from tf_mamlpp.data.picture_files import class_folders, picture_state, read_file
 from tf_mamlpp.data.sources.listing import Pictures, Splits, content_or_error
 from tf_mamlpp.data.sources.split_folders import check_pool, split_folders
 from tf_mamlpp.data.sources.splits import FRACTIONS, SPLITS, SplitFile, divide_classes
 from tf_mamlpp.errors import UserError
 
-_EXPECTED = "expected a folder of pictures for each class, or train/, val/ and test/ with such folders"
+_EXPECTED = "expected a folder of {} for each class, or train/, val/ and test/ with such folders"
 
 _Classes = dict[str, list[str]]  # the files of each class
 
@@ -25,10 +26,11 @@ def folder_splits(
     split_seed: int,
     split_file: str | os.PathLike[str] | None = None,
     split_fractions: Sequence[float] = FRACTIONS,
+    kind: Kind = PICTURES,
 ) -> Splits:
-    """Lists the pictures of a tree of class folders by split, without decoding any.
+    """Lists the examples of a tree of class folders by split, without decoding any.
 
-    A class is any folder, at any depth, that holds pictures itself; its name is its path below the root.
+    A class is any folder, at any depth, that holds examples itself; its name is its path below the root.
     With a `split_file`, or without folders of splits (see `split_folders`), all classes are one pool.
 
     Args:
@@ -36,12 +38,13 @@ def folder_splits(
         split_seed: seed of the pool's division.
         split_file: lists of classes that divide the pool instead, see `divide_classes`.
         split_fractions: shares of the pool, see `divide_classes`.
+        kind: of the examples.
 
     Returns:
-        For each split, a key that changes with the files, and a function that lists the pictures.
+        For each split, a key that changes with the files, and a function that lists the examples.
 
     Raises:
-        UserError: no such folder, no pictures, too few classes, or only some of the split folders.
+        UserError: no such folder, no examples, too few classes, or only some of the split folders.
 
     Example:
         >>> for name in ("ant", "bee", "cat", "dog"):
@@ -52,13 +55,11 @@ def folder_splits(
         {'train': ('ant', 'dog'), 'validation': ('bee',), 'test': ('cat',)}
     """
     if not path.is_dir():
-        raise UserError(f"{path}: no such folder; {_EXPECTED}")
-    given = given_splits(path) if split_file is None else None
+        raise UserError(f"{path}: no such folder; {_EXPECTED.format(kind.examples)}")
+    given = given_splits(path, kind) if split_file is None else None
     if given is not None:
         return given
-    classes = class_folders(path)
-    if not classes:
-        raise UserError(f"{path}: has no class folders with pictures; {_EXPECTED}")
+    classes = _class_folders(path, kind)
     names = list(classes)
     if split_file is not None:
         return _listed(_divided_by_file(path, classes, split_file))
@@ -66,6 +67,13 @@ def folder_splits(
     divided = divide_classes(names, split_seed, fractions=split_fractions, source=f"{path}")
     splits = {split: {names[n]: classes[names[n]] for n in divided[split]} for split in SPLITS}
     return _listed(splits, by_fractions=True)
+
+
+def _class_folders(path: Path, kind: Kind) -> _Classes:
+    classes = class_folders(path, kind)
+    if not classes:
+        raise UserError(f"{path}: has no class folders with {kind.examples}; {_EXPECTED.format(kind.examples)}")
+    return classes
 
 
 def _divided_by_file(path: Path, classes: _Classes, split_file: str | os.PathLike[str]) -> dict[str, _Classes]:
@@ -81,17 +89,18 @@ def _divided_by_file(path: Path, classes: _Classes, split_file: str | os.PathLik
     return {s: {name: classes[names[n]] for name, n in zip(called[s], divided[s], strict=True)} for s in SPLITS}
 
 
-def given_splits(path: Path) -> Splits | None:
+def given_splits(path: Path, kind: Kind = PICTURES) -> Splits | None:
     """The splits that a tree's own folders make, such as train/, val/ and test/; see `split_folders`.
 
     Args:
         path: root of the tree.
+        kind: of the examples.
 
     Returns:
         Splits as those of `folder_splits`; None if the tree has no such folders.
 
     Raises:
-        UserError: the tree has only some of these folders, or one without pictures.
+        UserError: the tree has only some of these folders, or one without examples.
 
     Example:
         >>> given_splits(tmp_path) is None
@@ -105,12 +114,7 @@ def given_splits(path: Path) -> Splits | None:
     folders = split_folders(path)
     if folders is None:
         return None
-    splits = {}
-    for split, folder in folders.items():
-        splits[split] = class_folders(folder)
-        if not splits[split]:
-            raise UserError(f"{folder}: has no class folders with pictures; {_EXPECTED}")
-    return _listed(splits)
+    return _listed({split: _class_folders(folder, kind) for split, folder in folders.items()})
 
 
 def _listed(splits: dict[str, _Classes], by_fractions: bool = False) -> Splits:

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from tf_mamlpp.data.picture_files import SUFFIXES, file_state
+from tf_mamlpp.data.kinds import PICTURES
+from tf_mamlpp.data.picture_files import file_state
 from tf_mamlpp.data.sources.archives import members
 from tf_mamlpp.data.sources.image_folder import given_splits
 from tf_mamlpp.data.sources.listing import Pictures, Splits
@@ -91,7 +92,7 @@ def _pictures(archives: list[Path], split: str) -> Iterator[tuple[Path, tuple[st
     """Every picture of the archives: the archive, (class, file name), content."""
     for archive in archives:
         for member, content in members(archive):
-            if member.suffix.lower() not in SUFFIXES or member.name.startswith("."):
+            if member.suffix.lower() not in PICTURES.suffixes or member.name.startswith("."):
                 continue
             if len(member.parts) < 3 or member.parts[-3] not in SPLIT_FOLDERS[split]:
                 raise UserError(f"{archive}: {member} lies in no class folder of {_PREFIXES[split]}/; {_EXPECTED}")
