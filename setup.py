@@ -20,7 +20,7 @@ setup(
     packages=[*find_packages(include=["tf_mamlpp", "tf_mamlpp.*"]), "tf_mamlpp.configs"],
     package_dir={"tf_mamlpp.configs": "configs"},
     entry_points={"console_scripts": ["tf-mamlpp = tf_mamlpp.commands.console:main"]},
-    package_data={"tf_mamlpp": ["py.typed", "data/class_lists/*", "pretrained/*/*"]},
+    package_data={"tf_mamlpp": ["py.typed", "data/class_lists/*", "demo/parts/*", "pretrained/*/*"]},
     install_requires=[
         "absl-py>=2.0",
         # Later ones conflict with tensorflow-datasets on 3.10, and Python 3.10's own pip searches for hours.
@@ -37,6 +37,7 @@ setup(
         "tqdm>=4.60",  # the progress of decoding
     ],
     extras_require={
+        "demo": ["gradio>=6.17,<7"],
         "gpu": ["tensorflow[and-cuda]>=2.19; sys_platform == 'linux'"],
         "litert": [LITERT],
         "peers": ["higher>=0.2.1", "torch>=2"],  # docs/benchmark.md; learn2learn has to be built by hand
@@ -49,6 +50,6 @@ setup(
             "mkdocstrings[python]>=0.26",
             "nbconvert>=7.16",
         ],
-        "dev": ["import-linter>=2.1", "mypy>=1.11", "ruff>=0.6"],
+        "dev": ["import-linter>=2.1", "mypy>=1.11", "playwright>=1.45", "ruff>=0.6"],
     },
 )

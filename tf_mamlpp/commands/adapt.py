@@ -51,11 +51,7 @@ _UNKNOWN = flags.DEFINE_integer(
 
 
 def _check_flags() -> None:
-    if not Path(_MODEL.value).is_dir() and _MODEL.value not in catalogue.names():
-        raise UserError(
-            f"model '{_MODEL.value}' is no folder: give that of a SavedModel, which tf-mamlpp export writes, or the "
-            f"name of a pretrained model: {', '.join(catalogue.names()) or 'none'}"
-        )
+    catalogue.check_model(_MODEL.value)
     if not (_SUPPORT.value or _LOAD.value):
         raise UserError("give --support (class folders to learn) or --load_state (what was learned before)")
     if _REMOVE.value and not _LOAD.value:

@@ -21,6 +21,7 @@ COMMANDS = {
     "evaluate": "test a run again, otherwise or on other data",
     "export": "write a run as a model that needs neither Keras nor this package",
     "adapt": "teach an exported or pretrained model classes of your own, and classify",
+    "demo": "teach a model by hand, on a page in the browser",
     "ablate": "train a study of methods and seeds, and write its report",
     "benchmark": "time meta-updates or an exported model on this machine",
 }

@@ -31,6 +31,7 @@ class DeployedModel:
         trained_way: classes of the tasks that it was trained on.
         image_size, channels: height, width and channels of the pictures that it was trained on.
         resize_policy: how pictures of another size are brought to `image_size`.
+        mean, std: that their grey values are normalised with, see `data.images.normalise`.
         query_statistics: see `TaskLearner`.
         threshold: of `known`: 95 % of known pictures reached it when it was exported; None of a model that does not
             tell whether it knows a picture.
@@ -93,6 +94,7 @@ class DeployedModel:
         height, width = map(int, pictures["trained_size"])
         self.image_size = height, width
         self.resize_policy = str(pictures["resize"])
+        self.mean, self.std = (tuple(map(float, pictures[key])) for key in ("mean", "std"))
         if min(self.trained_way, self.channels, height, width) < 1:
             raise ValueError("a size in it is not positive")
         confidence = about.get("confidence")  # earlier versions wrote none
