@@ -15,13 +15,17 @@ from tf_mamlpp import data
 ROOT = Path(__file__).parents[1]
 CONFIGS = sorted(file.stem for file in (ROOT / "configs").glob("*.py"))
 TINY = (
-    "--config=quickstart:epochs=1",
-    "--config.model.filters=2",
+    "--config=quickstart:epochs=1,method=maml",
+    "--config.model.name=mlp",
     "--config.training.updates=2",
     "--config.training.tasks=2",
     "--config.evaluation.validation_tasks=4",
     "--config.evaluation.test_tasks=4",
 )
+
+
+# Neither the path of the tests' process nor the folder that they run in leads to the checkout.
+ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
 
 
 @pytest.fixture(scope="module")
@@ -33,10 +37,10 @@ def environment(tmp_path_factory):
     subprocess.run([sys.executable, *built], check=True, stdout=subprocess.DEVNULL)
     (wheel,) = (folder / "dist").glob("*.whl")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
+    pip = [sys.executable, "-m", "pip", "--python", folder / "venv", "install", "--no-deps", "--no-index"]
+    subprocess.run([*pip, "--quiet", wheel], check=True, cwd=folder, env=ENVIRONMENT)
     (packages,) = (folder / "venv").glob("lib/python*/site-packages")
     (packages / "libraries.pth").write_text("\n".join(site.getsitepackages()))
-    pip = [sys.executable, "-m", "pip", "--python", folder / "venv", "install", "--no-deps", "--no-index"]
-    subprocess.run([*pip, "--quiet", wheel], check=True)
     return folder / "venv" / "bin"
 
 
@@ -44,11 +48,10 @@ def environment(tmp_path_factory):
 def installed(environment, tmp_path_factory):
     """Runs a program of the environment in a folder far from the checkout."""
     there = tmp_path_factory.mktemp("there")
-    variables = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
 
     def run(program, *arguments):
         command = [environment / program, *arguments]
-        done = subprocess.run(command, cwd=there, env=variables, capture_output=True, text=True)
+        done = subprocess.run(command, cwd=there, env=ENVIRONMENT, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
