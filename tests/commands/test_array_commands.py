@@ -56,7 +56,7 @@ def test_train_evaluate_export_adapt(command, table, run, tmp_path):
     assert [row["truth"] for row in rows] == ["ant"] * 6 + ["bee"] * 6 and rows[6]["example"] == "bee[0]"
     trials = ("--trials=3", "--way=3", f"--support={table}")
     done = command("adapt", f"--model={tmp_path / 'model'}", *trials)
-    assert "3 trials, 3 classes, 1 support examples a class:" in done.stdout and "nearest input" in done.stdout
+    assert "3 trials, 3 classes, 1 support examples a class:" in done.stdout and "nearest example" in done.stdout
 
 
 @pytest.mark.slow
