@@ -25,9 +25,10 @@ LINK = re.compile(r"\]\((?!https?:)([^)#\s]+)(#[^)\s]*)?\)")
 
 
 def on_config(config: Any) -> Any:
-    """Adds to the navigation the guides that it does not name, the configs and the API."""
-    guide = next(section["Guide"] for section in config.nav if "Guide" in section)
-    guide += [page for page in map(_uri, sorted(ROOT.glob("docs/*.md"))) if page not in str(config.nav)]
+    """Adds to the navigation what it does not name: guides, cards of models, the configs and the API."""
+    for section, pattern in (("Guide", "docs/*.md"), ("Results", f"{PACKAGE}/pretrained/*/card.md")):
+        pages = next(entry[section] for entry in config.nav if section in entry)
+        pages += [page for page in map(_uri, sorted(ROOT.glob(pattern))) if page not in str(config.nav)]
     configs = {"Configs": ["configs/README.md", *map(_entry, _configs())]}
     config.nav[-2:-2] = [configs, {"API": _room(ROOT / PACKAGE)}]
     return config
