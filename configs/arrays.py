@@ -5,7 +5,12 @@
 The arrays are `inputs` `[examples, ...]` and `labels` `[examples]`, or one array for each class.  Each feature is
 brought to mean 0 and deviation 1 over the training classes; whole numbers stay, and need a network that embeds them.
 `model=MODULE:FUNCTION` names a network of your own; docs/arrays.md has the rules and an example of each.
-MAML++ on a small fully connected network, 2,000 updates of 8 tasks, second order in the second half.
+MAML++ on a small fully connected network, 2,000 updates of 8 tasks, of which the first half has first-order gradients.
+
+Takes: that depends on the network; a small 1-D convolutional one on series of 64 points took 590 s of CPU time and
+1.0 GB.
+Expect: that depends on the data; `nearest_example` in `results.json` is what to compare with.  These series (two tones
+in any phase, docs/arrays.md) had 91.41 ± 0.79 %, and the nearest series 34.36 ± 0.72 %.
 """
 
 from tf_mamlpp.config import Config, Data, Evaluation, Learner, Model, Training, parse_argument
