@@ -1,6 +1,6 @@
 """Standard few-shot sets beside Omniglot and mini-ImageNet, divided into classes as the field divides them.
 
-    python bin/train.py --config=configs/benchmark.py:name=cifar_fs,shot=1 --workdir=runs/cifar_fs
+    tf-mamlpp train --config=benchmark:name=cifar_fs,shot=1 --workdir=runs/cifar_fs
 
 | name       | classes   | pictures | size      | from                   | division by                         |
 |------------|-----------|----------|-----------|------------------------|-------------------------------------|
@@ -58,7 +58,7 @@ def get_config(argument: str = "") -> Config:
     )
     if a.name == "traffic_sign":
         raise UserError(
-            "name=traffic_sign has no classes to train on: export a run on another set and give bin/adapt.py "
+            "name=traffic_sign has no classes to train on: export a run on another set and give tf-mamlpp adapt "
             "--model=EXPORT --support=GTSRB/Final_Training/Images --trials=600"
         )
     check_choice("name", a.name, tuple(SETS))

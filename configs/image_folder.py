@@ -1,6 +1,6 @@
 """Pictures of your own: a folder of class folders, or `train/ val/ test/` folders of them.
 
-    python bin/train.py --config=configs/image_folder.py:way=5,shot=1 --config.data.path=DIR --workdir=runs/mine
+    tf-mamlpp train --config=image_folder:way=5,shot=1 --config.data.path=DIR --workdir=runs/mine
 
 Pictures may differ in size, proportions and number, and be grey or RGB.  `--config.data.resize=crop` cuts the middle
 out of oblong ones, which are stretched otherwise.  `--config.data.split_file=FILE.json` names the classes of each

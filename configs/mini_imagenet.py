@@ -1,6 +1,6 @@
 """Mini-ImageNet, N-way K-shot: 64/16/20 classes, 48 filters, 5 inner steps of rate 0.01 (paper, section 5).
 
-    python bin/train.py --config=configs/mini_imagenet.py:way=5,shot=1 --config.data.path=DIR --workdir=runs/mini
+    tf-mamlpp train --config=mini_imagenet:way=5,shot=1 --config.data.path=DIR --workdir=runs/mini
 
 DIR holds `train*.tar.gz`, `val*.tar.gz` and `test*.tar.gz`, or the folders train/, val/ and test/ unpacked from them.
 As in the paper: 15 query pictures a class, 4 tasks an update (2 from 5 shots on), gradients clipped to +-10, 600 tasks

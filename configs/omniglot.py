@@ -1,6 +1,6 @@
 """Omniglot, N-way K-shot: 1150/50/423 classes, 64 filters, 5 inner steps of rate 0.1 (paper, section 5).
 
-    python bin/train.py --config=configs/omniglot.py:way=5,shot=1 --config.data.path=DIR --workdir=runs/omniglot
+    tf-mamlpp train --config=omniglot:way=5,shot=1 --config.data.path=DIR --workdir=runs/omniglot
 
 DIR holds `images_background.zip` and `images_evaluation.zip`, or the folders unpacked from them.
 The paper takes 16 tasks an update and 150 epochs of 500.  Here are 8 tasks and `epochs=` of 250 (24 by default: 6,000

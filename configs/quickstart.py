@@ -1,6 +1,6 @@
 """The first run: learn to read new writing systems from one picture a letter.
 
-    python bin/train.py --config=configs/quickstart.py --workdir=runs/quickstart
+    tf-mamlpp train --config=quickstart --workdir=runs/quickstart
 
 `glyphs` are letters drawn from the fonts that come with matplotlib: no data is needed.  MAML++, 32 filters, 600
 updates of 8 tasks, the first half with first-order gradients.

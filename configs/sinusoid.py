@@ -1,6 +1,6 @@
 """Regression: sine waves of random amplitude and phase from 10 points (MAML paper, arXiv 1703.03400, section 5.1).
 
-    python bin/train.py --config=configs/sinusoid.py --workdir=runs/sinusoid
+    tf-mamlpp train --config=sinusoid --workdir=runs/sinusoid
 
 The paper's network (two layers of 40), inner rate 0.01 and 25 tasks an update, with one inner step; 5,000 updates.
 The metric is the mean squared error.  No data is needed.

@@ -1,6 +1,6 @@
 """A whole run in under a minute, for tests of resume, export and the command line: glyphs, a small network.
 
-    python bin/train.py --config=configs/testing.py --workdir=runs/testing
+    tf-mamlpp train --config=testing --workdir=runs/testing
 
 MAML++, 8 filters, 2 inner steps, 180 updates of 4 tasks, a checkpoint every 5 updates.  No data is needed.
 

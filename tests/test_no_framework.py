@@ -28,7 +28,7 @@ def loaded_by(*modules):
 def test_they_load_none():
     modules = list(promising())
     assert {"tf_mamlpp.config", "tf_mamlpp.errors", "tf_mamlpp.meta.settings", "tf_mamlpp.study.plan"} <= set(modules)
-    assert loaded_by(*modules, "tf_mamlpp", "tf_mamlpp.cli", "tf_mamlpp.data") == []
+    assert loaded_by(*modules, "tf_mamlpp", "tf_mamlpp.commands.console", "tf_mamlpp.data") == []
 
 
 @pytest.mark.slow

@@ -96,7 +96,7 @@ def test_the_python_example_runs():
 @pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.stem)
 def test_the_header_of_a_config(file):
     header = ast.get_docstring(ast.parse(file.read_text()))
-    assert f"\n    python bin/train.py --config=configs/{file.name}" in header
+    assert f"\n    tf-mamlpp train --config={file.stem}" in header
     assert re.search(r"^Takes: .*(GB|MB)", header, re.MULTILINE | re.DOTALL)
     assert re.search(r"^Expect: ", header, re.MULTILINE)
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import resource
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 
 from tf_mamlpp.errors import UserError, reason
 
@@ -42,7 +43,8 @@ def configure() -> None:
 
     On a CPU, one thread an operation and as many tasks at once as there are cores is a third faster than
     TensorFlow's default (BUILD_NOTES.md).  On a GPU the defaults stay.  Grappler's remapper is off: it finds nothing
-    in these graphs and prints an error for each.
+    in these graphs and prints an error for each.  oneDNN's convolutions are on for x86 processors older than those
+    that TensorFlow turns it on for; `TF_ENABLE_ONEDNN_OPTS=0` in the environment turns it off.
 
     Raises:
         RuntimeError: TensorFlow was used before.
@@ -52,7 +54,7 @@ def configure() -> None:
         >>> from tf_mamlpp.runtime import configure  # and then: configure()
     """
     check_keras_backend()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    set_environment(os.environ)
     with _quiet_stderr():
         import tensorflow as tf
 
@@ -61,6 +63,23 @@ def configure() -> None:
         tf.config.threading.set_intra_op_parallelism_threads(1)
         tf.config.threading.set_inter_op_parallelism_threads(cores())
     tf.config.optimizer.set_experimental_options({"remapping": False})
+
+
+def set_environment(environment: MutableMapping[str, str]) -> None:
+    """Sets the variables that TensorFlow reads when it is loaded; what the user has set stays.
+
+    Args:
+        environment: `os.environ`.
+
+    Example:
+        >>> variables = {"TF_ENABLE_ONEDNN_OPTS": "0"}
+        >>> set_environment(variables)
+        >>> variables
+        {'TF_ENABLE_ONEDNN_OPTS': '0', 'TF_CPP_MIN_LOG_LEVEL': '3'}
+    """
+    environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if platform.machine().lower() in ("x86_64", "amd64"):
+        environment.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 
 @contextlib.contextmanager

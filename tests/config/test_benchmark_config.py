@@ -26,7 +26,7 @@ def test_the_first_is_cifar_fs():
 def test_other_names_are_told():
     with pytest.raises(UserError, match=r"^name is one of cifar_fs, fc100, cub, .*quickdraw, not 'cifar'$"):
         configs.load("configs/benchmark.py:name=cifar")
-    with pytest.raises(UserError, match=r"^name=traffic_sign has no classes to train on: .*bin/adapt.py --model="):
+    with pytest.raises(UserError, match=r"^name=traffic_sign has no classes to train on: .*tf-mamlpp adapt --model="):
         configs.load("configs/benchmark.py:name=traffic_sign")
 
 

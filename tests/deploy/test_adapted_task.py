@@ -59,5 +59,12 @@ def test_a_state_that_contradicts_itself_is_refused(task, tmp_path, changes):
     task.save(tmp_path / "state.npz")
     with np.load(tmp_path / "state.npz") as held:
         np.savez(tmp_path / "state.npz", **{**held, **changes})
-    with pytest.raises(UserError, match="was not written by bin/adapt.py"):
+    with pytest.raises(UserError, match="was not written by tf-mamlpp adapt"):
         AdaptedTask.load(tmp_path / "state.npz")
+
+
+def test_a_small_file_that_would_fill_the_memory_is_refused(task, monkeypatch):
+    content = task.to_bytes()
+    monkeypatch.setattr("tf_mamlpp.deploy.adapted_task._MOST_BYTES", 200)
+    with pytest.raises(UserError, match="task.npz' is damaged .*: it unpacks to over 0 MB"):
+        AdaptedTask.from_bytes(content, "task.npz")

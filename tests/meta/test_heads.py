@@ -14,6 +14,7 @@ from tf_mamlpp.models.mlp import mlp
 
 L = keras.layers
 PLUS = {**presets["maml++"], "derivative_order_annealing": False}
+TEMPERATURES = {"shared": 1.0, "prototypes": 4.0}
 BOTH = pytest.mark.parametrize("head", ["shared", "prototypes"])
 
 
@@ -30,7 +31,7 @@ def start_by_hand(head, kernel, bias, features, labels, way):
     if head == "shared":
         return tf.repeat(kernel[:, :1], way, 1), tf.repeat(bias[:1], way)
     p = tf.stack([tf.reduce_mean(features[labels == c], 0) for c in range(way)])
-    return 2 * tf.transpose(p), -tf.reduce_sum(p**2, 1)
+    return 2 * tf.transpose(p) / TEMPERATURES[head], -tf.reduce_sum(p**2, 1) / TEMPERATURES[head]
 
 
 def loss_by_hand(head, weights, task, way, steps, rate):
@@ -63,7 +64,7 @@ def test_a_loop_written_by_hand(head, way, make_tasks, scatter):
     for layer in model.layers:
         layer.dtype_policy = "float64"
     model = keras.Sequential.from_config(model.get_config())
-    learner = learner_of(model, scatter, head=head, inner_rate=0.3)
+    learner = learner_of(model, scatter, head=head, inner_rate=0.3, temperature=TEMPERATURES[head])
     tasks = make_tasks(way=way, shape=(4,), shot=2)
     weights = [tf.identity(v) for v in learner.model.trainable_variables]
     with tf.GradientTape() as tape:
@@ -82,7 +83,7 @@ def test_a_loop_written_by_hand(head, way, make_tasks, scatter):
     "settings",
     [
         {**PLUS, "head": "prototypes"},
-        {**presets["anil"], "head": "prototypes", "query_statistics": "support"},
+        {**presets["anil"], "head": "prototypes", "query_statistics": "support", "temperature": 4.0},
         pytest.param({**PLUS, "head": "shared", "query_statistics": "running"}, marks=pytest.mark.slow),
         pytest.param({**PLUS, "head": "prototypes", "rematerialise": True}, marks=pytest.mark.slow),
         pytest.param({**PLUS, "head": "prototypes", "batched_tasks": True}, marks=pytest.mark.slow),
@@ -100,8 +101,8 @@ def test_finite_differences_of_other_numbers_of_classes(
 def test_without_a_step_prototypes_answer_as_prototypical_networks(make_tasks, scatter):
     model = scatter(mlp((4,), 3, (5,), dtype="float64"))
     tasks = make_tasks(way=4, shape=(4,), shot=2)
-    logits = learner_of(model, head="prototypes").curves(tasks)[:, 0]
-    expected = PrototypicalNetworks(model, way=3).curves(tasks)[:, 0]
+    logits = learner_of(model, head="prototypes", temperature=4.0).curves(tasks)[:, 0]
+    expected = PrototypicalNetworks(model, way=3, temperature=4.0).curves(tasks)[:, 0]
     np.testing.assert_allclose(tf.nn.softmax(logits), tf.nn.softmax(expected), atol=1e-12)
 
 

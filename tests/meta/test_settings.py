@@ -46,5 +46,8 @@ def test_other_settings_do_not_name_a_method():
 
 def test_a_temperature_without_prototypes_is_refused():
     assert Learner(prototypes=True, temperature=64).temperature == 64.0
-    with pytest.raises(UserError, match="temperature is of prototypes: an inner loop has no distances to divide"):
+    assert Learner(head="prototypes", temperature=64).temperature == 64.0
+    with pytest.raises(
+        UserError, match="temperature is of prototypes or head=prototypes: nothing else has distances to"
+    ):
         Learner(temperature=64)

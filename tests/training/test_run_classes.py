@@ -77,7 +77,7 @@ def test_resuming_refuses_other_classes_and_goes_on_with_its_own(folder_config, 
     root, workdir, _ = run
     add_a_class(root)
     before = (workdir / "classes.json").read_bytes()
-    with pytest.raises(UserError, match=r"--config.data.split_file=\S+/run/classes.json to bin/train.py"):
+    with pytest.raises(UserError, match=r"--config.data.split_file=\S+/run/classes.json to tf-mamlpp train"):
         train.train_and_evaluate(folder_config(root), workdir)
     own = folder_config(root, split_file=f"{workdir}/classes.json")
     assert train.train_and_evaluate(own, workdir)["accuracy"] == pytest.approx(run[2]["accuracy"])
@@ -98,9 +98,8 @@ def test_the_way_to_go_on_is_a_command_that_works(picture_tree, folder_config, p
     picture_tree(root, ["c005"])
     with pytest.raises(UserError, match="are not the classes of the run") as caught:
         train.train_and_evaluate(begun, tmp_path / "a run")
-    flags = [
-        flag for flag in shlex.split(str(caught.value).partition("bin/export.py, ")[2]) if flag.startswith("--config")
-    ]
+    words = shlex.split(str(caught.value).partition("tf-mamlpp export, ")[2])
+    flags = [word for word in words if word.startswith("--config")]
     assert len(flags) == 2
     again = train.train_and_evaluate(override(begun, flags), tmp_path / "a run")
     assert again["accuracy"] == pytest.approx(found["accuracy"])

@@ -68,7 +68,7 @@ def load_results(path: str | os.PathLike[str]) -> Results:
     except (ValueError, RecursionError):
         problem = "has no timed cases"
     if problem:
-        raise UserError(f"'{path}' {problem}: it has to be the output of bin/benchmark.py --json")
+        raise UserError(f"'{path}' {problem}: it has to be the output of tf-mamlpp benchmark --json")
     return results
 
 

@@ -19,7 +19,7 @@ def run_serving(folder: str | os.PathLike[str], seconds: float = 5.0) -> dict[st
     """Times `adapt` and `predict` of an exported model on random pictures of the trained size.
 
     Args:
-        folder: what `bin/export.py` wrote.
+        folder: what `tf-mamlpp export` wrote.
         seconds: for each of the measurements.
 
     Returns:
@@ -38,7 +38,7 @@ def run_serving(folder: str | os.PathLike[str], seconds: float = 5.0) -> dict[st
 
         >>> run_serving(tmp_path)
         Traceback (most recent call last):
-        tf_mamlpp.errors.UserError: '...' holds no exported model: write one with bin/export.py
+        tf_mamlpp.errors.UserError: '...' holds no exported model: write one with tf-mamlpp export
     """
     model = DeployedModel(folder)
     generator = np.random.default_rng(0)

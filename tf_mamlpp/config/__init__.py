@@ -1,5 +1,6 @@
 """The configuration of a run: typed, frozen, checked.  Imports no TensorFlow, so mistakes show at once."""
 
+from tf_mamlpp.config.catalogue import names
 from tf_mamlpp.config.overrides import (
     differences,
     from_dict,
@@ -26,6 +27,7 @@ __all__ = [
     "differences",
     "from_dict",
     "load",
+    "names",
     "override",
     "parse",
     "parse_argument",

@@ -6,23 +6,24 @@ import dataclasses
 import importlib.util
 import json
 import math
-import os
 import types
 import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tf_mamlpp.checks import check_type
+from tf_mamlpp.config.catalogue import file_of
 from tf_mamlpp.config.schema import MACHINE_KEYS, Config, prefixed
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.meta.settings import Learner, renamed
 
 
 def load(flag: str, overrides: Sequence[str] = ()) -> Config:
-    r"""The config of `--config=FILE[:key=value,...]` with `--config.a.b=value` flags applied.
+    r"""The config of `--config=CONFIG[:key=value,...]` with `--config.a.b=value` flags applied.
 
     Args:
-        flag: a Python file with a function `get_config(argument)`, and after a colon its argument.
+        flag: the name of a config that comes with the package, or a Python file with a function
+            `get_config(argument)`; after a colon its argument.
         overrides: flags such as `--config.training.epochs=3`.
 
     Raises:
@@ -39,10 +40,11 @@ def load(flag: str, overrides: Sequence[str] = ()) -> Config:
         >>> config.data.way, config.training.epochs
         (10, 3)
     """
-    file, _, argument = flag.partition(":")
-    spec = importlib.util.spec_from_file_location("tf_mamlpp_config", file) if os.path.isfile(file) else None
-    if not spec or not spec.loader:  # a file of another kind has none
-        raise UserError(f"config file '{file}' not found: give a Python file such as configs/omniglot.py")
+    name, _, argument = flag.partition(":")
+    file = file_of(name)
+    spec = importlib.util.spec_from_file_location("tf_mamlpp_config", file)
+    if not spec or not spec.loader:
+        raise UserError(f"config file '{file}' cannot be read: the name of a Python file ends in .py")
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
@@ -67,7 +69,7 @@ def take_minutes(flag: str) -> tuple[str, float | None]:
     """Takes `minutes=` out of a config's argument: it plans the epochs, which the config is then made with.
 
     Args:
-        flag: `FILE[:key=value,...]`.
+        flag: `CONFIG[:key=value,...]`.
 
     Returns:
         The flag without it, and the minutes; None where there are none.
@@ -76,8 +78,8 @@ def take_minutes(flag: str) -> tuple[str, float | None]:
         UserError: they are no positive number, or `epochs=` is given too.
 
     Example:
-        >>> take_minutes("configs/omniglot.py:way=5,minutes=30")
-        ('configs/omniglot.py:way=5', 30.0)
+        >>> take_minutes("omniglot:way=5,minutes=30")
+        ('omniglot:way=5', 30.0)
     """
     file, colon, argument = flag.partition(":")
     items = argument.split(",")
@@ -162,7 +164,7 @@ def parse(name: str, text: str, kind: Any) -> Any:
 
 
 def parse_argument(argument: str, **defaults: Any) -> types.SimpleNamespace:
-    """The `key=value,...` of `--config=FILE:key=value,...`, typed like `defaults`.
+    """The `key=value,...` of `--config=CONFIG:key=value,...`, typed like `defaults`.
 
     Raises:
         UserError: a key that has no default, or a value of another type.

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import os
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.files import whole_file
+
+_MOST_BYTES = 1 << 32  # of all arrays
 
 
 @dataclass(frozen=True)
@@ -37,16 +40,21 @@ class AdaptedTask:
     images: np.ndarray
     labels: np.ndarray
 
+    def to_bytes(self) -> bytes:
+        """The content of an `.npz` file."""
+        content, names = io.BytesIO(), np.array(self.class_names)
+        np.savez_compressed(content, state=self.state, class_names=names, images=self.images, labels=self.labels)
+        return content.getvalue()
+
     def save(self, file: str | os.PathLike[str]) -> None:
         """Writes an `.npz` file, whole or not at all.
 
         Raises:
             UserError: it cannot be written.
         """
-        arrays: dict[str, Any] = {"state": self.state, "class_names": np.array(self.class_names)}
         try:
-            with whole_file(Path(file)) as part, open(part, "wb") as opened:
-                np.savez_compressed(opened, **arrays, images=self.images, labels=self.labels)
+            with whole_file(Path(file)) as part:
+                part.write_bytes(self.to_bytes())
         except OSError as error:
             raise UserError(f"state '{file}' cannot be written: {error.strerror}") from error
 
@@ -58,12 +66,27 @@ class AdaptedTask:
             UserError: the file is missing or damaged.
         """
         try:
-            with np.load(file, allow_pickle=False) as arrays:
-                state, names, images, labels = (arrays[k] for k in ("state", "class_names", "images", "labels"))
+            return cls.from_bytes(Path(file).read_bytes(), os.fspath(file))
         except OSError as error:
             raise UserError(f"state '{file}' cannot be read: {error.strerror or error}") from error
+
+    @classmethod
+    def from_bytes(cls, content: bytes, name: str) -> AdaptedTask:
+        """Reads what `to_bytes` made.
+
+        Args:
+            content: of an `.npz` file.
+            name: what to call it in an error.
+
+        Raises:
+            UserError: it is damaged.
+        """
+        try:
+            _check_size(content)
+            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+                state, names, images, labels = (arrays[k] for k in ("state", "class_names", "images", "labels"))
         except Exception as error:  # a damaged archive raises nearly anything
-            raise UserError(f"state '{file}' is damaged or was not written by bin/adapt.py: {error}") from error
+            raise UserError(f"state '{name}' is damaged or was not written by tf-mamlpp adapt: {error}") from error
         is_consistent = (
             (state.dtype, state.ndim) == (np.float32, 1)
             and images.dtype in (np.uint8, np.int32, np.float32)
@@ -72,5 +95,12 @@ class AdaptedTask:
             and ((labels >= 0) & (labels < len(names))).all()
         )
         if not is_consistent:
-            raise UserError(f"state '{file}' was not written by bin/adapt.py: learn the task again")
+            raise UserError(f"state '{name}' was not written by tf-mamlpp adapt: learn the task again")
         return cls(state, tuple(map(str, names)), images, labels)
+
+
+def _check_size(content: bytes) -> None:
+    """Refuses a small file that would fill the memory."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        if sum(member.file_size for member in archive.infolist()) > _MOST_BYTES:
+            raise ValueError(f"it unpacks to over {_MOST_BYTES >> 20} MB")

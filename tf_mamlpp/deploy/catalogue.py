@@ -38,3 +38,25 @@ def about(name: str) -> dict[str, Any]:
     if name not in names():
         raise UserError(f"there is no pretrained model '{name}': there are {', '.join(names()) or 'none'}")
     return json.loads((FOLDER / name / ABOUT).read_text())
+
+
+def check_model(model: str) -> None:
+    """Refuses what is neither a folder nor the name of a model.
+
+    Args:
+        model: what a command was given.
+
+    Raises:
+        UserError: naming it.
+
+    Example:
+        >>> check_model("omniglot")
+        >>> check_model("no such model")
+        Traceback (most recent call last):
+        tf_mamlpp.errors.UserError: model 'no such model' is no folder: give that of a SavedModel, ...
+    """
+    if not Path(model).is_dir() and model not in names():
+        raise UserError(
+            f"model '{model}' is no folder: give that of a SavedModel, which tf-mamlpp export writes, or the name of a "
+            f"pretrained model: {', '.join(names()) or 'none'}"
+        )

@@ -25,7 +25,7 @@ class DeployedModel:
     """An exported model, loaded.
 
     Args:
-        folder: what `bin/export.py` or `export_saved_model` wrote.
+        folder: what `tf-mamlpp export` or `export_saved_model` wrote.
 
     Attributes:
         way: the most classes that it tells apart; None for any number.
@@ -64,7 +64,7 @@ class DeployedModel:
                 raise UserError(f"'{folder}' takes no pictures, but what its model took: use tf.saved_model.load")
             self._read_metadata(about)
         except FileNotFoundError:
-            raise UserError(f"'{folder}' holds no exported model: write one with bin/export.py") from None
+            raise UserError(f"'{folder}' holds no exported model: write one with tf-mamlpp export") from None
         except UserError:
             raise
         except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
@@ -243,8 +243,8 @@ def check_tells_unknown(model: DeployedModel) -> None:
     """
     if model.threshold is None:
         raise UserError(
-            "this model has no threshold for unknown pictures: export a run again with bin/export.py, which fits one "
-            "to its validation tasks (not with --tasks=0)"
+            "this model has no threshold for unknown pictures: export a run again with tf-mamlpp export, which fits "
+            "one to its validation tasks (not with --tasks=0)"
         )
 
 

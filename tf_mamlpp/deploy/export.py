@@ -71,7 +71,7 @@ def export_run(
 
         >>> export_run(tmp_path, tmp_path / "model")
         Traceback (most recent call last):
-        tf_mamlpp.errors.UserError: '...' holds no run: there is no config.json; train one with bin/train.py
+        tf_mamlpp.errors.UserError: '...' holds no run: there is no config.json; train one with tf-mamlpp train
     """
     # Before the accuracy is measured, which takes minutes.
     check_choice("form", form, ("saved_model", "tflite"))

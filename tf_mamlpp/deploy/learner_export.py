@@ -43,7 +43,7 @@ def export(
         learner: trained.
         filepath: the folder to write; must not exist, or be empty.
         pictures: how the pictures of training were prepared: the SavedModel then takes grey values of any size, and
-            encoded files, and is the one of `bin/export.py`.  None for inputs as the model takes them.
+            encoded files, and is the one of `tf-mamlpp export`.  None for inputs as the model takes them.
         inner_steps: of adaptation; None for as many as trained.
         query_statistics: see `state_learner.StateLearner`.
         input_signature: a `tf.TensorSpec`, or a structure of them, of the inputs of a model that does not declare them.

@@ -18,6 +18,7 @@ from tf_mamlpp.deploy.saved_model import export_saved_model
 from tf_mamlpp.deploy.task_learner import task_learner
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.files import check_new, new_folder, write_json
+from tf_mamlpp.meta.confidence import Confidence
 from tf_mamlpp.meta.meta_learner import MetaLearner
 from tf_mamlpp.meta.outer_loop import EpisodicModel
 from tf_mamlpp.text import percent
@@ -83,12 +84,14 @@ def exported(name: str) -> Path:
     checksum = zlib.crc32((FOLDER / name / _WEIGHTS).read_bytes())
     folder = cache_root() / "pretrained" / f"{name}-{checksum:08x}"
     if not (folder / "metadata.json").exists():
+        confidence = Confidence.of(told.get("confidence"))  # earlier models have none
         pictures = config_inputs(_config(name))
         assert isinstance(pictures, PictureFormat)
-        deployed = task_learner(pretrained(name), pictures, query_statistics="support")
+        deployed = task_learner(pretrained(name), pictures, query_statistics="support", confidence=confidence)
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
-            export_saved_model(deployed, folder, {key: told[key] for key in ("test", "train_steps", "config")})
+            kept = ("test", "train_steps", "config", "confidence")
+            export_saved_model(deployed, folder, {key: told[key] for key in kept if key in told})
         except UserError:
             if not (folder / "metadata.json").exists():  # else another process was quicker
                 raise
@@ -134,6 +137,7 @@ def publish(workdir: Path, name: str, *, data: str, limits: str, commit: str, fo
             "epoch": best["epoch"] + 1,
             "train_steps": best["update"],
             "test": described["test"],
+            **{key: described[key] for key in ("confidence",) if key in described},
         }
         write_json(made / ABOUT, told)
         (made / _CARD).write_text(_card(name, told))
@@ -150,6 +154,7 @@ def _card(name: str, told: dict[str, Any]) -> str:
     classes = "any number of classes" if of_any_number else f"at most {data['way']} classes"
     rows = {
         "accuracy": f"{accuracy} (95 % interval over tasks); one seed, {config['seed']}",
+        **_confidence(told.get("confidence")),
         "measured with": f"the exported functions, one epoch, query statistics '{test['query_statistics']}'",
         "data": told["data"],
         "pictures": f"{height}x{width}, {'grey' if data['channels'] == 1 else 'RGB'}",
@@ -162,9 +167,23 @@ def _card(name: str, told: dict[str, Any]) -> str:
     return f"""# {name}
 
     learner = mp.pretrained("{name}")
-    python bin/adapt.py --model={name} --support=DIR --query=DIR --output=DIR
+    tf-mamlpp adapt --model={name} --support=DIR --query=DIR --output=DIR
 
 | | |
 |---|---|
 {table}
 """
+
+
+def _confidence(told: dict[str, Any] | None) -> dict[str, str]:
+    """The rows of the card on how sure the model is, and rightly so."""
+    if told is None:
+        return {}
+    error = told["expected_calibration_error"]
+    tasks = f"on {told['tasks']['test']} test tasks"
+    rows = {"calibration error": f"{percent(error['after'])} {tasks}, {percent(error['before'])} before calibration"}
+    known = told["known"]
+    if known:
+        kept, found = percent(known["known_kept"]), percent(known["unknown_found"])
+        rows["none of these"] = f"keeps {kept} of known pictures, finds {found} of unknown ones {tasks}"
+    return rows

@@ -68,7 +68,8 @@ class Convolved:
         kernel = tf.cast(tf.cast(self.kernel, scale.dtype) * scale, self.inputs.dtype)
         if self.bias is not None:
             shift += tf.cast(self.bias, scale.dtype) * scale
-        return tf.cast(self.convolve(self.inputs, kernel), scale.dtype) + shift
+        # Not `+`: the gradient of its broadcast is a sum at half the speed, 8 % of a pretraining update of 84x84.
+        return tf.nn.bias_add(tf.cast(self.convolve(self.inputs, kernel), scale.dtype), shift)
 
 
 @keras.saving.register_keras_serializable("tf_mamlpp")

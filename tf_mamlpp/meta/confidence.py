@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -64,6 +64,22 @@ class Confidence:
 
     temperature: float = 1.0
     known: KnownScore | None = None
+
+    @classmethod
+    def of(cls, told: Mapping[str, Any] | None) -> Confidence:
+        """Reads what `describe_confidence` told.
+
+        Args:
+            told: None for a model that none was fitted to.
+
+        Example:
+            >>> Confidence.of({"temperature": 0.5, "known": None})
+            Confidence(temperature=0.5, known=None)
+        """
+        if told is None:
+            return cls()
+        known = told["known"]
+        return cls(told["temperature"], known and KnownScore(**{f.name: known[f.name] for f in fields(KnownScore)}))
 
 
 Scores = Mapping[str, np.ndarray]

@@ -20,13 +20,15 @@ class Head:
 
     Formula:
         shared: w_c = w, b_c = b for every class c, with one w and b that are meta-learned;
-        prototypes: w_c = 2 p_c, b_c = -|p_c|², p_c the mean of the features of class c's support pictures, so that
-        before any step logits are -|f(x) - p_c|² + |f(x)|²; meta-gradients flow through p_c.
+        prototypes: w_c = 2 p_c / T, b_c = -|p_c|² / T, p_c the mean of the features of class c's support pictures, so
+        that before any step logits are (-|f(x) - p_c|² + |f(x)|²) / T; meta-gradients flow through p_c.
 
     Args:
         model: as the inner loop uses it.
         kind: `shared`, or `prototypes`, which does not use the weights of the model's own layer.
         positions: of the head's weights in `model.trainable_variables`, as `head_positions` gives them.
+        temperature: T, of prototypes.  With 1, the paper's, a support set of large features has a loss of nearly zero,
+            and no inner step changes anything.
 
     Attributes:
         body: the model without its last layer, with the same variables, if that is a plain dense one: a task may then
@@ -49,8 +51,8 @@ class Head:
         Ye, Chao, "How to Train Your MAML to Excel in Few-Shot Classification", arXiv 2106.16245 (one shared vector).
     """
 
-    def __init__(self, model: keras.Model, kind: str, positions: Sequence[int]):
-        self.kind, self.positions = kind, list(positions)
+    def __init__(self, model: keras.Model, kind: str, positions: Sequence[int], temperature: float = 1.0):
+        self.kind, self.positions, self.temperature = kind, list(positions), temperature
         self.layer = dense_end(model)
         if kind == "prototypes":
             self._check_prototypes(model)
@@ -92,8 +94,9 @@ class Head:
         assert features is not None
         means = class_means(features, labels, way)
         count = tf.reduce_sum(class_members(labels, way, features.dtype), 1)
-        bias = tf.where(count > 0, -tf.reduce_sum(tf.square(means), 1), tf.constant(_NEVER, features.dtype))
-        return [2.0 * tf.transpose(means), bias]
+        bias = -tf.reduce_sum(tf.square(means), 1) / self.temperature
+        bias = tf.where(count > 0, bias, tf.constant(_NEVER, features.dtype))
+        return [2.0 / self.temperature * tf.transpose(means), bias]
 
     def __call__(self, features: tf.Tensor, weights: Tensors) -> tf.Tensor:
         """The model's outputs, from the features of its body `[B, ..., F]`."""

@@ -137,7 +137,7 @@ class MetaLearner(EpisodicModel):
         if self.settings.head == "learned" or way is None:
             return None
         positions = head_positions(self.model, adapted, way, self.settings.head)
-        return Head(self.model, self.settings.head, positions)
+        return Head(self.model, self.settings.head, positions, self.settings.temperature)
 
     def _agreement(self, loss: str | Loss | None) -> tuple[OutputKind, str | Loss]:
         kind, agreed = output_kind(self.model, loss, self.way)

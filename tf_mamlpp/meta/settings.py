@@ -60,8 +60,8 @@ class Learner:
         multi_step_loss_epochs: epochs until only the last step's query loss counts.
         second_order_from_epoch: the first epoch (0-based) of second-order gradients under annealing; the paper's 50.
         minimum_rate: the outer rate at which cosine annealing ends.
-        temperature: of `prototypes`: squared distances are divided by it before the softmax (FEAT takes 64 for 1 shot
-            and 16 for 5, of features that a classifier has learned).
+        temperature: of `prototypes` and `head=prototypes`: squared distances are divided by it before the softmax (FEAT
+            takes 64 for 1 shot and 16 for 5, of features that a classifier has learned).
         query_statistics: what batch norm normalises the query set with in training: `batch` (the query
             batch's own moments), `running` (the moving statistics) or `support` (the support set's).
         evaluation_statistics: the same for evaluation; None for `query_statistics`.
@@ -126,8 +126,8 @@ class Learner:
             unused = [name for name in INNER_LOOP if getattr(self, name) != getattr(Learner, name)]
             if unused:
                 raise UserError(f"prototypes has no inner loop: {unused[0]} has no use")
-        elif self.temperature != Learner.temperature:
-            raise UserError("temperature is of prototypes: an inner loop has no distances to divide")
+        elif self.temperature != Learner.temperature and self.head != "prototypes":
+            raise UserError("temperature is of prototypes or head=prototypes: nothing else has distances to divide")
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> Learner:

@@ -65,7 +65,7 @@ def run_results(
     if banks is not None:
         ensemble |= pixel_baselines(config.data, banks["test"], "test", ensemble["tasks"])
     ensemble["single_model"] = {name: single[name] for name in (metric, "confidence_95", f"{metric}_per_inner_step")}
-    members[0]()  # which is what `bin/export.py` exports
+    members[0]()  # which is what `tf-mamlpp export` exports
     confidence = run_confidence(config, banks, learner, tasks.parent)
     return ensemble if confidence is None else {**ensemble, "confidence": confidence}
 

@@ -172,6 +172,6 @@ def _mend(source: str, workdir: Path, gone: list[str], split_fractions: Sequence
     usual = ",".join(map(str, FRACTIONS))
     fractions = "" if tuple(split_fractions) == FRACTIONS else f" --config.data.split_fractions={usual}"
     return (
-        f"{back}to keep to the run's own classes give --split_file={file} to bin/evaluate.py or bin/export.py, "
-        f"--config.data.split_file={file}{fractions} to bin/train.py; or train in a new workdir"
+        f"{back}to keep to the run's own classes give --split_file={file} to tf-mamlpp evaluate or tf-mamlpp export, "
+        f"--config.data.split_file={file}{fractions} to tf-mamlpp train; or train in a new workdir"
     )

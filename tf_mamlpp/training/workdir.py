@@ -111,11 +111,11 @@ def read_config(workdir: Path) -> Config:
     Example:
         >>> read_config(tmp_path)
         Traceback (most recent call last):
-        tf_mamlpp.errors.UserError: ... holds no run: there is no config.json; train one with bin/train.py
+        tf_mamlpp.errors.UserError: ... holds no run: there is no config.json; train one with tf-mamlpp train
     """
     tree = read_json(workdir / "config.json")
     if tree is None:
-        raise UserError(f"'{workdir}' holds no run: there is no config.json; train one with bin/train.py")
+        raise UserError(f"'{workdir}' holds no run: there is no config.json; train one with tf-mamlpp train")
     return configs.from_dict(tree)
 
 

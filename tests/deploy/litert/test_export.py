@@ -128,7 +128,8 @@ def test_agrees_with_the_learner(learner, content, labels, queries, flat):
 def test_confidence(scatter, score, head):
     """Built-in operators alone, and the numbers of the task learner; with a class that has no pictures."""
     confidence = Confidence(2.5, KnownScore(score, slope=0.02, intercept=0.4, threshold=0.5))
-    learner = make_learner(mlp(SHAPE, 4, (8,)), 4, scatter, head=head)
+    settings = {"head": head, "temperature": 2.0} if head == "prototypes" else {"head": head}
+    learner = make_learner(mlp(SHAPE, 4, (8,)), 4, scatter, **settings)
     deployed = task_learner(learner, pictures(SHAPE), confidence=confidence)
     module = Signatures(deployed)
     content = _convert(module, module.by_name())

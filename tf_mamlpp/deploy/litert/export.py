@@ -105,7 +105,7 @@ def _differentiable(learner: TaskLearner) -> TaskLearner:
     if not _is_cross_entropy(plain.loss, learner.way, learner.kind):
         raise UserError("on a device only cross-entropy can be learned from, and this learner has another loss")
     copy, head = differentiable_copy(plain.model), plain.head
-    head = head and DifferentiableHead(copy, head.kind, head.positions)
+    head = head and DifferentiableHead(copy, head.kind, head.positions, head.temperature)
     model = FunctionalModel(copy, plain.adapted, plain.rates, cross_entropy, plain.way, head)
     return TaskLearner(
         model,

@@ -53,9 +53,9 @@ class Code:
     """Lines of a shell.
 
     Example:
-        >>> print(as_markdown([Code("python bin/train.py")]), end="")
+        >>> print(as_markdown([Code("tf-mamlpp train")]), end="")
         ```bash
-        python bin/train.py
+        tf-mamlpp train
         ```
     """
 

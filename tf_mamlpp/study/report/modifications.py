@@ -91,7 +91,7 @@ def _smallest_set(groups: Groups, simplification: Simplification, metric: str) -
                 f"**{title_of(simplification.untested)}** has what costs something when it is taken from MAML++, "
                 "and was not run. To try it:"
             ),
-            Code(f"python bin/ablate.py --workdir=WORKDIR --methods='{simplification.untested}' --seeds=0,1,2"),
+            Code(f"tf-mamlpp ablate --workdir=WORKDIR --methods='{simplification.untested}' --seeds=0,1,2"),
         ]
     return blocks
 

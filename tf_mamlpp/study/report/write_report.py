@@ -92,7 +92,7 @@ def _commands_section(groups: Groups) -> list[Block]:
     for method, group in groups.items():
         methods_by_seeds.setdefault(tuple(r.seed for r in group), []).append(method)
     commands = [
-        f"python bin/ablate.py --config=CONFIG --workdir=WORKDIR --methods='{','.join(methods)}' "
+        f"tf-mamlpp ablate --config=CONFIG --workdir=WORKDIR --methods='{','.join(methods)}' "
         f"--seeds={','.join(map(str, seeds))}"
         for seeds, methods in methods_by_seeds.items()
     ]

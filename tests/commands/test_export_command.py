@@ -1,17 +1,15 @@
-"""bin/export.py and bin/adapt.py, one after the other, on the tiny run's model."""
+"""`export` and `adapt`, one after the other, on the tiny run's model."""
 
 import csv
-import importlib.util
 import json
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
-from absl import flags
 from PIL import Image
 
 from tf_mamlpp import data
+from tf_mamlpp.commands import adapt
 from tf_mamlpp.errors import UserError
 from tf_mamlpp.training.results import evaluate_run
 
@@ -41,19 +39,10 @@ def folders(finished, tmp_path_factory):
 
 @pytest.fixture
 def adapt_here(exported, capsys):
-    """Runs bin/adapt.py on the exported model in this process, which has TensorFlow already; returns what it prints."""
+    """Runs the command on the exported model in this process, which has TensorFlow already; returns what it prints."""
 
     def run(*arguments):
-        known = set(flags.FLAGS)
-        spec = importlib.util.spec_from_file_location("adapt_command", Path(__file__).parents[2] / "bin" / "adapt.py")
-        command = importlib.util.module_from_spec(spec)
-        try:
-            spec.loader.exec_module(command)
-            flags.FLAGS(["adapt", f"--model={exported[0]}", *arguments])
-            command.main([])
-        finally:
-            for name in set(flags.FLAGS) - known:
-                delattr(flags.FLAGS, name)
+        adapt.main(adapt.flags.parse([f"--model={exported[0]}", *arguments]))
         return capsys.readouterr().out
 
     return run

@@ -1,0 +1,1 @@
+"""A page in the browser that teaches a deployed model by hand."""
