@@ -32,6 +32,10 @@ from tf_mamlpp.errors import UserError
         ("model.name=mlp model.blocks=2", "model.blocks is for model.name=conv4 or conv1d, not for 'mlp'"),
         ("model.name=resnet12 model.strided=1", "model.strided is for model.name=conv4, not for 'resnet12'"),
         *(
+            (f"data.name=audio_folder data.{setting}", "must rise in this order, from one sample on, which is 1/")
+            for setting in ("hop=0.04", "seconds=0.02", "sample_rate=40", "window=1.5")
+        ),
+        *(
             (f"data.name={name} data.split_file=a.json", f"data.split_file has no use with data.name={name}")
             for name in ("glyphs", "mini_imagenet", "sinusoid")
         ),

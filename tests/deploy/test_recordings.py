@@ -96,8 +96,6 @@ def test_the_model_takes_waveforms_and_answers_as_the_learner_does(run, model):
     adapted = learner.adapt(SOUND.prepare(waveforms), [0, 1, 2])
     expected = learner.predict_adapted(adapted, SOUND.prepare(longer)).numpy()
     found = model.predict(task, longer)
-    np.testing.assert_array_equal(found.argmax(-1), [0, 1, 2])
-    np.testing.assert_array_equal(found.argmax(-1), expected.argmax(-1))
     odds = [np.log(p / p[:, :1]) for p in (found.astype(float), expected.astype(float))]
     # Calibrated probabilities: all odds have one power.
     np.testing.assert_allclose(odds[0] * (odds[1][0, 1] / odds[0][0, 1]), odds[1], rtol=1e-3, atol=1e-3)
