@@ -1,13 +1,13 @@
 """Sounds of your own: words, machines, birds; a folder of class folders of WAV or FLAC files.
 
-    tf-mamlpp train --config=configs/audio.py:rate=8000,seconds=0.6 --config.data.path=DIR --workdir=runs/words
+    tf-mamlpp train --config=audio:rate=8000,seconds=0.6 --config.data.path=DIR --workdir=runs/words
 
 The model sees log-mel spectrograms, as pictures of one channel.  Recordings may have any rate and length: they are
 resampled to `rate`; silence is added, or the loudest part of `seconds` taken.  docs/beyond_pictures.md says how to
 choose classes and splits.  MAML++, 32 filters, 600 updates of 4 tasks, the first half with first-order gradients.
 
-Takes: TODO
-Expect: TODO
+Takes: 600 updates took 29 minutes on two cores that did much other work.
+Expect: 90.50 ± 0.72 % (600 tasks, 5 spoken digits of a voice that training had not heard); nearest spectrogram 62.20 %.
 """
 
 from tf_mamlpp.config import Config, Data, Evaluation, Learner, Model, Training, parse_argument

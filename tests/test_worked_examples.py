@@ -54,7 +54,7 @@ def test_intents_are_rows_of_words_that_share_little(folder):
     assert sum(len(bank.class_names) for bank in banks.values()) == 30 and banks["test"].dtype == np.int32
     assert d.shot == 5 and nearest(banks, d) < 0.5
     model = make_model(config_of(INTENTS), banks["train"].inputs)
-    assert model.input.dtype == "int32" and [w.path.split("/")[0] for w in model.trainable_variables][:1] == ["dense"]
+    assert model.input.dtype == "int32" and "embedding" not in model.trainable_variables[0].path
 
 
 @pytest.mark.slow

@@ -96,7 +96,8 @@ def test_an_export_is_calibrated_for_its_own_use(exported, finished):
     about = json.loads((exported[0] / "metadata.json").read_text())["confidence"]
     run = finished.json("results.json")["confidence"]
     assert about.keys() == run.keys() and about["tasks"] == run["tasks"]
-    assert about["temperature"] != run["temperature"]  # query statistics 'support' and 'batch'
+    errors = [each["expected_calibration_error"]["before"] for each in (about, run)]
+    assert errors[0] != errors[1]  # query statistics 'support' and 'batch'
 
 
 def test_rejects_and_counts_unknown_pictures(exported, adapt_here, folders, tmp_path):
