@@ -22,7 +22,9 @@ PICTURES_ALONE = {
 
 @pytest.mark.parametrize("name", PICTURES_ALONE)
 def test_arrays_take_no_setting_of_pictures(name):
-    with pytest.raises(UserError, match=f"^data.{name} has no use with data.name=arrays: it is for pictures( and sound)?$"):
+    with pytest.raises(
+        UserError, match=f"^data.{name} has no use with data.name=arrays: it is for pictures( and sound)?$"
+    ):
         Data(name="arrays", **{name: PICTURES_ALONE[name]})
 
 

@@ -175,7 +175,12 @@ def test_a_run_on_pictures_is_not_tested_on_arrays(tmp_path):
 @pytest.mark.parametrize(
     ("shape", "dtype", "model", "message"),
     [
-        ((9,), "float32", "conv4", r"^conv4 takes pictures .*, not inputs of shape \(9,\): give model.name=mlp, conv1d, gru, or"),
+        (
+            (9,),
+            "float32",
+            "conv4",
+            r"^conv4 takes pictures .*, not inputs of shape \(9,\): give model.name=mlp, conv1d, gru, or",
+        ),
         ((9, 2), "float32", "resnet12", r"^resnet12 takes pictures .*, not inputs of shape \(9, 2\)"),
         ((9,), "int32", "mlp", "^the inputs are whole numbers, which mlp does not take: give a network of your own"),
         ((32, 32, 3), "int32", "keras:MobileNetV3Small", "^the inputs are whole numbers, which keras:Mobile"),
