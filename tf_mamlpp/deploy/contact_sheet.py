@@ -49,6 +49,7 @@ def contact_sheet(
     support: Sequence[tuple[str, Sequence[np.ndarray]]],
     queries: Sequence[QueryPicture],
     left_out: int = 0,
+    called: str = "pictures",
 ) -> Image.Image:
     """Draws a row of support pictures for each class, then the query pictures with label and confidence.
 
@@ -57,6 +58,7 @@ def contact_sheet(
         support: class names with their pictures, uint8 `[H, W, 1 or 3]` of any size.
         queries: the query pictures, in the order in which they are shown.
         left_out: how many more query pictures there are.
+        called: what the pictures are of.
 
     Example:
         >>> picture = np.zeros((28, 28, 1), np.uint8)
@@ -73,11 +75,11 @@ def contact_sheet(
     sheet = Image.new("RGB", (_WIDTH, height), "white")
     draw = ImageDraw.Draw(sheet)
     draw_text(draw, (_MARGIN, 28), title, INK, 24, bold=True, room=_WIDTH - 2 * _MARGIN)
-    y = _heading(draw, 84, "Learned from", f"{sum(len(p) for _, p in support)} pictures, {len(support)} classes")
+    y = _heading(draw, 84, "Learned from", f"{sum(len(p) for _, p in support)} {called}, {len(support)} classes")
     for name, pictures in support:
         _support_row(sheet, draw, y, name, pictures, colours[name])
         y += support_step
-    y = _heading(draw, y + 18, "Answers", f"{len(queries) + left_out} pictures")
+    y = _heading(draw, y + 18, "Answers", f"{len(queries) + left_out} {called}")
     for i, query in enumerate(queries):
         x = _MARGIN + (i % columns) * (_CELL + _GAP)
         _query_cell(sheet, draw, x, y + (i // columns) * query_step, query, drawn[i])

@@ -147,7 +147,8 @@ def _draw(predictions: Predictions, task: AdaptedTask) -> Image.Image:
     ]
     order = {name: i for i, name in enumerate(predictions.label_names)}
     queries.sort(key=lambda query: (order[query.label], -query.probability))
-    return contact_sheet(_headline(predictions), support, queries, left_out=len(predictions.files) - len(queries))
+    left_out, called = len(predictions.files) - len(queries), predictions.kind.examples
+    return contact_sheet(_headline(predictions), support, queries, left_out, called)
 
 
 def one_line(name: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -60,12 +60,7 @@ class SoundReader:
             UserError: see `read_sound`.
         """
         waveform = read_sound(content, self.sound.sample_rate, name)
-        return np.asarray(self._fit(waveform / SCALE) * SCALE).astype(np.int16)
-
-    @cached_property
-    def _fit(self) -> Any:
-        """`SoundFormat.fit` for any length, traced once."""
-        return tf.function(self.sound.fit, input_signature=[tf.TensorSpec([None], tf.float32)], autograph=False)
+        return np.asarray(_fit(self.sound)(waveform / SCALE) * SCALE).astype(np.int16)
 
     def chunks(self, listed: Pictures, damaged: dict[int, str] | None = None) -> Iterator[Chunk]:
         for row, name, content in listed.read():
@@ -81,3 +76,9 @@ class SoundReader:
 
     def bank(self, *stored: Any, **about: Any) -> SoundBank:
         return SoundBank(*stored, **{**about, "sound": self.sound})
+
+
+@cache
+def _fit(sound: SoundFormat) -> Any:
+    """`SoundFormat.fit` for any length, traced once."""
+    return tf.function(sound.fit, input_signature=[tf.TensorSpec([None], tf.float32)], autograph=False)
