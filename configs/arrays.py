@@ -1,6 +1,6 @@
 """Numbers of your own: tables, series, features, tokens, in an `.npz` file or a folder of `.npy` files.
 
-    tf-mamlpp train --config=configs/arrays.py:way=5,shot=1 --config.data.path=FILE --workdir=runs/mine
+    tf-mamlpp train --config=arrays:way=5,shot=1 --config.data.path=FILE --workdir=runs/mine
 
 The arrays are `inputs` `[examples, ...]` and `labels` `[examples]`, or one array for each class.  Each feature is
 brought to mean 0 and deviation 1 over the training classes; whole numbers stay, and need a network that embeds them.

@@ -1,6 +1,6 @@
 """Sounds of your own: words, machines, birds; a folder of class folders of WAV or FLAC files.
 
-    tf-mamlpp train --config=configs/audio.py:rate=8000,seconds=0.6 --config.data.path=DIR --workdir=runs/words
+    tf-mamlpp train --config=audio:rate=8000,seconds=0.6 --config.data.path=DIR --workdir=runs/words
 
 The model sees log-mel spectrograms, as pictures of one channel.  Recordings may have any rate and length: they are
 resampled to `rate`; silence is added, or the loudest part of `seconds` taken.  docs/beyond_pictures.md says how to
