@@ -86,5 +86,5 @@ def test_as_a_module_and_as_a_script():
         command = [sys.executable, *start, "--config=quickstrat", "--workdir=never"]
         done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
         assert done.returncode == 1
-        assert done.stderr.startswith("error: config file 'quickstrat' not found: give a Python file, or one of arrays")
+        assert done.stderr.startswith("error: config file 'quickstrat' not found: give a Python file, or one of ")
         assert done.stderr.count("\n") == 1

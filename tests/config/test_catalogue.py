@@ -20,7 +20,7 @@ def test_a_name_is_its_file():
 
 
 def test_a_path_that_is_no_file_and_a_file_that_is_no_python(tmp_path):
-    with pytest.raises(UserError, match=r"^config file 'no\.py' not found: .* one of arrays, .*, testing$"):
+    with pytest.raises(UserError, match=r"^config file 'no\.py' not found: .* one of .*, omniglot, .*, testing$"):
         configs.load("no.py")
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(UserError, match=r"config.json' cannot be read: the name of a Python file ends in .py$"):

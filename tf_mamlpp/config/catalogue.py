@@ -33,7 +33,7 @@ def file_of(config: str) -> Path:
         'quickstart.py'
         >>> file_of("quikstart")
         Traceback (most recent call last):
-        tf_mamlpp.errors.UserError: config file 'quikstart' not found: give a Python file, or one of arrays, ...
+        tf_mamlpp.errors.UserError: config file 'quikstart' not found: give a Python file, or one of ...
     """
     file = FOLDER / f"{config}.py" if config in names() else Path(config)
     if not os.path.isfile(file):  # False also for what cannot be a path
