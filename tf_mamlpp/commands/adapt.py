@@ -121,17 +121,23 @@ def _run_trials(model: Any, count: int) -> None:
         seed=_SEED.value,
         unknown=_UNKNOWN.value or 0,
     )
-    kind = model.inputs.kind
-    print(f"{count} trials, {way} classes, {_SHOT.value} support {kind.examples} a class:")
-    print(f"  this model     {percent(*found['accuracy'])}  (95 % interval over trials)")
-    nearest, alike = kind.baselines[0], "raw pixels" if kind.is_pictures else "what the model takes"
-    print(f"  {nearest.replace('_', ' '):13}  {percent(*found[nearest])}  (1-NN on {alike})")
+    kind, nearest = model.inputs.kind, model.inputs.kind.baselines[0]
+    points = "raw pixels" if kind.is_pictures else "inputs"
+    rows = [
+        ("this model", percent(*found["accuracy"]), "95 % interval over trials"),
+        (nearest.replace("_", " "), percent(*found[nearest]), f"1-NN on {points}"),
+    ]
     if _UNKNOWN.value:
         value, half = found["auroc"]
-        threshold = f"threshold {model.threshold:.3f}"
-        print(f"  known kept     {percent(*found['known_kept'])}  (of query {kind.examples}; {threshold})")
-        print(f"  unknown found  {percent(*found['unknown_found'])}  (of {_UNKNOWN.value} of other classes a trial)")
-        print(f"  AUROC          {value:.3f} ± {half:.3f}  (of telling the two apart)")
+        kept = f"of query {kind.examples}; threshold {model.threshold:.3f}"
+        rows += [
+            ("known kept", percent(*found["known_kept"]), kept),
+            ("unknown found", percent(*found["unknown_found"]), f"of {_UNKNOWN.value} of other classes a trial"),
+            ("AUROC", f"{value:.3f} ± {half:.3f}", "of telling the two apart"),
+        ]
+    print(f"{count} trials, {way} classes, {_SHOT.value} support {kind.examples} a class:")
+    width = max(13, *(len(name) for name, _, _ in rows))
+    print("\n".join(f"  {name:{width}}  {value}  ({about})" for name, value, about in rows))
 
 
 def _adapt_and_predict(model: Any) -> None:
