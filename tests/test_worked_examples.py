@@ -11,10 +11,9 @@ from tf_mamlpp.data import load_banks, nearest_pixel_accuracy
 from tf_mamlpp.training.build import make_model
 from tf_mamlpp.training.train import train_and_evaluate
 
-ROOT = Path(__file__).parents[1]
-PAGE = (ROOT / "docs/beyond_pictures.md").read_text()
+PAGE = (Path(__file__).parents[1] / "docs/beyond_pictures.md").read_text()
 CODE = dict(re.findall(r"```python\n# (\w+\.py)\n(.*?)```", PAGE, re.DOTALL))
-SENSORS, INTENTS = re.findall(r"--config=configs/(arrays.py\S*) --config.data.path=(\S+)", PAGE)
+SENSORS, INTENTS = re.findall(r"train --config=(arrays:\S+) ((?:--config\S+ )+)--workdir", PAGE)
 
 
 @pytest.fixture
@@ -30,8 +29,9 @@ def folder(tmp_path, monkeypatch):
 
 
 def config_of(example, *overrides):
-    config, path = example
-    return configs.load(f"{ROOT}/configs/{config}", [f"--config.data.path={path}", *overrides])
+    """The config of a command of the page."""
+    config, flags = example
+    return configs.load(config, [*flags.split(), *overrides])
 
 
 def nearest(banks, d):
